@@ -1,0 +1,1 @@
+"""Parts of `bench.py` and `soak.py`: build, work, measuring children, table and gates."""

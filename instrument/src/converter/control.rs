@@ -1,0 +1,141 @@
+//! How other threads talk to the converter: wake, flush, attach and detach sinks.
+//!
+//! Invariant: every request is answered, or its sender learns that the converter is gone; the
+//! converter asking itself never waits.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock};
+use std::thread::Thread;
+
+use crate::global::{self, Global, lock};
+use crate::sink::Sink;
+
+/// A sink that is attached.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SinkId(pub u64);
+
+pub(crate) enum Request {
+    Flush(Sender<()>),
+    Attach(SinkId, Box<dyn Sink>, Sender<()>),
+    Detach(SinkId, Sender<io::Result<()>>),
+}
+
+/// The converter as other threads see it.
+pub(crate) struct Control {
+    /// `None` inside if it could not be started.
+    thread: OnceLock<Option<Thread>>,
+    ended: AtomicBool,
+    sleeping: AtomicBool,
+    requests: Mutex<Vec<Request>>,
+    next_sink: AtomicU64,
+}
+
+impl Control {
+    pub(crate) fn new() -> Control {
+        Control {
+            thread: OnceLock::new(),
+            ended: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
+            requests: Mutex::new(Vec::new()),
+            next_sink: AtomicU64::new(1),
+        }
+    }
+
+    /// The converter's thread, started if need be.
+    pub(crate) fn start(&self, global: &'static Global) -> Option<Thread> {
+        self.thread
+            .get_or_init(|| super::thread::spawn(global))
+            .clone()
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(Some(thread)) = self.thread.get() {
+            self.wake_thread(thread);
+        }
+    }
+
+    /// Wakes the converter if it sleeps. No lock.
+    #[cold]
+    pub(crate) fn wake_thread(&self, thread: &Thread) {
+        if self.sleeping.swap(false, Ordering::SeqCst) {
+            thread.unpark();
+        }
+    }
+
+    /// For the converter: it is about to park, or has just returned from it.
+    pub(crate) fn set_sleeping(&self, sleeping: bool) {
+        self.sleeping.store(sleeping, Ordering::SeqCst);
+    }
+
+    pub(crate) fn has_requests(&self) -> bool {
+        !lock(&self.requests).is_empty()
+    }
+
+    pub(crate) fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut *lock(&self.requests))
+    }
+
+    /// For the converter: it ends, and answers nothing any more.
+    pub(crate) fn set_ended(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.take_requests();
+    }
+
+    /// False if there is no converter, or if the calling thread is the converter itself.
+    fn send(&self, global: &'static Global, request: Request) -> bool {
+        let Some(thread) = self.start(global) else {
+            return false;
+        };
+        if thread.id() == std::thread::current().id() {
+            return false;
+        }
+        lock(&self.requests).push(request);
+        if self.ended.load(Ordering::SeqCst) {
+            // Dropping a request tells its sender.
+            self.take_requests();
+        }
+        self.wake_thread(&thread);
+        true
+    }
+}
+
+/// Adds a sink: it gets every span that ends from now on. Returns when it is in place. Of a call
+/// that is open by then it may get the `call` span without the polls before. Any thread.
+pub fn attach_sink(sink: Box<dyn Sink>) -> SinkId {
+    let global = global::current();
+    let id = SinkId(global.control.next_sink.fetch_add(1, Ordering::Relaxed));
+    let (answer, answered) = channel();
+    if global
+        .control
+        .send(global, Request::Attach(id, sink, answer))
+    {
+        // An error means that the converter died; there is nothing to wait for then.
+        let _ = answered.recv();
+    }
+    id
+}
+
+/// Hands everything recorded so far to a sink, closes and removes it. Errors: what the sink
+/// failed to write, or `NotFound`.
+pub fn detach_sink(id: SinkId) -> io::Result<()> {
+    let global = global::current();
+    let (answer, answered) = channel();
+    if !global.control.send(global, Request::Detach(id, answer)) {
+        return Err(io::Error::other("no converter, or called by a sink"));
+    }
+    answered
+        .recv()
+        .unwrap_or_else(|_| Err(io::Error::other("the converter is gone")))
+}
+
+/// Returns when everything recorded before is joined and handed to the sinks. Any thread; on the
+/// converter's own thread it does nothing.
+pub fn flush() {
+    let global = global::current();
+    let (answer, answered) = channel();
+    if global.control.send(global, Request::Flush(answer)) {
+        let _ = answered.recv();
+    }
+}

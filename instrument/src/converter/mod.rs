@@ -1,0 +1,13 @@
+//! The converter: a thread that joins records into spans, feeds histograms and hands spans to
+//! sinks.
+//!
+//! Invariant: it never touches Python, every buffer it keeps is bounded, and sinks are used on
+//! its thread only.
+
+mod control;
+mod expand;
+mod join;
+mod thread;
+
+pub(crate) use control::Control;
+pub use control::{SinkId, attach_sink, detach_sink, flush};

@@ -1,0 +1,447 @@
+//! The converter's loop.
+//!
+//! Invariant: what was published in a ring when a pass began is joined, counted and handed to
+//! the sinks when it ends; requests are answered after that.
+
+use std::collections::HashSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::Thread;
+use std::time::Duration;
+
+use super::control::{Request, SinkId};
+use super::expand::{self, Owner};
+use super::join::{ById, Errors, MAX_PER_CALL, MAX_WAITING, Waiting};
+use crate::clock::{self, Rate};
+use crate::global::{Global, LoopShared, lock};
+use crate::open::{mode, word};
+use crate::record::{self, Fused, Step, Turn};
+use crate::ring::{Consumer, Words};
+use crate::side::{Item, Refused};
+use crate::sink::Sink;
+use crate::span::{Span, SpanKind, ThreadInfo};
+use crate::stats::{Dropped, Tables};
+
+const PERIOD: Duration = Duration::from_millis(100);
+/// Spans handed to sinks at once.
+const BATCH: usize = 4096;
+/// Slots read before they are handed back to the producer.
+const RELEASE: usize = 1024;
+
+/// Starts the converter. Where that fails, rings fill up and their drops are counted.
+pub(super) fn spawn(global: &'static Global) -> Option<Thread> {
+    let builder = std::thread::Builder::new().name("gilscope-converter".into());
+    let handle = builder.spawn(move || {
+        let _ended = Ended(global);
+        Converter::new(global).run();
+    });
+    handle.ok().map(|handle| handle.thread().clone())
+}
+
+/// Says so when the converter ends, which only a bug in it can cause.
+struct Ended(&'static Global);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.control.set_ended();
+    }
+}
+
+struct Loop {
+    shared: Arc<LoopShared>,
+    consumer: Consumer,
+    waiting: ById<Waiting>,
+    /// Drops when the last sweep was made.
+    swept: u64,
+}
+
+struct Attached {
+    id: SinkId,
+    sink: Box<dyn Sink>,
+}
+
+struct Converter {
+    global: &'static Global,
+    rate: Rate,
+    loops: Vec<Loop>,
+    sinks: Vec<Attached>,
+    out: Out,
+    caller: Arc<ThreadInfo>,
+    /// Drops of loops and sinks that are gone.
+    dropped: Dropped,
+}
+
+/// What the joined spans go into.
+struct Out {
+    /// Does a sink want spans?
+    wanted: bool,
+    spans: Vec<Span>,
+    errors: Errors,
+    kept: usize,
+}
+
+impl Converter {
+    fn new(global: &'static Global) -> Converter {
+        Converter {
+            global,
+            rate: clock::rate(),
+            loops: Vec::new(),
+            sinks: Vec::new(),
+            out: Out {
+                wanted: false,
+                spans: Vec::with_capacity(BATCH + 64),
+                errors: Errors::default(),
+                kept: 0,
+            },
+            caller: Arc::new(ThreadInfo {
+                name: "caller".into(),
+                tid: 0,
+                runtime: 0,
+            }),
+            dropped: Dropped::default(),
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            let requests = self.global.control.take_requests();
+            self.pass();
+            for request in requests {
+                self.answer(request);
+            }
+            self.global.control.set_sleeping(true);
+            if !self.global.control.has_requests() {
+                std::thread::park_timeout(PERIOD);
+            }
+            self.global.control.set_sleeping(false);
+        }
+    }
+}
+
+impl Converter {
+    /// Joins everything published when it begins.
+    fn pass(&mut self) {
+        clock::refine();
+        self.rate = clock::rate();
+        let incoming = self.global.take_incoming();
+        self.loops
+            .extend(incoming.into_iter().map(|(shared, consumer)| Loop {
+                shared,
+                consumer,
+                waiting: ById::default(),
+                swept: 0,
+            }));
+        let lost = self.possibly_lost();
+        // A loop that is gone publishes nothing after this; errors are pushed before the record
+        // of their call is published, so every record up to here finds its error.
+        let gone: Vec<bool> = self
+            .loops
+            .iter()
+            .map(|each| each.shared.gone.load(Ordering::Acquire))
+            .collect();
+        let ends: Vec<usize> = self
+            .loops
+            .iter()
+            .map(|each| each.consumer.published())
+            .collect();
+        self.drain_side();
+        for (index, end) in ends.into_iter().enumerate() {
+            self.drain(index, end);
+        }
+        self.sweep(&lost);
+        self.deliver();
+        for index in (0..gone.len()).rev().filter(|index| gone[*index]) {
+            self.retire(index);
+        }
+        self.count_drops();
+    }
+
+    fn drain_side(&mut self) {
+        while let Some(item) = self.global.side.pop() {
+            match item {
+                Item::Error { id, text } => {
+                    if !self.out.errors.insert(id, text) {
+                        self.global.side.count_drop();
+                    }
+                }
+                Item::Refused(item) => self.refused(&item),
+            }
+        }
+    }
+
+    fn refused(&mut self, item: &Refused) {
+        let ns = self.rate.delta_ns(item.end - item.stamps.called);
+        lock(&self.global.tables).call(item.name, item.status, ns);
+        if self.out.wanted {
+            expand::refused(item, &self.caller, &mut self.out.spans);
+            self.deliver_full();
+        }
+    }
+
+    fn drain(&mut self, index: usize, end: usize) {
+        let start = self.loops[index].consumer.position();
+        loop {
+            let each = &mut self.loops[index];
+            let mut tables = lock(&self.global.tables);
+            let more = each.drain(end, &mut self.out, &mut tables, &self.rate);
+            drop(tables);
+            each.consumer.release();
+            self.deliver_full();
+            if !more {
+                break;
+            }
+        }
+        let read = self.loops[index].consumer.position().wrapping_sub(start);
+        lock(&self.global.tables).records += read as u64;
+    }
+
+    fn deliver_full(&mut self) {
+        if self.out.spans.len() >= BATCH {
+            self.deliver();
+        }
+    }
+
+    /// Hands the batch to all sinks. One that panics is removed.
+    fn deliver(&mut self) {
+        if self.out.spans.is_empty() {
+            return;
+        }
+        let (spans, dropped) = (&self.out.spans, &mut self.dropped);
+        self.sinks.retain_mut(|attached| {
+            let sink = AssertUnwindSafe(&mut attached.sink);
+            let taken = catch_unwind(move || { sink }.spans(spans)).is_ok();
+            if !taken {
+                dropped.sink += spans.len() as u64 + attached.sink.dropped();
+            }
+            taken
+        });
+        self.out.spans.clear();
+        self.out.wanted = self
+            .sinks
+            .iter()
+            .any(|attached| attached.sink.wants_spans());
+    }
+
+    fn answer(&mut self, request: Request) {
+        // A requester that went away does not matter.
+        match request {
+            Request::Flush(answer) => answer.send(()).unwrap_or_default(),
+            Request::Attach(id, sink, answer) => {
+                self.out.wanted |= sink.wants_spans();
+                self.sinks.push(Attached { id, sink });
+                answer.send(()).unwrap_or_default();
+            }
+            Request::Detach(id, answer) => drop(answer.send(self.detach(id))),
+        }
+    }
+
+    fn detach(&mut self, id: SinkId) -> io::Result<()> {
+        let at = self.sinks.iter().position(|attached| attached.id == id);
+        let Some(at) = at else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let mut sink = self.sinks.remove(at).sink;
+        let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
+        self.dropped.sink += sink.dropped();
+        self.out.wanted = self
+            .sinks
+            .iter()
+            .any(|attached| attached.sink.wants_spans());
+        self.count_drops();
+        closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
+    }
+
+    fn retire(&mut self, index: usize) {
+        let each = self.loops.swap_remove(index);
+        self.dropped.ring += each.consumer.dropped();
+        self.dropped.open += each.shared.slab.refused();
+        self.out.kept -= each
+            .waiting
+            .values()
+            .map(|waiting| waiting.kept.len())
+            .sum::<usize>();
+        lock(&self.global.tables).incomplete += each.shared.slab.read_all().count() as u64;
+        self.global.unregister(&each.shared);
+    }
+
+    fn count_drops(&self) {
+        let mut dropped = self.dropped;
+        dropped.side = self.global.side.dropped();
+        for each in &self.loops {
+            dropped.ring += each.consumer.dropped();
+            dropped.open += each.shared.slab.refused();
+        }
+        dropped.sink += self
+            .sinks
+            .iter()
+            .map(|attached| attached.sink.dropped())
+            .sum::<u64>();
+        lock(&self.global.tables).dropped = dropped;
+    }
+
+    /// Ids that wait for a record of a call which is not open any more. That record was pushed
+    /// or dropped by now: if the pass does not find it, it was dropped. Looked for only after
+    /// new drops, or when too many error texts wait.
+    fn possibly_lost(&mut self) -> Vec<u64> {
+        let mut needed = self.out.errors.is_full();
+        for each in &mut self.loops {
+            let dropped = each.consumer.dropped();
+            needed |= dropped != each.swept;
+            each.swept = dropped;
+        }
+        if !needed {
+            return Vec::new();
+        }
+        let slabs = self.loops.iter().map(|each| &each.shared.slab);
+        let open: HashSet<u64> = slabs
+            .flat_map(|slab| slab.read_all().map(|words| words[word::ID]))
+            .collect();
+        let waiting = self.loops.iter().flat_map(|each| each.waiting.keys());
+        waiting
+            .chain(self.out.errors.ids())
+            .filter(|id| !open.contains(id))
+            .copied()
+            .collect()
+    }
+
+    fn sweep(&mut self, lost: &[u64]) {
+        for id in lost {
+            self.out.errors.remove(*id);
+            for each in &mut self.loops {
+                if let Some(waiting) = each.waiting.remove(id) {
+                    self.out.kept -= waiting.kept.len();
+                    lock(&self.global.tables).incomplete += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Loop {
+    /// Reads up to `RELEASE` slots. True if there are more below `end`.
+    fn drain(&mut self, end: usize, out: &mut Out, tables: &mut Tables, rate: &Rate) -> bool {
+        let mut read = 0;
+        while read < RELEASE && out.spans.len() < BATCH {
+            let Some(words) = self.consumer.next(end) else {
+                return false;
+            };
+            read += 1;
+            match record::kind(&words) {
+                record::CALL | record::TASK => {
+                    let tail = self.consumer.next(end).unwrap_or_default();
+                    read += 1;
+                    self.fused(&Fused::decode(&words, &tail), out, tables, rate);
+                }
+                record::STEP => self.step(&words, out, tables, rate),
+                record::TURN => {
+                    let turn = Turn::decode(&words);
+                    tables.turns += 1;
+                    tables.part(SpanKind::LoopTurn, rate.delta_ns(turn.end - turn.start));
+                    if out.wanted {
+                        out.spans.push(expand::turn(&turn, &self.shared));
+                    }
+                }
+                other => debug_assert!(false, "record kind {other}"),
+            }
+        }
+        true
+    }
+
+    fn step(&mut self, words: &Words, out: &mut Out, tables: &mut Tables, rate: &Rate) {
+        let step = Step::decode(words);
+        tables.part(
+            SpanKind::Suspended,
+            rate.delta_ns(step.start - step.suspended),
+        );
+        tables.part(SpanKind::Poll, rate.delta_ns(step.end - step.start));
+        let waiting = self.waiting.entry(step.id).or_default();
+        waiting.open = step.open;
+        waiting.steps += 1;
+        if !out.wanted {
+            return;
+        }
+        waiting.kept.push(step);
+        out.kept += 1;
+        if waiting.kept.len() >= MAX_PER_CALL || out.kept >= MAX_WAITING {
+            early(&self.shared, waiting, step.id, out);
+        }
+    }
+
+    fn fused(&mut self, record: &Fused, out: &mut Out, tables: &mut Tables, rate: &Rate) {
+        count(record, tables, rate);
+        let error = if record.has_error {
+            out.errors.remove(record.id)
+        } else {
+            None
+        };
+        if let Some(error) = error.as_ref().filter(|_| !record.task) {
+            tables.error(&error.type_name);
+        }
+        let waiting = if record.full && record.polls > 1 {
+            self.waiting.remove(&record.id)
+        } else {
+            None
+        };
+        let steps = waiting.as_ref().map_or(0, |waiting| waiting.steps);
+        if record.full && steps != record.polls.saturating_sub(1) {
+            tables.incomplete += 1;
+        }
+        let kept = waiting.map(|waiting| waiting.kept).unwrap_or_default();
+        out.kept -= kept.len();
+        if out.wanted {
+            expand::fused(record, &self.shared, &kept, error, &mut out.spans);
+        }
+    }
+}
+
+/// Feeds the histograms with a call and its parts but for the steps.
+fn count(record: &Fused, tables: &mut Tables, rate: &Rate) {
+    let whole = rate.delta_ns(record.end - record.called);
+    if record.task {
+        tables.part(SpanKind::Task, whole);
+    } else {
+        tables.call(record.name, record.status, whole);
+    }
+    if !record.full {
+        return;
+    }
+    let totals = expand::totals(record);
+    if !record.task {
+        tables.part(SpanKind::Enqueue, rate.delta_ns(totals[0]));
+        tables.part(SpanKind::Queued, rate.delta_ns(totals[1]));
+        tables.part(SpanKind::GilWait, rate.delta_ns(totals[2]));
+    }
+    tables.part(SpanKind::Ready, rate.delta_ns(totals[3]));
+    if record.polls > 0 {
+        tables.part(
+            SpanKind::Poll,
+            rate.delta_ns(record.first_end - record.first_start),
+        );
+        if !record.task {
+            tables.part(SpanKind::Callback, rate.delta_ns(totals[6]));
+        }
+    }
+}
+
+/// Hands out the steps of a call that is still open, with what its slab entry says. If it has
+/// just ended, its record follows in the ring and the steps wait for it.
+fn early(shared: &LoopShared, waiting: &mut Waiting, id: u64, out: &mut Out) {
+    let Some(words) = shared.slab.read(waiting.open, id) else {
+        return;
+    };
+    let task = words[word::MODE] & mode::TASK != 0;
+    let owner = Owner {
+        shared,
+        id,
+        call: words[if task { word::ENQUEUED } else { word::ID }],
+        trace: [words[word::TRACE_HIGH], words[word::TRACE_LOW]],
+        name: crate::name::Name(words[word::NAME_POLLS] as u32),
+    };
+    out.kept -= waiting.kept.len();
+    waiting
+        .kept
+        .drain(..)
+        .for_each(|step| owner.step(&step, &mut out.spans));
+}

@@ -1,0 +1,42 @@
+//! The text of an exception or panic that ended a call.
+//!
+//! Invariant: bounded to 1 kB of message, and without the message where `GILSCOPE_REDACT` is set.
+
+use std::sync::OnceLock;
+
+const MAX_TYPE: usize = 256;
+const MAX_MESSAGE: usize = 1024;
+
+/// Type and message of what ended a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ErrorText {
+    /// Qualified name of the exception type.
+    pub type_name: String,
+    /// The message, cut to 1 kB; empty where `GILSCOPE_REDACT` is set.
+    pub message: String,
+}
+
+impl ErrorText {
+    pub(crate) fn new(type_name: &str, message: &str) -> ErrorText {
+        let message = if redact() { "" } else { message };
+        ErrorText {
+            type_name: cut(type_name, MAX_TYPE),
+            message: cut(message, MAX_MESSAGE),
+        }
+    }
+}
+
+/// The longest prefix of `text` that has at most `max` bytes and ends between two characters.
+pub(crate) fn cut(text: &str, max: usize) -> String {
+    let end = (0..=max.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text[..end.unwrap_or(0)].to_owned()
+}
+
+fn redact() -> bool {
+    static REDACT: OnceLock<bool> = OnceLock::new();
+    *REDACT.get_or_init(|| {
+        std::env::var_os("GILSCOPE_REDACT").is_some_and(|value| !value.is_empty() && value != "0")
+    })
+}

@@ -1,0 +1,44 @@
+//! gilscope-instrument: points, clock, rings, converter and sinks.
+//!
+//! Invariant: nothing here depends on Python. Recording never takes the GIL, never blocks and
+//! never allocates on the hot path; every buffer is bounded and every drop is counted by reason.
+#![warn(missing_docs)]
+
+pub mod clock;
+mod converter;
+mod detail;
+mod error;
+mod fork;
+mod global;
+mod histogram;
+mod ids;
+mod name;
+mod open;
+pub mod point;
+mod record;
+mod recorder;
+#[doc(hidden)]
+pub mod ring;
+mod side;
+pub mod sink;
+mod span;
+mod stamps;
+mod stats;
+mod status;
+mod sync;
+
+pub use converter::{SinkId, attach_sink, detach_sink, flush};
+pub use detail::{Detail, detail, enabled, set_detail};
+pub use error::ErrorText;
+pub use fork::after_fork_child;
+pub use histogram::Histogram;
+pub use ids::new_id;
+pub use name::{Name, intern, resolve};
+pub use open::{InFlight, Phase, in_flight};
+pub use point::Point;
+pub use recorder::{LoopRecorder, OpenCall, OpenTask};
+pub use sink::Sink;
+pub use span::{Span, SpanKind, ThreadInfo};
+pub use stamps::CallStamps;
+pub use stats::{Dropped, FunctionStats, PartStats, Stats, reset_stats, stats};
+pub use status::{Flags, Status};

@@ -1,0 +1,252 @@
+//! What is written into the 64-byte slots of a ring.
+//!
+//! Invariant: `decode` gives back what `encode` was given; the first byte of a record tells its
+//! kind and by it its number of slots.
+
+use crate::name::Name;
+use crate::ring::Words;
+use crate::status::{Flags, Status};
+
+/// First byte of a finished call: two slots.
+pub(crate) const CALL: u8 = 1;
+/// First byte of a finished task: two slots.
+pub(crate) const TASK: u8 = 2;
+/// First byte of a step of a call or task from its second poll on: one slot.
+pub(crate) const STEP: u8 = 3;
+/// First byte of a loop turn: one slot.
+pub(crate) const TURN: u8 = 4;
+
+pub(crate) fn kind(words: &Words) -> u8 {
+    words[0] as u8
+}
+
+/// A finished call or task. All stamps in ticks.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Fused {
+    pub(crate) task: bool,
+    pub(crate) full: bool,
+    pub(crate) status: Status,
+    pub(crate) flags: Flags,
+    pub(crate) name: Name,
+    pub(crate) id: u64,
+    pub(crate) trace: [u64; 2],
+    pub(crate) parent: u64,
+    pub(crate) called: u64,
+    /// When the queue took the call. A task has the id of its call here.
+    pub(crate) enqueued: u64,
+    pub(crate) returned: u64,
+    pub(crate) attached: u64,
+    pub(crate) first_start: u64,
+    pub(crate) first_end: u64,
+    pub(crate) last_end: u64,
+    pub(crate) end: u64,
+    pub(crate) polls: u32,
+    pub(crate) turn: u32,
+    pub(crate) has_error: bool,
+    /// Ticks in all polls.
+    pub(crate) polled: u64,
+}
+
+impl Fused {
+    #[inline(always)]
+    pub(crate) fn encode(&self) -> [Words; 2] {
+        let kind = if self.task { TASK } else { CALL };
+        let head = u64::from(kind)
+            | (self.status as u64) << 8
+            | u64::from(self.flags.0) << 16
+            | u64::from(self.name.0) << 32;
+        let tail =
+            u64::from(self.full) | u64::from(self.has_error) << 1 | u64::from(self.polls) << 32;
+        [
+            [
+                head,
+                self.id,
+                self.trace[0],
+                self.trace[1],
+                self.parent,
+                self.called,
+                self.enqueued,
+                self.returned,
+            ],
+            [
+                tail,
+                self.attached,
+                self.first_start,
+                self.first_end,
+                self.last_end,
+                self.end,
+                u64::from(self.turn),
+                self.polled,
+            ],
+        ]
+    }
+
+    #[inline(always)]
+    pub(crate) fn decode(a: &Words, b: &Words) -> Fused {
+        Fused {
+            task: kind(a) == TASK,
+            full: b[0] & 1 != 0,
+            has_error: b[0] & 2 != 0,
+            status: Status::from_u8((a[0] >> 8) as u8),
+            flags: Flags((a[0] >> 16) as u16),
+            name: Name((a[0] >> 32) as u32),
+            id: a[1],
+            trace: [a[2], a[3]],
+            parent: a[4],
+            called: a[5],
+            enqueued: a[6],
+            returned: a[7],
+            attached: b[1],
+            first_start: b[2],
+            first_end: b[3],
+            last_end: b[4],
+            end: b[5],
+            polls: (b[0] >> 32) as u32,
+            turn: b[6] as u32,
+            polled: b[7],
+        }
+    }
+}
+
+/// A suspension and the poll that ended it.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Handle in the slab of open calls.
+    pub(crate) open: u32,
+    pub(crate) id: u64,
+    pub(crate) suspended: u64,
+    pub(crate) woken: u64,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) at: Name,
+    /// Which poll of its call this is; from 2.
+    pub(crate) poll: u32,
+    pub(crate) turn: u32,
+}
+
+impl Step {
+    #[inline(always)]
+    pub(crate) fn encode(&self) -> Words {
+        [
+            u64::from(STEP) | u64::from(self.open) << 32,
+            self.id,
+            self.suspended,
+            self.woken,
+            self.start,
+            self.end,
+            u64::from(self.at.0),
+            u64::from(self.poll) | u64::from(self.turn) << 32,
+        ]
+    }
+
+    #[inline(always)]
+    pub(crate) fn decode(words: &Words) -> Step {
+        Step {
+            open: (words[0] >> 32) as u32,
+            id: words[1],
+            suspended: words[2],
+            woken: words[3],
+            start: words[4],
+            end: words[5],
+            at: Name(words[6] as u32),
+            poll: words[7] as u32,
+            turn: (words[7] >> 32) as u32,
+        }
+    }
+}
+
+/// One turn of a loop: from attached to detached.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) number: u32,
+    pub(crate) served: u32,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) cpu_ns: u64,
+}
+
+impl Turn {
+    pub(crate) fn encode(&self) -> Words {
+        let counts = u64::from(self.number) | u64::from(self.served) << 32;
+        [
+            u64::from(TURN),
+            counts,
+            self.start,
+            self.end,
+            self.cpu_ns,
+            0,
+            0,
+            0,
+        ]
+    }
+
+    pub(crate) fn decode(words: &Words) -> Turn {
+        Turn {
+            number: words[1] as u32,
+            served: (words[1] >> 32) as u32,
+            start: words[2],
+            end: words[3],
+            cpu_ns: words[4],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fused_records_round_trip() {
+        let call = Fused {
+            task: true,
+            full: true,
+            has_error: true,
+            status: Status::Deadline,
+            flags: Flags::IMMEDIATE | Flags::DETACHED,
+            name: Name(u32::MAX),
+            id: 1,
+            trace: [2, 3],
+            parent: 4,
+            called: 5,
+            enqueued: 6,
+            returned: 7,
+            attached: 8,
+            first_start: 9,
+            first_end: 10,
+            last_end: 11,
+            end: u64::MAX,
+            polls: u32::MAX,
+            turn: 12,
+            polled: 13,
+        };
+        let [a, b] = call.encode();
+        assert_eq!(Fused::decode(&a, &b), call);
+        let [a, b] = Fused::default().encode();
+        assert_eq!((kind(&a), Fused::decode(&a, &b)), (CALL, Fused::default()));
+    }
+
+    #[test]
+    fn steps_and_turns_round_trip() {
+        let step = Step {
+            open: u32::MAX,
+            id: 1,
+            suspended: 2,
+            woken: 3,
+            start: 4,
+            end: 5,
+            at: Name(6),
+            poll: u32::MAX,
+            turn: 7,
+        };
+        assert_eq!(Step::decode(&step.encode()), step);
+        let turn = Turn {
+            number: u32::MAX,
+            served: 1,
+            start: 2,
+            end: 3,
+            cpu_ns: 4,
+        };
+        assert_eq!(Turn::decode(&turn.encode()), turn);
+        assert_eq!((kind(&step.encode()), kind(&turn.encode())), (STEP, TURN));
+    }
+}

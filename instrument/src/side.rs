@@ -1,0 +1,84 @@
+//! The side lane: rare things that do not fit a slot, from any thread.
+//!
+//! Invariant: bounded and lock-free; what finds no room is counted, nobody waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::error::ErrorText;
+use crate::name::Name;
+use crate::stamps::CallStamps;
+use crate::status::Status;
+use crate::{clock, global};
+
+const CAPACITY: usize = 4096;
+
+/// One thing in the side lane.
+pub(crate) enum Item {
+    /// What ended the call or task `id`.
+    Error { id: u64, text: Arc<ErrorText> },
+    /// A call that never reached the loop thread.
+    Refused(Refused),
+}
+
+/// A call that never reached the loop thread.
+#[derive(Clone, Copy)]
+pub(crate) struct Refused {
+    pub(crate) stamps: CallStamps,
+    pub(crate) name: Name,
+    pub(crate) status: Status,
+    pub(crate) end: u64,
+}
+
+/// The lane and its count of drops.
+pub(crate) struct Lane {
+    queue: ArrayQueue<Item>,
+    dropped: AtomicU64,
+}
+
+impl Lane {
+    pub(crate) fn new() -> Lane {
+        Lane {
+            queue: ArrayQueue::new(CAPACITY),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    fn push(&self, item: Item) {
+        if self.queue.push(item).is_err() {
+            self.count_drop();
+        }
+    }
+
+    pub(crate) fn pop(&self) -> Option<Item> {
+        self.queue.pop()
+    }
+
+    pub(crate) fn count_drop(&self) {
+        self.dropped.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+#[cold]
+pub(crate) fn error(id: u64, type_name: &str, message: &str) {
+    let text = Arc::new(ErrorText::new(type_name, message));
+    global::global().side.push(Item::Error { id, text });
+}
+
+#[cold]
+pub(crate) fn refused(stamps: CallStamps, name: Name, status: Status) {
+    let item = Refused {
+        stamps,
+        name,
+        status,
+        end: clock::now().max(stamps.called),
+    };
+    global::global().side.push(Item::Refused(item));
+    global::global().wake_converter();
+}

@@ -1,0 +1,130 @@
+//! Spans: what the converter makes of records and what sinks get.
+//!
+//! Invariant: the parts of a call (children whose `call` is its id) add up to it exactly, in ticks.
+
+use std::sync::Arc;
+
+use crate::error::ErrorText;
+use crate::name::Name;
+use crate::status::{Flags, Status};
+
+/// What a span is. One word per idea, everywhere.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub enum SpanKind {
+    /// From the call until its callback returned.
+    Call = 0,
+    /// From the call until the queue took it.
+    Enqueue,
+    /// In the queue, until the loop thread returned from its wait.
+    Queued,
+    /// The loop thread waits for the GIL.
+    GilWait,
+    /// Attached, until the first poll.
+    Ready,
+    /// One step of the coroutine.
+    Poll,
+    /// Yielded, until the next poll.
+    Suspended,
+    /// The outcome is ready, until it was delivered.
+    Callback,
+    /// A task made inside a call.
+    Task,
+    /// Attached until detached: the GIL hold.
+    LoopTurn,
+}
+
+impl SpanKind {
+    /// Every kind, in the order of its number.
+    pub const ALL: [SpanKind; 10] = [
+        SpanKind::Call,
+        SpanKind::Enqueue,
+        SpanKind::Queued,
+        SpanKind::GilWait,
+        SpanKind::Ready,
+        SpanKind::Poll,
+        SpanKind::Suspended,
+        SpanKind::Callback,
+        SpanKind::Task,
+        SpanKind::LoopTurn,
+    ];
+
+    /// The word used in files, exporters and documentation.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SpanKind::Call => "call",
+            SpanKind::Enqueue => "enqueue",
+            SpanKind::Queued => "queued",
+            SpanKind::GilWait => "gil.wait",
+            SpanKind::Ready => "ready",
+            SpanKind::Poll => "poll",
+            SpanKind::Suspended => "suspended",
+            SpanKind::Callback => "callback",
+            SpanKind::Task => "task",
+            SpanKind::LoopTurn => "loop.turn",
+        }
+    }
+}
+
+/// The thread a span was recorded on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ThreadInfo {
+    /// Its name.
+    pub name: String,
+    /// Its kernel thread id; 0 for "some thread of the caller".
+    pub tid: u32,
+    /// The runtime whose loop runs on it.
+    pub runtime: u16,
+}
+
+/// One span. Stamps are in ticks of [`crate::clock`].
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// What it is.
+    pub kind: SpanKind,
+    /// The runtime it belongs to.
+    pub runtime: u16,
+    /// Its id; unique and not zero.
+    pub id: u64,
+    /// The id of the span it is a child of, or 0.
+    pub parent: u64,
+    /// The trace it belongs to; zero for `loop.turn`.
+    pub trace: [u64; 2],
+    /// The call it belongs to, or 0 for `loop.turn`.
+    pub call: u64,
+    /// The function of the call or task.
+    pub name: Name,
+    /// Ticks at its start.
+    pub start: u64,
+    /// Ticks at its end.
+    pub end: u64,
+    /// `suspended`: where the coroutine awaits.
+    pub at: Name,
+    /// `poll` and `suspended`: which poll of its call or task (from 1) this is or precedes.
+    /// `call`, `task`: number of polls. `loop.turn`: number of calls served.
+    pub poll: u32,
+    /// `suspended`: ticks at the wake, or 0 if unknown.
+    pub wake: u64,
+    /// How the call or task ended.
+    pub status: Status,
+    /// More about the end of the call or task.
+    pub flags: Flags,
+    /// `loop.turn`: CPU time of the thread inside, in nanoseconds.
+    pub cpu_ns: u64,
+    /// What ended the call or task, if it raised or panicked.
+    pub error: Option<Arc<ErrorText>>,
+    /// The thread it was recorded on.
+    pub thread: Arc<ThreadInfo>,
+    /// `poll`, `loop.turn`: the id of the turn, or 0 outside of any.
+    pub turn: u64,
+    /// `call` and `task` recorded with [`crate::Detail::Call`]: ticks in each part, in the order
+    /// enqueue, queued, gil.wait, ready, poll, suspended, callback.
+    pub totals: Option<[u64; 7]>,
+}
+
+impl Span {
+    /// Its length in ticks.
+    pub fn ticks(&self) -> u64 {
+        self.end - self.start
+    }
+}

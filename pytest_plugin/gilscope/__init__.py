@@ -1,0 +1,67 @@
+"""Rust calls async Python without touching the GIL, and every call can be seen.
+
+Importing this package loads nothing else: pytest imports it in every run of an environment it is
+installed in, so the native module comes with the first name that needs it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gilscope import rust
+    from gilscope._native import (
+        ArgumentError,
+        CallCancelled,
+        DeadlineExceeded,
+        GilscopeError,
+        Outcome,
+        QueueFull,
+        ResultError,
+        RuntimeStopped,
+        RustPanic,
+        WrongThread,
+        stats,
+    )
+    from gilscope._runtime import PyRuntime, py_runtime
+    from gilscope._trace import trace
+
+__all__ = [
+    "ArgumentError",
+    "CallCancelled",
+    "DeadlineExceeded",
+    "GilscopeError",
+    "Outcome",
+    "PyRuntime",
+    "QueueFull",
+    "ResultError",
+    "RuntimeStopped",
+    "RustPanic",
+    "WrongThread",
+    "py_runtime",
+    "rust",
+    "stats",
+    "trace",
+]
+
+# Every name that does not come from `gilscope._native`.
+_ELSEWHERE = {
+    "PyRuntime": "gilscope._runtime",
+    "py_runtime": "gilscope._runtime",
+    "rust": "gilscope.rust",
+    "trace": "gilscope._trace",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'gilscope' has no attribute {name!r}")
+    module = import_module(_ELSEWHERE.get(name, "gilscope._native"))
+    value: object = module if name == "rust" else getattr(module, name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

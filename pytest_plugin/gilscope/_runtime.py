@@ -1,0 +1,289 @@
+"""`gilscope.PyRuntime`: async Python on a loop thread of its own, called through Rust."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import threading
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
+
+from gilscope import _native
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+    )
+    from contextvars import Context
+    from types import TracebackType
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_A = TypeVar("_A")
+
+
+class CallFuture(concurrent.futures.Future[_T]):
+    """The future of a submitted call; `cancel` also works while the call runs."""
+
+    _handle: _native.CallHandle
+
+    def cancel(self) -> bool:
+        """Ask to cancel; False if the outcome was settled already.
+
+        A call that has not started never runs; a running one gets `CancelledError` at its await
+        and may still return. `result()` raises `CallCancelled` if the cancel took effect.
+        """
+        return not self.done() and self._handle.cancel()
+
+    def _settle(self, outcome: _native.Outcome[_T]) -> None:
+        error = outcome.exception()
+        if error is None:
+            self.set_result(outcome.result())
+        else:
+            self.set_exception(error)
+
+
+class Calls:
+    """The ways to call, with one set of options."""
+
+    def __init__(self, runtime: _native.Runtime, options: _native.CallOptions) -> None:
+        self._runtime = runtime
+        self._options = options
+
+    @overload
+    def call_async(
+        self, fun: Callable[_P, Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, _T]: ...
+    @overload
+    def call_async(
+        self, fun: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, _T]: ...
+    def call_async(self, fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Return an awaitable of the call's result, for any asyncio loop.
+
+        Lazy: nothing happens before it is awaited. Cancelling the awaiting task cancels the call
+        and waits for its outcome, as awaiting a task does.
+        """
+        return self._runtime._call_async(self._options, fun, args, kwargs)
+
+    @overload
+    def submit(
+        self, fun: Callable[_P, Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> CallFuture[_T]: ...
+    @overload
+    def submit(
+        self, fun: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> CallFuture[_T]: ...
+    def submit(self, fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Submit the call and return a `concurrent.futures.Future`. Never blocks.
+
+        If the queue is full the call waits for room, in order; with `full="fail"` it raises
+        `QueueFull`. Raises `RuntimeStopped` after a shutdown.
+        """
+        future: CallFuture[Any] = CallFuture()
+        future.set_running_or_notify_cancel()
+        future._handle = self._runtime._submit(self._options, future._settle, fun, args, kwargs)
+        return future
+
+    @overload
+    def submit_callback(
+        self,
+        callback: Callable[[_native.Outcome[_T]], object],
+        fun: Callable[_P, Awaitable[_T]],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> int: ...
+    @overload
+    def submit_callback(
+        self,
+        callback: Callable[[_native.Outcome[_T]], object],
+        fun: Callable[_P, _T],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> int: ...
+    def submit_callback(
+        self, callback: Callable[..., object], fun: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> int:
+        """Submit the call; `callback(outcome)` runs on the loop thread, in the call's Context.
+
+        Returns the call's id. Raises TypeError for an `async def` callback. What the callback
+        raises goes to the loop's exception handler.
+        """
+        _native.refuse_async(callback)
+        return self._runtime._submit(self._options, callback, fun, args, kwargs).id
+
+    @overload
+    def call(
+        self, fun: Callable[_P, Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T: ...
+    @overload
+    def call(self, fun: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T: ...
+    def call(self, fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call and wait for the result, without the GIL.
+
+        In the main thread a signal whose handler raises, such as Ctrl-C, cancels the call. Raises
+        `WrongThread` on a loop thread, where waiting would deadlock.
+        """
+        return self._runtime._call(self._options, fun, args, kwargs)
+
+    @overload
+    def map(
+        self, fun: Callable[[_A], Awaitable[_T]], iterable: Iterable[_A], concurrency: int = 64
+    ) -> Iterator[_T]: ...
+    @overload
+    def map(
+        self, fun: Callable[[_A], _T], iterable: Iterable[_A], concurrency: int = 64
+    ) -> Iterator[_T]: ...
+    def map(
+        self, fun: Callable[[Any], Any], iterable: Iterable[Any], concurrency: int = 64
+    ) -> Iterator[Any]:
+        """Call `fun` for each item, at most `concurrency` at once; yield results in order.
+
+        The first exception is raised at its place; what is then still running is cancelled, as it
+        is when the iterator is closed.
+        """
+        if concurrency < 1:
+            raise ValueError("concurrency must be at least 1")
+        return self._map(fun, iterable, concurrency)
+
+    def _map(
+        self, fun: Callable[[Any], Any], iterable: Iterable[Any], concurrency: int
+    ) -> Iterator[Any]:
+        running: collections.deque[CallFuture[Any]] = collections.deque()
+        try:
+            for item in iterable:
+                running.append(self.submit(fun, item))
+                if len(running) >= concurrency:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
+
+    def stream(
+        self, fun: Callable[_P, AsyncGenerator[_T, Any]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> AsyncIterator[_T]:
+        """Iterate, on any loop, over an async generator that runs on the runtime's loop.
+
+        One item is under way at a time. Closing the stream (`aclose`) runs the generator's
+        `finally`. Keyword arguments are not supported.
+        """
+        if kwargs:
+            raise TypeError("stream takes positional arguments only; use functools.partial")
+        return self._runtime._stream(fun, args)
+
+
+class PyRuntime(_native.Runtime, Calls):
+    """An asyncio loop on a thread of its own, called through a queue, every crossing recorded.
+
+    `queue_size` bounds calls that wait to be started, `max_in_flight` those that have started.
+    `loop_factory` makes another event loop. `on_start` and `on_stop` are async functions, awaited
+    before the first and after the last call. `threads` sizes the pool for blocking functions.
+    Leaving a `with` block, or letting go of the last reference, shuts the runtime down.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        queue_size: int = 1024,
+        max_in_flight: int | None = None,
+        loop_factory: Callable[[], AbstractEventLoop] | None = None,
+        on_start: Callable[[], Awaitable[object]] | None = None,
+        on_stop: Callable[[], Awaitable[object]] | None = None,
+        threads: int | None = None,
+        debug: bool = False,
+        _default: bool = False,
+    ) -> None:
+        Calls.__init__(self, self, _native.CallOptions())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.shutdown("cancel")
+
+    def options(
+        self,
+        *,
+        name: str | None = None,
+        deadline: float | None = None,
+        context: Context | None = None,
+        on_drop: Literal["cancel", "detach"] = "cancel",
+        full: Literal["wait", "fail"] = "wait",
+        thread: bool = False,
+    ) -> Calls:
+        """Return the same ways to call, with options.
+
+        `deadline`: seconds until `DeadlineExceeded`, waiting for room included; zero or less fails
+        at once, infinity is none, NaN a ValueError. `context` is used as it is, instead of a copy
+        of the caller's. `thread`: run a blocking function in the runtime's pool.
+        """
+        return Calls(
+            self,
+            _native.CallOptions(
+                name=name,
+                deadline=deadline,
+                context=context,
+                on_drop=on_drop,
+                full=full,
+                thread=thread,
+            ),
+        )
+
+    def shutdown(
+        self,
+        mode: Literal["drain", "cancel", "abort"] = "drain",
+        deadline: float | None = None,
+    ) -> dict[str, Any]:
+        """Stop the runtime; idempotent, from any thread.
+
+        "drain" lets queued and running calls finish, "cancel" cancels the running ones and refuses
+        the queued, "abort" frees every caller at once. After `deadline` seconds drain turns to
+        cancel and cancel to abort. On the loop thread itself it only begins. Returns how many calls
+        were `pending`, how many were `abandoned` at the deadline, and whether the thread `joined`.
+        """
+        return self._shutdown(mode, deadline)
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts and durations (`gilscope.stats()`) and this runtime's own counters."""
+        return {**_native.stats(), **self._counters()}
+
+    def in_flight(self) -> list[dict[str, Any]]:
+        """Return what is open now on every loop of this process: calls and their tasks."""
+        return _native.in_flight()
+
+    def __repr__(self) -> str:
+        state = "stopped" if self.is_stopped else "running"
+        return f"<PyRuntime {self.id:#x} {state}>"
+
+
+_default: PyRuntime | None = None
+_default_lock = threading.Lock()
+
+
+def py_runtime() -> PyRuntime:
+    """Return the default runtime, made at first use; the same object until it is shut down.
+
+    After a fork or a shutdown the next call makes a fresh one. Any thread.
+    """
+    global _default
+    runtime = PyRuntime(_default=True)
+    with _default_lock:
+        if _default is None or _default.id != runtime.id:
+            _default = runtime
+        return _default

@@ -1,0 +1,51 @@
+"""The command line.
+
+Exit codes: 0 done, 1 some input failed, 2 refused before any call, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import click
+
+from gilscope.cli.errors import Refused, say_error
+from gilscope.cli.run import run
+
+__all__ = ["main"]
+
+_HELP = """\
+Rust calls async Python without touching the GIL, and every call can be seen.
+
+\b
+Start here:
+  gilscope run --help
+"""
+
+
+@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gilscope")
+def cli() -> None:
+    """Group the commands."""
+
+
+cli.add_command(run)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = cli.main(args=args, prog_name="gilscope", standalone_mode=False)
+    except Refused as refused:
+        say_error(refused.message, refused.hint)
+        return 2
+    except click.exceptions.NoArgsIsHelpError as no_args:
+        click.echo(no_args.format_message(), err=True)
+        return 2
+    except click.ClickException as wrong:
+        context = getattr(wrong, "ctx", None)
+        hint = f"`{context.command_path} --help` shows an example" if context else None
+        say_error(wrong.format_message().rstrip("."), hint)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        say_error("interrupted before any call")
+        return 130
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,308 @@
+//! The builder of a call: what to call, with what, for how long, and who gets the outcome.
+//!
+//! Invariant: building touches neither Python nor the queue; only the last method submits.
+
+use std::time::Duration;
+
+use gilscope_instrument::{CallStamps, Name};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tokio::sync::oneshot;
+
+use super::args::{KwArgs, PyArgs, PyResultType, call_starter, convert_to};
+use super::blocking::block_on;
+use super::callback::{Plain, PyAsyncCallback, ToAttached, ToChannel, ToClosure, ToNobody, ToOneshot};
+use super::deadline::{Timed, Timer};
+use super::future::{CallFuture, Submission};
+use super::handle::{CallHandle, CallId};
+use super::job::{Callback, Convert, Delivered, Job, Parts, Starter};
+use crate::error::{Error, Outcome};
+use crate::handle::PyFun;
+use crate::host::HostRef;
+use crate::host::table as t;
+
+/// What dropping a [`CallFuture`] does to the Python side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDrop {
+    /// Cancel the coroutine (the default).
+    #[default]
+    Cancel,
+    /// Let it run to its end; its outcome is dropped and the span says `detached`.
+    Detach,
+}
+
+/// What to do when the queue has no room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Full {
+    /// Wait for room (the default); a deadline bounds the wait.
+    #[default]
+    Wait,
+    /// Fail at once with [`Error::QueueFull`].
+    Fail,
+}
+
+/// Everything about a call but the callee and its arguments.
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) name: Option<Name>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) context: Option<Py<PyAny>>,
+    pub(crate) on_drop: OnDrop,
+    pub(crate) full: Full,
+    pub(crate) flags: u32,
+}
+
+/// See [`PyRuntime::call`](crate::PyRuntime::call).
+#[must_use = "a call does nothing until it is awaited, sent or blocked on"]
+pub struct CallBuilder<A> {
+    pub(crate) host: HostRef,
+    pub(crate) fun: PyFun,
+    pub(crate) args: A,
+    pub(crate) kwargs: Option<KwArgs>,
+    pub(crate) options: Options,
+}
+
+impl<A: PyArgs> CallBuilder<A> {
+    pub(crate) fn new(host: HostRef, fun: PyFun, args: A) -> Self {
+        Self { host, fun, args, kwargs: None, options: Options::default() }
+    }
+
+    /// Adds keyword arguments; later ones win.
+    pub fn kwargs<V, const N: usize>(self, kwargs: [(&'static str, V); N]) -> Self
+    where
+        V: Send + 'static + for<'py> IntoPyObject<'py>,
+    {
+        self.fill_kwargs(Box::new(move |dict| {
+            kwargs.into_iter().try_for_each(|(key, value)| dict.set_item(key, value))
+        }))
+    }
+
+    /// Adds the keyword arguments of a dict.
+    pub fn kwargs_dict(self, kwargs: Py<PyDict>) -> Self {
+        self.fill_kwargs(Box::new(move |dict| dict.update(kwargs.bind(dict.py()).as_mapping())))
+    }
+
+    fn fill_kwargs(mut self, more: KwArgs) -> Self {
+        self.kwargs = Some(match self.kwargs.take() {
+            None => more,
+            Some(first) => Box::new(move |dict| first(dict).and_then(|()| more(dict))),
+        });
+        self
+    }
+
+    /// Names the call's span, instead of the function's qualified name.
+    pub fn name(mut self, name: &str) -> Self {
+        self.options.name = Some(gilscope_instrument::intern(name));
+        self
+    }
+
+    /// Fails the call with [`Error::DeadlineExceeded`] after this time, waiting for room included,
+    /// and cancels the Python side. Zero: at once.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.options.deadline = Some(deadline);
+        self
+    }
+
+    /// Runs the call in this `contextvars.Context` as it is, instead of a copy of the loop's own.
+    pub fn context(mut self, context: Py<PyAny>) -> Self {
+        self.options.context = Some(context);
+        self
+    }
+
+    /// What dropping the future does.
+    pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.options.on_drop = on_drop;
+        self
+    }
+
+    /// What a full queue does.
+    pub fn when_full(mut self, full: Full) -> Self {
+        self.options.full = full;
+        self
+    }
+
+    /// Runs a blocking `def` in the runtime's thread pool instead of on the loop thread.
+    pub fn in_thread(mut self) -> Self {
+        self.options.flags |= t::JOB_THREAD;
+        self
+    }
+
+    pub(crate) fn stream(mut self) -> Self {
+        self.options.flags |= t::JOB_STREAM;
+        self
+    }
+
+    /// A future of the outcome. Lazy: the call is submitted at the first poll.
+    pub fn wait<T: PyResultType>(self) -> CallFuture<T> {
+        let (sender, receiver) = oneshot::channel();
+        let detach = self.options.on_drop == OnDrop::Detach;
+        CallFuture::new(self.submission(convert_to(), ToOneshot(sender)), receiver, detach)
+    }
+
+    /// As [`wait`](Self::wait), for callers that have no use for the text of tracebacks.
+    pub(crate) fn wait_plain<T: PyResultType>(self) -> CallFuture<T> {
+        let (sender, receiver) = oneshot::channel();
+        let detach = self.options.on_drop == OnDrop::Detach;
+        CallFuture::new(self.submission(convert_to(), Plain(ToOneshot(sender))), receiver, detach)
+    }
+
+    /// Submits, waiting for room if there is none, and returns once the queue took the call.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::RuntimeStopped`], [`Error::DeadlineExceeded`]: the call never
+    /// ran, and the callback received the same error. Dropping the returned future before it is
+    /// ready withdraws the call.
+    pub async fn send<T: PyResultType>(
+        self,
+        callback: PyAsyncCallback<T>,
+    ) -> Result<CallHandle, Error> {
+        let permit = match &callback {
+            PyAsyncCallback::Channel(sender) => Some(sender.clone().reserve_owned().await),
+            _ => None,
+        };
+        let permit = match permit {
+            None => None,
+            Some(Ok(permit)) => Some(permit),
+            Some(Err(_)) => return Err(Error::Cancelled(crate::error::CancelledBy::Caller)),
+        };
+        self.submission_for(callback, permit).sent().await
+    }
+
+    /// Submits without waiting.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`Error::QueueFull`] where that would wait.
+    pub fn try_send<T: PyResultType>(
+        mut self,
+        callback: PyAsyncCallback<T>,
+    ) -> Result<CallHandle, Error> {
+        self.options.full = Full::Fail;
+        let permit = match &callback {
+            PyAsyncCallback::Channel(sender) => match sender.clone().try_reserve_owned() {
+                Ok(permit) => Some(permit),
+                Err(_) => return Err(Error::QueueFull),
+            },
+            _ => None,
+        };
+        self.submission_for(callback, permit).try_sent()
+    }
+
+    /// Blocks the calling thread until the outcome is there, detached if it was attached.
+    ///
+    /// # Errors
+    /// [`Error::WrongThread`] at once on a loop thread or inside a tokio runtime, where blocking
+    /// would deadlock (from `spawn_blocking`, use `Handle::block_on(call_async(…))`); else the call's.
+    pub fn blocking<T: PyResultType>(self) -> Outcome<T> {
+        super::blocking::check_thread(&self.host)?;
+        block_on(self.wait::<T>())
+    }
+
+    pub(crate) fn submission_for<T: PyResultType>(
+        self,
+        callback: PyAsyncCallback<T>,
+        permit: Option<tokio::sync::mpsc::OwnedPermit<(CallId, Outcome<T>)>>,
+    ) -> Submission {
+        match callback {
+            PyAsyncCallback::Oneshot(sender) => self.submission(convert_to::<T>(), ToOneshot(sender)),
+            PyAsyncCallback::Closure(work) => self.submission(convert_to::<T>(), ToClosure(work)),
+            PyAsyncCallback::Discard => self.submission(convert_to::<T>(), ToNobody),
+            PyAsyncCallback::Channel(_) => {
+                let permit = permit.expect("callers reserve room before they submit to a channel");
+                self.submission_with(convert_to::<T>(), |id| ToChannel { id, permit })
+            }
+            PyAsyncCallback::Python(fun) => self.python_submission(fun),
+        }
+    }
+
+    /// The outcome goes to `work`, attached, on the loop thread.
+    pub(crate) fn attached<F>(self, work: F) -> Submission
+    where
+        F: FnOnce(Python<'_>, Outcome<crate::handle::PyHandle>) -> Delivered + Send + 'static,
+    {
+        let host = self.host.clone();
+        self.submission(convert_to::<crate::handle::PyHandle>(), ToAttached { host, work })
+    }
+
+    fn python_submission(self, fun: PyFun) -> Submission {
+        let refused = fun.clone();
+        let host = self.host.clone();
+        let work = move |py: Python<'_>, outcome| crate::python::outcome::hand_over(py, &fun, outcome);
+        let callback = ToAttached { host, work };
+        let inner = self.fun.clone();
+        let (args, kwargs) = (self.args, self.kwargs);
+        let call = call_starter(inner, args, kwargs, self.options.flags & t::JOB_THREAD != 0);
+        let start = super::args::starter(move |py| {
+            crate::python::outcome::refuse_async(refused.callable().bind(py))
+                .map_err(super::job::StartError::Raised)?;
+            call(py)
+        });
+        let fun = self.fun;
+        submission(self.host, fun.name(), start, convert_to::<crate::handle::PyHandle>(), |_| callback, self.options)
+    }
+
+    fn submission<T, D>(self, convert: Convert<T>, callback: D) -> Submission
+    where
+        T: Send + 'static,
+        D: Callback<T> + 'static,
+    {
+        self.submission_with(convert, |_| callback)
+    }
+
+    fn submission_with<T, D>(self, convert: Convert<T>, callback: impl FnOnce(CallId) -> D) -> Submission
+    where
+        T: Send + 'static,
+        D: Callback<T> + 'static,
+    {
+        let name = self.fun.name();
+        let in_thread = self.options.flags & t::JOB_THREAD != 0;
+        let start = call_starter(self.fun, self.args, self.kwargs, in_thread);
+        submission(self.host, name, start, convert, callback, self.options)
+    }
+}
+
+/// A call of Rust code that needs to be attached on the loop thread.
+pub(crate) fn native<T: PyResultType>(
+    host: &HostRef,
+    name: &str,
+    start: impl Starter + 'static,
+) -> CallFuture<T> {
+    let (sender, receiver) = oneshot::channel();
+    let options = Options { flags: t::JOB_STREAM, ..Options::default() };
+    let name = gilscope_instrument::intern(name);
+    let callback = |_| ToOneshot(sender);
+    let submission = submission(host.clone(), name, start, convert_to(), callback, options);
+    CallFuture::new(submission, receiver, false)
+}
+
+/// Stamps the call's begin and allocates its job.
+pub(crate) fn submission<S, T, D>(
+    host: HostRef,
+    name: Name,
+    start: S,
+    convert: Convert<T>,
+    callback: impl FnOnce(CallId) -> D,
+    options: Options,
+) -> Submission
+where
+    S: Starter + 'static,
+    T: Send + 'static,
+    D: Callback<T> + 'static,
+{
+    let stamps: CallStamps = host.begin();
+    let id = CallId::of(&stamps);
+    let timer = Timer::new(options.deadline);
+    let detach = if options.on_drop == OnDrop::Detach { t::JOB_DETACH } else { 0 };
+    let job = Job::allocate(Parts {
+        start,
+        convert,
+        callback: Timed { inner: callback(id), timer: timer.clone() },
+        flags: options.flags | detach,
+        name: host.intern(options.name.unwrap_or(name)),
+        stamps,
+        context: options.context,
+    });
+    if let Some(deadline) = options.deadline {
+        timer.start(&host, &job, deadline);
+    }
+    Submission::new(CallHandle { host, job, id }, options.full)
+}

@@ -1,0 +1,128 @@
+//! The ways in which an outcome reaches its receiver: five adapters over one "hand over once".
+//!
+//! Invariant: an adapter hands over without attaching, except the Python one, which runs on the
+//! loop thread in the call's own context.
+
+use pyo3::prelude::*;
+use tokio::sync::{mpsc, oneshot};
+
+use super::CallId;
+use super::job::{Callback, Delivered};
+use crate::error::Outcome;
+use crate::handle::PyFun;
+use crate::host::HostRef;
+
+/// Who receives the outcome of a call, exactly once.
+pub enum PyAsyncCallback<T> {
+    /// One receiver, one outcome. Dropping the receiver does not cancel: use
+    /// [`CallHandle::cancel`](super::CallHandle::cancel), or await a
+    /// [`CallFuture`](super::CallFuture), which does.
+    Oneshot(oneshot::Sender<Outcome<T>>),
+    /// Many calls, one receiver. Room is taken when the call is submitted, so that an outcome never
+    /// waits for a slow receiver; a dropped receiver is counted.
+    Channel(mpsc::Sender<(CallId, Outcome<T>)>),
+    /// Runs on the loop thread, detached: keep it short, and do not block in it.
+    Closure(Box<dyn FnOnce(Outcome<T>) + Send>),
+    /// A Python callable, called attached on the loop thread in the call's context with one
+    /// [`Outcome`](crate::python::outcome::PyOutcome). `async def` is refused when dispatched.
+    Python(PyFun),
+    /// Nobody: fire and forget.
+    Discard,
+}
+
+impl<T> std::fmt::Debug for PyAsyncCallback<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Oneshot(_) => "Oneshot",
+            Self::Channel(_) => "Channel",
+            Self::Closure(_) => "Closure",
+            Self::Python(_) => "Python",
+            Self::Discard => "Discard",
+        })
+    }
+}
+
+pub(crate) struct ToOneshot<T>(pub(crate) oneshot::Sender<Outcome<T>>);
+
+impl<T: Send> Callback<T> for ToOneshot<T> {
+    fn deliver(self, outcome: Outcome<T>) -> Delivered {
+        if self.0.send(outcome).is_ok() { Delivered::Yes } else { Delivered::Nobody }
+    }
+}
+
+/// A receiver that looks at the exception object, never at its text.
+pub(crate) struct Plain<D>(pub(crate) D);
+
+impl<T, D: Callback<T>> Callback<T> for Plain<D> {
+    const TEXT: bool = false;
+
+    fn deliver(self, outcome: Outcome<T>) -> Delivered {
+        self.0.deliver(outcome)
+    }
+}
+
+pub(crate) struct ToChannel<T> {
+    pub(crate) id: CallId,
+    pub(crate) permit: mpsc::OwnedPermit<(CallId, Outcome<T>)>,
+}
+
+impl<T: Send> Callback<T> for ToChannel<T> {
+    fn deliver(self, outcome: Outcome<T>) -> Delivered {
+        let sender = self.permit.send((self.id, outcome));
+        if sender.is_closed() { Delivered::Nobody } else { Delivered::Yes }
+    }
+}
+
+pub(crate) struct ToClosure<F>(pub(crate) F);
+
+impl<T, F: FnOnce(Outcome<T>) + Send> Callback<T> for ToClosure<F> {
+    fn deliver(self, outcome: Outcome<T>) -> Delivered {
+        (self.0)(outcome);
+        Delivered::Yes
+    }
+}
+
+pub(crate) struct ToNobody;
+
+impl<T> Callback<T> for ToNobody {
+    const TEXT: bool = false;
+
+    fn deliver(self, _outcome: Outcome<T>) -> Delivered {
+        Delivered::Yes
+    }
+}
+
+/// Hands over attached, on the loop thread; what Python callbacks and Python futures are made of.
+pub(crate) struct ToAttached<F> {
+    pub(crate) host: HostRef,
+    pub(crate) work: F,
+}
+
+impl<T, F> Callback<T> for ToAttached<F>
+where
+    T: Send,
+    F: FnOnce(Python<'_>, Outcome<T>) -> Delivered + Send,
+{
+    const ATTACHED: bool = true;
+    const TEXT: bool = false;
+
+    fn deliver(self, outcome: Outcome<T>) -> Delivered {
+        self.deliver_later(outcome)
+    }
+
+    fn deliver_attached(self, py: Python<'_>, outcome: Outcome<T>) -> Delivered {
+        (self.work)(py, outcome)
+    }
+
+    fn deliver_later(self, outcome: Outcome<T>) -> Delivered {
+        let work = self.work;
+        let posted = self.host.post(move |py| {
+            work(py, outcome);
+        });
+        match posted {
+            Ok(()) => Delivered::Yes,
+            // The loop has gone: what is left may run wherever Python still does.
+            Err(work) => crate::life::last_resort(work),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What the driver tells about the call it drives: its polls, where it waits, and its end.
+//!
+//! Invariant: the end is told exactly once; a `Driven` that is dropped untold settles its call itself.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+
+use gilscope_instrument::{Flags, OpenCall};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use crate::host::JobRef;
+use crate::host::table as t;
+use crate::loop_thread::state::{LoopState, current};
+
+/// How a task ended.
+pub(crate) enum TaskEnd {
+    Returned(Py<PyAny>),
+    /// The exception, with its traceback.
+    Raised(Py<PyAny>),
+    /// The `CancelledError`.
+    Cancelled(Py<PyAny>),
+}
+
+/// The call of one task. Lives and dies on the loop thread, apart from a task that outlives its loop.
+pub(crate) struct Driven {
+    /// Taken by `done`.
+    job: Option<JobRef>,
+    index: usize,
+    call: OpenCall,
+    /// The dispatch has opened the first poll already, so that it includes calling the function.
+    in_first_poll: Cell<bool>,
+}
+
+impl Driven {
+    pub(crate) fn new(job: &JobRef, index: usize, call: OpenCall) -> Self {
+        Self { job: Some(job.clone()), index, call, in_first_poll: Cell::new(true) }
+    }
+
+    fn phase(&self, phase: u32) {
+        if let Some(job) = &self.job
+            && job.raw().phase.load(Ordering::Relaxed) != t::PHASE_CLEANUP
+        {
+            job.raw().phase.store(phase, Ordering::Relaxed);
+        }
+    }
+
+    /// Around every send or throw.
+    #[inline]
+    pub(crate) fn poll_start(&self) {
+        if self.in_first_poll.replace(false) {
+            return;
+        }
+        self.phase(t::PHASE_POLL);
+        if let Some(state) = current() {
+            state.recorder.poll_start(self.call);
+        }
+    }
+
+    /// Around every send or throw.
+    #[inline]
+    pub(crate) fn poll_end(&self) {
+        if let Some(state) = current() {
+            state.recorder.poll_end(self.call);
+        }
+    }
+
+    /// After `poll_end`, when the coroutine yielded.
+    #[inline]
+    pub(crate) fn suspended(&self, _py: Python<'_>, coroutine: &Bound<'_, PyAny>) {
+        self.phase(t::PHASE_SUSPENDED);
+        if self.call != OpenCall::default()
+            && let Some(state) = current()
+        {
+            state.recorder.suspended(self.call, crate::python::place::awaiting(coroutine));
+        }
+    }
+
+    /// The next step was scheduled.
+    #[inline]
+    pub(crate) fn woken(&self) {
+        if let Some(state) = current() {
+            state.recorder.woken(self.call);
+        }
+    }
+
+    /// The task ended.
+    pub(crate) fn done(mut self, py: Python<'_>, end: TaskEnd) {
+        if let Some(job) = self.job.take() {
+            match current() {
+                Some(state) => end_call(state, py, self.index, self.call, job, end),
+                // The loop has gone, and with it everybody who could wait for this call.
+                None => {
+                    job.fail(t::END_STOPPED, crate::error::Stopped::LoopClosed as u32);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        let Some(job) = self.job.take() else { return };
+        let Some(state) = current() else {
+            job.fail(t::END_STOPPED, crate::error::Stopped::LoopClosed as u32);
+            return;
+        };
+        Python::attach(|py| {
+            let error = PyRuntimeError::new_err("the task of this call was destroyed");
+            let end = TaskEnd::Raised(error.into_value(py).into_any());
+            end_call(state, py, self.index, self.call, job, end);
+        });
+    }
+}
+
+fn end_call(
+    state: &LoopState,
+    py: Python<'_>,
+    index: usize,
+    call: OpenCall,
+    job: JobRef,
+    end: TaskEnd,
+) {
+    let (kind, value) = match end {
+        TaskEnd::Returned(value) => (t::END_RETURNED, value),
+        TaskEnd::Raised(error) => (t::END_RAISED, error),
+        TaskEnd::Cancelled(error) => (state.end_of_cancel(index), error),
+    };
+    let mut flags = Flags::default();
+    let cancelled = state.with_slot(index, |slot| slot.cancel.is_some());
+    if kind == t::END_RETURNED && cancelled {
+        flags = Flags::CANCEL_SWALLOWED;
+    }
+    if kind == t::END_RAISED {
+        state.record_error(call, value.bind(py));
+    }
+    // SAFETY: the job is live, and the value outlives the call.
+    let report = unsafe { (job.vtable().complete)(job.as_ptr(), kind, value.as_ptr()) };
+    drop(value);
+    if job.has(t::DEADLINE) {
+        let status = gilscope_instrument::Status::Deadline;
+        state.finish(index, job, call, status, flags);
+    } else {
+        state.finish_report(index, job, call, report, flags);
+    }
+    state.flush_soon(py);
+}

@@ -1,0 +1,334 @@
+//! One call: the caller's closures behind the C header that the host sees.
+//!
+//! Invariant: whoever sets `SETTLED` first, and nobody else, touches the outcome and the callback.
+
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use gilscope_instrument::{CallStamps, Flags, Name, Status};
+use pyo3::prelude::*;
+
+use crate::error::{CancelledBy, Error, Outcome, Place, PythonError, Stopped, panic_text};
+use crate::host::JobRef;
+use crate::host::table::{self as t, Obj, RawJob, Report};
+use crate::queue::stack::Link;
+
+/// What a starter can fail with.
+pub(crate) enum StartError {
+    /// Converting the arguments raised: the callee never ran.
+    Argument(PyErr),
+    /// The callee raised before it returned an awaitable.
+    Raised(PyErr),
+}
+
+/// Converts arguments and calls; runs once, attached, in the call's context.
+pub(crate) trait Starter: for<'py> FnOnce(Python<'py>) -> Result<Bound<'py, PyAny>, StartError> + Send {}
+impl<F> Starter for F where
+    F: for<'py> FnOnce(Python<'py>) -> Result<Bound<'py, PyAny>, StartError> + Send
+{
+}
+
+/// Converts a result; runs once, attached.
+pub(crate) type Convert<T> = fn(&Bound<'_, PyAny>) -> PyResult<T>;
+
+/// Where an outcome goes. Exactly one of the methods runs, exactly once.
+pub(crate) trait Callback<T>: Send {
+    /// Whether to hand over attached, on the loop thread, in the call's context.
+    const ATTACHED: bool = false;
+    /// Whether errors need the text of their traceback.
+    const TEXT: bool = true;
+
+    /// Hands over detached, on any thread. False: nobody was there to receive it.
+    fn deliver(self, outcome: Outcome<T>) -> Delivered;
+
+    /// Hands over attached, on the loop thread.
+    fn deliver_attached(self, _py: Python<'_>, outcome: Outcome<T>) -> Delivered
+    where
+        Self: Sized,
+    {
+        self.deliver(outcome)
+    }
+
+    /// Settled while detached although the callback needs the loop thread.
+    fn deliver_later(self, outcome: Outcome<T>) -> Delivered
+    where
+        Self: Sized,
+    {
+        self.deliver(outcome)
+    }
+}
+
+/// What became of a hand-over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// Received.
+    Yes,
+    /// The receiver was gone; counted.
+    Nobody,
+    /// The callback itself failed; reported and counted.
+    Failed,
+}
+
+impl Delivered {
+    fn flags(self) -> Flags {
+        match self {
+            Self::Yes => Flags::default(),
+            Self::Nobody => Flags::UNDELIVERED,
+            Self::Failed => Flags::CALLBACK_FAILED,
+        }
+    }
+}
+
+#[repr(C)]
+pub(crate) struct Job<S, T, D> {
+    raw: RawJob,
+    start: UnsafeCell<Option<S>>,
+    convert: Convert<T>,
+    outcome: UnsafeCell<Option<Outcome<T>>>,
+    callback: UnsafeCell<Option<D>>,
+    /// Owner of `raw.context`.
+    context: Option<Py<PyAny>>,
+}
+
+/// What a job is made of.
+pub(crate) struct Parts<S, T, D> {
+    pub(crate) start: S,
+    pub(crate) convert: Convert<T>,
+    pub(crate) callback: D,
+    pub(crate) flags: u32,
+    pub(crate) name: Name,
+    pub(crate) stamps: CallStamps,
+    pub(crate) context: Option<Py<PyAny>>,
+}
+
+impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
+    const VTABLE: t::JobVTable = t::JobVTable {
+        size: size_of::<t::JobVTable>() as u32,
+        start: Self::start,
+        complete: Self::complete,
+        deliver: Self::deliver,
+        fail: Self::fail,
+        retain: Self::retain,
+        release: Self::release,
+    };
+
+    /// Allocates the job with one reference.
+    pub(crate) fn allocate(parts: Parts<S, T, D>) -> JobRef {
+        let raw = RawJob {
+            message: t::Message { link: Link::new(), kind: t::MESSAGE_JOB },
+            size: size_of::<RawJob>() as u32,
+            flags: parts.flags,
+            vtable: &Self::VTABLE,
+            state: AtomicU32::new(0),
+            phase: AtomicU32::new(t::PHASE_QUEUED),
+            slot: AtomicU32::new(0),
+            name: parts.name.0,
+            stamps: parts.stamps,
+            context: parts.context.as_ref().map_or(std::ptr::null_mut(), Py::as_ptr),
+        };
+        let job = Arc::new(Self {
+            raw,
+            start: UnsafeCell::new(Some(parts.start)),
+            convert: parts.convert,
+            outcome: UnsafeCell::new(None),
+            callback: UnsafeCell::new(Some(parts.callback)),
+            context: parts.context,
+        });
+        // SAFETY: the Arc's one reference becomes the JobRef's; `raw` is at offset 0.
+        unsafe { JobRef::from_raw(Arc::into_raw(job).cast_mut().cast()) }
+    }
+
+    /// # Safety
+    /// `job` was made by `allocate` of this very type and is live.
+    unsafe fn get<'a>(job: *mut RawJob) -> &'a Self {
+        // SAFETY: `raw` is at offset 0 of `Self`.
+        unsafe { &*job.cast::<Self>() }
+    }
+
+    fn claim(&self) -> bool {
+        self.raw.state.fetch_or(t::SETTLED, Ordering::AcqRel) & t::SETTLED == 0
+    }
+
+    /// The callback, for whoever claimed the job.
+    fn take_callback(&self) -> Option<D> {
+        // SAFETY: only the thread that claimed the job comes here.
+        unsafe { (*self.callback.get()).take() }
+    }
+
+    fn store(&self, outcome: Outcome<T>) {
+        // SAFETY: only the thread that claimed the job comes here.
+        unsafe { *self.outcome.get() = Some(outcome) };
+    }
+
+    /// Claims and stores, or hands over at once where that must happen attached.
+    fn settle_attached(&self, py: Python<'_>, status: Status, outcome: Outcome<T>) -> Report {
+        if !self.claim() {
+            drop(outcome);
+            return Report { status: status as u8, flags: Flags::UNDELIVERED.0 };
+        }
+        let mut flags = Flags::default();
+        if D::ATTACHED && let Some(callback) = self.take_callback() {
+            let deliver = AssertUnwindSafe(|| callback.deliver_attached(py, outcome));
+            flags = catch_unwind(deliver).unwrap_or(Delivered::Failed).flags();
+        } else {
+            self.store(outcome);
+        }
+        Report { status: status as u8, flags: flags.0 }
+    }
+
+    unsafe extern "C" fn start(job: *mut RawJob, error: *mut Obj, report: *mut Report) -> Obj {
+        // SAFETY: the host passes a live job of ours.
+        let job = unsafe { Self::get(job) };
+        // SAFETY: `start` is called at most once, by the host, so nobody else is in the cell.
+        let start = unsafe { (*job.start.get()).take() };
+        Python::attach(|py| {
+            let start = start.expect("a job is started at most once");
+            match catch_unwind(AssertUnwindSafe(|| start(py))) {
+                Ok(Ok(object)) => object.into_ptr(),
+                Ok(Err(StartError::Raised(raised))) => {
+                    // SAFETY: the host passes a valid out pointer.
+                    unsafe { *error = raised.into_value(py).into_ptr() };
+                    std::ptr::null_mut()
+                }
+                Ok(Err(StartError::Argument(raised))) => {
+                    let error = python_error::<T, D>(raised.into_value(py).into_bound(py).into_any());
+                    let settled = job.settle_attached(py, Status::ArgumentError, Err(Error::Argument(error)));
+                    // SAFETY: the host passes a valid out pointer.
+                    unsafe { *report = settled };
+                    std::ptr::null_mut()
+                }
+                Err(payload) => {
+                    let outcome = Err(Error::RustPanic(panic_text(&*payload)));
+                    // SAFETY: the host passes a valid out pointer.
+                    unsafe { *report = job.settle_attached(py, Status::Panic, outcome) };
+                    std::ptr::null_mut()
+                }
+            }
+        })
+    }
+
+    unsafe extern "C" fn complete(job: *mut RawJob, end: u32, value: Obj) -> Report {
+        // SAFETY: the host passes a live job of ours.
+        let job = unsafe { Self::get(job) };
+        Python::attach(|py| {
+            // SAFETY: the host passes a live object and keeps it alive during the call.
+            let value = unsafe { Bound::from_borrowed_ptr(py, value) };
+            let (status, outcome) = job.outcome_of(end, value);
+            job.settle_attached(py, status, outcome)
+        })
+    }
+
+    fn outcome_of(&self, end: u32, value: Bound<'_, PyAny>) -> (Status, Outcome<T>) {
+        match end {
+            t::END_RETURNED => {
+                match catch_unwind(AssertUnwindSafe(|| (self.convert)(&value))) {
+                    Ok(Ok(converted)) => (Status::Ok, Ok(converted)),
+                    Ok(Err(raised)) => {
+                        let py = value.py();
+                        let error = python_error::<T, D>(raised.into_value(py).into_bound(py).into_any());
+                        let value = crate::handle::PyHandle::new(value.unbind());
+                        (Status::ResultError, Err(Error::Result { error, value }))
+                    }
+                    Err(payload) => (Status::Panic, Err(Error::RustPanic(panic_text(&*payload)))),
+                }
+            }
+            t::END_RAISED => (Status::Error, Err(Error::Python(python_error::<T, D>(value)))),
+            other => failure(other, 0, t::PHASE_SUSPENDED),
+        }
+    }
+
+    unsafe extern "C" fn deliver(job: *mut RawJob) -> Report {
+        // SAFETY: the host passes a live job of ours, settled by itself.
+        let job = unsafe { Self::get(job) };
+        // SAFETY: the host, who settled the job, is the only one here.
+        let outcome = unsafe { (*job.outcome.get()).take() };
+        let (Some(outcome), Some(callback)) = (outcome, job.take_callback()) else {
+            return Report::default();
+        };
+        let deliver = AssertUnwindSafe(|| callback.deliver(outcome));
+        let delivered = catch_unwind(deliver).unwrap_or(Delivered::Failed);
+        Report { status: 0, flags: delivered.flags().0 }
+    }
+
+    unsafe extern "C" fn fail(job: *mut RawJob, end: u32, detail: u32) -> bool {
+        // SAFETY: the caller passes a live job of ours.
+        let job = unsafe { Self::get(job) };
+        if !job.claim() {
+            return false;
+        }
+        if end == t::END_DEADLINE {
+            job.raw.state.fetch_or(t::DEADLINE, Ordering::AcqRel);
+        }
+        let (_, outcome) = failure(end, detail, job.raw.phase.load(Ordering::Relaxed));
+        if let Some(callback) = job.take_callback() {
+            let deliver = AssertUnwindSafe(|| callback.deliver_later(outcome));
+            let _ = catch_unwind(deliver);
+        }
+        true
+    }
+
+    unsafe extern "C" fn retain(job: *mut RawJob) {
+        // SAFETY: `job` came from `Arc::into_raw` of this type and is live.
+        unsafe { Arc::increment_strong_count(job.cast::<Self>().cast_const()) };
+    }
+
+    unsafe extern "C" fn release(job: *mut RawJob) {
+        // SAFETY: as in `retain`, and the caller gives one reference back.
+        let job = unsafe { Arc::from_raw(job.cast::<Self>().cast_const()) };
+        // What the closures captured may run user code in its destructor: a panic must stay here.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+    }
+}
+
+impl<S, T, D> Drop for Job<S, T, D> {
+    fn drop(&mut self) {
+        if let Some(context) = self.context.take() {
+            crate::handle::release::release(context);
+        }
+    }
+}
+
+fn python_error<T, D: Callback<T>>(exception: Bound<'_, PyAny>) -> PythonError {
+    PythonError::new(exception, D::TEXT)
+}
+
+/// Outcome and status of an end that carries no Python value.
+fn failure<T>(end: u32, detail: u32, phase: u32) -> (Status, Outcome<T>) {
+    let (status, error) = match end {
+        t::END_CANCELLED_BY_CALLEE => {
+            (Status::CancelledByCallee, Error::Cancelled(CancelledBy::Callee))
+        }
+        t::END_CANCELLED_BY_CALLER => {
+            (Status::CancelledByCaller, Error::Cancelled(CancelledBy::Caller))
+        }
+        t::END_CANCELLED_BY_SHUTDOWN => {
+            (Status::CancelledByShutdown, Error::Cancelled(CancelledBy::Shutdown))
+        }
+        t::END_DEADLINE => (Status::Deadline, Error::DeadlineExceeded(place(phase))),
+        t::END_QUEUE_FULL => (Status::QueueFull, Error::QueueFull),
+        _ => (Status::Stopped, Error::RuntimeStopped(stopped(detail))),
+    };
+    (status, Err(error))
+}
+
+/// The place a phase stands for.
+pub(crate) fn place(phase: u32) -> Place {
+    match phase {
+        t::PHASE_QUEUED => Place::Queued,
+        t::PHASE_POLL => Place::Poll,
+        t::PHASE_CLEANUP => Place::Cleanup,
+        _ => Place::Suspended,
+    }
+}
+
+/// The reason a number stands for.
+pub(crate) fn stopped(detail: u32) -> Stopped {
+    match detail {
+        2 => Stopped::LoopClosed,
+        3 => Stopped::Forked,
+        4 => Stopped::NotStarted,
+        _ => Stopped::Shutdown,
+    }
+}

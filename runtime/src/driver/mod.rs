@@ -1,0 +1,68 @@
+//! Steps the coroutine of one call: the `asyncio.Task` protocol in Rust, started eagerly.
+//!
+//! Invariant: a [`Driven`] handed to [`start`] is told the end of its task exactly once, whatever
+//! the coroutine, its callbacks or the event loop do.
+//!
+//! Only the runtime's own root coroutines run in this [`Task`]. It is not installed as a task
+//! factory: tasks that user code creates stay asyncio's own. Everything here runs on the thread of
+//! the event loop with the GIL held.
+
+mod builtins;
+mod callbacks;
+mod capi;
+mod current;
+mod eager;
+mod finalize;
+mod globals;
+mod iter;
+mod outcome;
+mod registry;
+mod state;
+mod step;
+mod task;
+mod yielded;
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::call::Driven;
+
+pub(crate) use builtins::as_woken_task;
+pub(crate) use task::Task;
+
+/// What [`start`] needs to run one coroutine.
+pub(crate) struct Start<'py> {
+    /// The running event loop of this thread.
+    pub(crate) event_loop: &'py Bound<'py, PyAny>,
+    /// The coroutine, not started yet.
+    pub(crate) coro: Bound<'py, PyAny>,
+    /// The `contextvars.Context` every step runs in; used as it is, not copied.
+    pub(crate) context: Bound<'py, PyAny>,
+    /// The task's name; `None` makes one up when somebody asks.
+    pub(crate) name: Option<Py<PyString>>,
+    /// Who is told about polls and about the end.
+    pub(crate) driven: Driven,
+    /// Whether to remember where the task was created, as asyncio's debug mode does.
+    pub(crate) debug: bool,
+}
+
+/// Prepares the driver. Call it before anything else of this module; later calls do nothing.
+///
+/// Errors when asyncio lacks a public part the driver stands on. Needs the GIL.
+pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
+    globals::install(py)?;
+    finalize::install(py)
+}
+
+/// Runs the first step of a coroutine at once, inside its context and as the current task.
+///
+/// Returns the task when the coroutine suspended and `None` when it ended; the end, an error of
+/// the driver's own included, goes to [`Driven::done`], which runs after the context and the
+/// current task have been restored. `Err` means that no task could be made (out of memory, or the
+/// creation traceback failed): the coroutine did not run and `driven` was dropped.
+///
+/// Call it on the event loop's thread with the GIL held, also from inside another task.
+pub(crate) fn start(start: Start<'_>) -> PyResult<Option<Py<Task>>> {
+    let task = Task::create(start)?;
+    Ok(eager::first_step(&task).then(|| task.unbind()))
+}

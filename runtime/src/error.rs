@@ -1,0 +1,229 @@
+//! What a call can end with besides a value: one enum, one conversion to Python.
+//!
+//! Invariant: `Display` and `Debug` never attach to the interpreter; whatever they show was rendered
+//! on the loop thread when the error arose.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use crate::handle::PyHandle;
+
+/// Outcome of one call: what its callback receives, exactly once.
+pub type Outcome<T> = Result<T, Error>;
+
+/// Who cancelled a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CancelledBy {
+    /// The caller: a dropped future, `CallHandle::cancel`, a cancelled awaiting task.
+    Caller,
+    /// The coroutine raised `CancelledError` itself.
+    Callee,
+    /// The runtime was shut down while the call was in flight.
+    Shutdown,
+}
+
+impl CancelledBy {
+    /// The word used in Python, spans and docs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Where a call was when its deadline passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Waiting for room or in the queue: the body never ran.
+    Queued,
+    /// Inside a poll, that is, holding the loop.
+    Poll,
+    /// Suspended at an await.
+    Suspended,
+    /// Cancelled before and still in its cleanup.
+    Cleanup,
+}
+
+impl Place {
+    /// The word used in Python, spans and docs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Poll => "poll",
+            Self::Suspended => "suspended",
+            Self::Cleanup => "cleanup",
+        }
+    }
+}
+
+/// A Python exception together with its text.
+///
+/// The exception object itself is kept, traceback, cause and notes included; it is released on the
+/// loop thread when the last clone goes away, wherever that happens.
+#[derive(Clone)]
+pub struct PythonError {
+    exception: PyHandle,
+    text: Arc<ErrorText>,
+}
+
+/// Text of an exception, rendered once on the loop thread.
+#[derive(Debug, Default)]
+pub struct ErrorText {
+    /// Qualified type name, for example `ValueError` or `app.errors.NotFound`.
+    pub type_name: String,
+    /// `str(exception)`, or a placeholder if that raised.
+    pub message: String,
+    /// The formatted traceback, or empty if it was not asked for.
+    pub traceback: String,
+}
+
+impl PythonError {
+    pub(crate) fn new(exception: Bound<'_, PyAny>, with_traceback: bool) -> Self {
+        let text = Arc::new(crate::python::text::render(&exception, with_traceback));
+        Self { exception: PyHandle::new(exception.unbind()), text }
+    }
+
+    /// The exception object. Clone and drop it anywhere; look into it attached.
+    #[must_use]
+    pub fn exception(&self) -> &PyHandle {
+        &self.exception
+    }
+
+    /// Its qualified type name, for example `ValueError` or `app.errors.NotFound`.
+    #[must_use]
+    pub fn type_name(&self) -> &str {
+        &self.text.type_name
+    }
+
+    /// Its message; a placeholder if `__str__` raised.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.text.message
+    }
+
+    /// Its traceback as text.
+    #[must_use]
+    pub fn traceback(&self) -> &str {
+        &self.text.traceback
+    }
+
+    /// The same exception as a `PyErr`, for callers that are attached.
+    #[must_use]
+    pub fn to_py_err(&self, py: Python<'_>) -> PyErr {
+        PyErr::from_value(self.exception.bind(py).clone())
+    }
+}
+
+impl fmt::Display for PythonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.text.type_name, self.text.message)
+    }
+}
+
+impl fmt::Debug for PythonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PythonError({self})")?;
+        if !self.text.traceback.is_empty() {
+            write!(f, "\n{}", self.text.traceback)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every way in which a call can fail.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The callee raised; delivered as itself.
+    Python(PythonError),
+    /// The call was cancelled.
+    Cancelled(CancelledBy),
+    /// The caller's deadline passed; the Python side is being cancelled.
+    DeadlineExceeded(Place),
+    /// The arguments could not be converted to Python; the callee never ran.
+    Argument(PythonError),
+    /// The callee returned, but its value does not convert to the type asked for.
+    Result {
+        /// What the conversion raised.
+        error: PythonError,
+        /// What the callee returned.
+        value: PyHandle,
+    },
+    /// Rust code panicked on behalf of this call; the text of the panic.
+    RustPanic(String),
+    /// The runtime is stopped, or was made before a `fork` and this is the child.
+    RuntimeStopped(Stopped),
+    /// The queue had no room and the caller did not want to wait.
+    QueueFull,
+    /// A blocking call on a thread that must not block (a loop thread or a tokio worker).
+    WrongThread(&'static str),
+}
+
+/// Why a runtime does not take or finish calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stopped {
+    /// `shutdown` was called.
+    Shutdown = 1,
+    /// Somebody closed the event loop under the runtime.
+    LoopClosed = 2,
+    /// The handle is from before a `fork`; `py_runtime()` in the child makes a fresh runtime.
+    Forked = 3,
+    /// The loop thread could not start.
+    NotStarted = 4,
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shutdown => "it was shut down",
+            Self::LoopClosed => "its event loop was closed",
+            Self::Forked => {
+                "this handle was made before a fork; call py_runtime() in the child for a fresh one"
+            }
+            Self::NotStarted => "its loop thread could not start",
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Python(error) => error.fmt(f),
+            Self::Cancelled(by) => write!(f, "the call was cancelled by the {}", by.as_str()),
+            Self::DeadlineExceeded(place) => {
+                write!(f, "the deadline passed while the call was in: {}", place.as_str())
+            }
+            Self::Argument(error) => write!(f, "an argument could not be converted: {error}"),
+            Self::Result { error, .. } => write!(f, "the result could not be converted: {error}"),
+            Self::RustPanic(text) => write!(f, "Rust code panicked: {text}"),
+            Self::RuntimeStopped(why) => write!(f, "the runtime is stopped: {why}"),
+            Self::QueueFull => f.write_str("the call queue is full"),
+            Self::WrongThread(what) => write!(f, "a blocking call from {what} would deadlock; use call_async there"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for PyErr {
+    /// Attaches; a Python exception comes back as itself.
+    fn from(error: Error) -> Self {
+        Python::attach(|py| crate::python::exceptions::to_py_err(py, error))
+    }
+}
+
+/// The text of a caught panic.
+pub(crate) fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without text".to_owned())
+}

@@ -1,0 +1,300 @@
+//! `RustFuture`: a Rust future as a Python coroutine object.
+//!
+//! Invariant: lazy; the first poll is inline, detached, inside tokio; afterwards tokio owns the
+//! future and only its result comes back. Whoever abandons it aborts the Rust side.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt;
+use pyo3::{IntoPyObjectExt, PyTraverseError};
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+
+use super::port::Port;
+use crate::error::{Error, panic_text};
+use crate::python::imports;
+use crate::tasks::{self, SpawnHandle};
+
+/// Makes the Python value of a result, attached, on the awaiting loop's thread.
+pub(crate) type Resolve = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>> + Send>;
+type BoxFuture = Pin<Box<dyn Future<Output = Resolve> + Send>>;
+/// Asks the Rust side to stop; the outcome still comes.
+pub(crate) type OnCancel = Box<dyn Fn() + Send + Sync>;
+
+/// Makes a Python awaitable of a Rust future, to be used in `await`, `asyncio.run` or `create_task`
+/// of any asyncio loop. Needs the GIL; the future is polled without it.
+///
+/// Cancelling the awaiting task drops the Rust future; so does letting go of the awaitable.
+///
+/// # Errors
+/// If the object cannot be allocated. What the future fails with, a panic included, is raised by the
+/// `await`.
+pub fn into_py_future<F, T, E>(py: Python<'_>, future: F) -> PyResult<Bound<'_, PyAny>>
+where
+    F: Future<Output = Result<T, E>> + Send + 'static,
+    T: for<'py> IntoPyObject<'py> + Send + 'static,
+    E: Into<PyErr> + Send + 'static,
+{
+    awaitable(py, resolving(future), None)
+}
+
+/// As [`into_py_future`], but a cancelled `await` asks by `on_cancel` and waits for the outcome.
+pub(crate) fn awaitable(
+    py: Python<'_>,
+    future: impl Future<Output = Resolve> + Send + 'static,
+    on_cancel: Option<OnCancel>,
+) -> PyResult<Bound<'_, PyAny>> {
+    let future: BoxFuture = Box::pin(future);
+    let state = Mutex::new(State::New { future });
+    Bound::new(py, RustFuture { state, on_cancel }).map(Bound::into_any)
+}
+
+fn resolving<F, T, E>(future: F) -> impl Future<Output = Resolve> + Send
+where
+    F: Future<Output = Result<T, E>> + Send,
+    T: for<'py> IntoPyObject<'py> + Send + 'static,
+    E: Into<PyErr> + Send + 'static,
+{
+    async move {
+        let result = future.await;
+        let resolve: Resolve = Box::new(move |py| match result {
+            Ok(value) => value.into_bound_py_any(py),
+            Err(error) => Err(error.into()),
+        });
+        resolve
+    }
+}
+
+/// See the module's text.
+#[pyclass(frozen, weakref, module = "gilscope._native")]
+pub(crate) struct RustFuture {
+    state: Mutex<State>,
+    on_cancel: Option<OnCancel>,
+}
+
+enum State {
+    New { future: BoxFuture },
+    Waiting(Waiting),
+    Done,
+}
+
+struct Waiting {
+    pending: Arc<Pending>,
+    task: SpawnHandle,
+}
+
+/// Where the result meets the asyncio future that waits for it.
+#[derive(Default)]
+struct Pending {
+    result: Mutex<Option<Resolve>>,
+    future: Mutex<Option<Py<PyAny>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl RustFuture {
+    fn step<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        // Never locked across a poll or a call into Python: the state is taken out and put back.
+        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+        match state {
+            State::New { future } => self.first_poll(py, future),
+            State::Waiting(waiting) => self.woken(py, waiting),
+            State::Done => Err(PyRuntimeError::new_err("cannot reuse an awaited RustFuture")),
+        }
+    }
+
+    fn first_poll<'py>(&self, py: Python<'py>, mut future: BoxFuture) -> PyResult<Bound<'py, PyAny>> {
+        let event_loop = imports::get_running_loop(py).call0()?;
+        let polled = py.detach(|| {
+            let handle = tasks::tokio_handle();
+            let _entered = handle.enter();
+            let mut context = Context::from_waker(Waker::noop());
+            let poll = std::panic::AssertUnwindSafe(|| future.as_mut().poll(&mut context));
+            std::panic::catch_unwind(poll).map(|poll| (poll, future))
+        });
+        match polled {
+            Ok((Poll::Ready(resolve), _)) => finish(py, resolve),
+            Err(payload) => finish(py, panicked(&*payload)),
+            Ok((Poll::Pending, future)) => self.hand_to_tokio(py, &event_loop, future),
+        }
+    }
+
+    fn hand_to_tokio<'py>(
+        &self,
+        py: Python<'py>,
+        event_loop: &Bound<'py, PyAny>,
+        future: BoxFuture,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let port = Port::of(event_loop)?;
+        let pending = Arc::new(Pending::default());
+        let waiter = new_waiter(py, event_loop, &pending)?;
+        let theirs = Arc::clone(&pending);
+        let work = async move {
+            let outcome = std::panic::AssertUnwindSafe(future).catch_unwind().await;
+            let resolve = outcome.unwrap_or_else(|payload| panicked(&*payload));
+            *lock(&theirs.result) = Some(resolve);
+            port.post(move |py| wake(py, &theirs));
+        };
+        let task = match crate::host::cell::simulated_host() {
+            Some(host) => tasks::spawn_on(&host, work),
+            None => py.detach(|| tasks::spawn_real(work)),
+        };
+        *lock(&self.state) = State::Waiting(Waiting { pending, task });
+        Ok(waiter)
+    }
+
+    fn woken<'py>(&self, py: Python<'py>, waiting: Waiting) -> PyResult<Bound<'py, PyAny>> {
+        let result = lock(&waiting.pending.result).take();
+        match result {
+            Some(resolve) => finish(py, resolve),
+            None => {
+                waiting.task.abort();
+                let text = "a RustFuture was resumed before it was ready";
+                Err(PyRuntimeError::new_err(text))
+            }
+        }
+    }
+
+    /// The awaiting task was cancelled, but the outcome decides: wait on for it.
+    fn keep_waiting<'py>(&self, py: Python<'py>, waiting: Waiting) -> PyResult<Bound<'py, PyAny>> {
+        let event_loop = imports::get_running_loop(py).call0()?;
+        let waiter = new_waiter(py, &event_loop, &waiting.pending)?;
+        if lock(&waiting.pending.result).is_some() {
+            return self.woken(py, waiting);
+        }
+        *lock(&self.state) = State::Waiting(waiting);
+        Ok(waiter)
+    }
+
+    fn abandon(&self) {
+        let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+        if let State::Waiting(waiting) = state {
+            waiting.task.abort();
+        }
+    }
+}
+
+#[pymethods]
+impl RustFuture {
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.step(py)
+    }
+
+    fn send<'py>(&self, py: Python<'py>, _value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.step(py)
+    }
+
+    #[pyo3(signature = (typ, val=None, tb=None))]
+    fn throw<'py>(
+        &self,
+        py: Python<'py>,
+        typ: Bound<'py, PyAny>,
+        val: Option<Bound<'py, PyAny>>,
+        tb: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let error = crate::python::raise::thrown(&typ, val, tb)?;
+        let cancelled = error.is_instance(py, imports::cancelled_error(py));
+        if cancelled && let Some(on_cancel) = &self.on_cancel {
+            let state = std::mem::replace(&mut *lock(&self.state), State::Done);
+            if let State::Waiting(waiting) = state {
+                on_cancel();
+                return self.keep_waiting(py, waiting);
+            }
+        }
+        self.abandon();
+        Err(error)
+    }
+
+    fn close(&self) {
+        self.abandon();
+    }
+
+    fn __repr__(&self) -> &'static str {
+        match &*lock(&self.state) {
+            State::New { .. } => "<RustFuture not started>",
+            State::Waiting(_) => "<RustFuture pending>",
+            State::Done => "<RustFuture done>",
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Locks are held for moments only, but not by this thread's caller: never wait in here.
+        if let Ok(state) = self.state.try_lock()
+            && let State::Waiting(waiting) = &*state
+            && let Ok(future) = waiting.pending.future.try_lock()
+        {
+            visit.call(&*future)?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.abandon();
+    }
+}
+
+impl Drop for RustFuture {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+/// A fresh asyncio future, marked as being awaited, in the place where the result looks for it.
+fn new_waiter<'py>(
+    py: Python<'py>,
+    event_loop: &Bound<'py, PyAny>,
+    pending: &Pending,
+) -> PyResult<Bound<'py, PyAny>> {
+    let waiter = event_loop.call_method0(pyo3::intern!(py, "create_future"))?;
+    waiter.setattr(pyo3::intern!(py, "_asyncio_future_blocking"), true)?;
+    let before = lock(&pending.future).replace(waiter.clone().unbind());
+    drop(before);
+    Ok(waiter)
+}
+
+/// The result is there: ends the wait of whoever still waits. Attached, on the loop's thread.
+fn wake(py: Python<'_>, pending: &Pending) {
+    let Some(future) = lock(&pending.future).as_ref().map(|future| future.clone_ref(py)) else {
+        return;
+    };
+    let woken = future.call_method0(py, pyo3::intern!(py, "done")).and_then(|done| {
+        if done.is_truthy(py)? {
+            return Ok(());
+        }
+        future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),)).map(drop)
+    });
+    if let Err(error) = woken {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// Ends the await: by `StopIteration`, the protocol of a coroutine's return, or by the error.
+fn finish<'py>(py: Python<'py>, resolve: Resolve) -> PyResult<Bound<'py, PyAny>> {
+    match resolve(py) {
+        Ok(value) => Err(crate::python::raise::stop_iteration(py, value)),
+        Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
+            let outer = PyRuntimeError::new_err("a Rust future raised StopIteration");
+            outer.set_cause(py, Some(error));
+            Err(outer)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn panicked(payload: &(dyn std::any::Any + Send)) -> Resolve {
+    let text = panic_text(payload);
+    Box::new(move |_py| Err(Error::RustPanic(text).into()))
+}

@@ -1,0 +1,118 @@
+//! The way back to an event loop, from any thread: our own loop's inbox, or one that is made for a
+//! foreign loop when it first awaits a Rust future.
+//!
+//! Invariant: posting never attaches; what arrives after its loop was closed is dropped quietly and
+//! counted.
+
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::host::HostRef;
+use crate::loop_thread::{shared::dispose, state};
+use crate::queue::inbox::Inbox;
+
+/// Completions whose loop had gone.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many completions found their loop closed, in this process.
+pub(crate) fn lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// See the module's text.
+#[derive(Clone)]
+pub(crate) enum Port {
+    Host(HostRef),
+    Foreign(Arc<Foreign>),
+}
+
+/// The inbox of a loop that is not ours.
+pub(crate) struct Foreign {
+    inbox: Inbox,
+}
+
+impl Port {
+    /// The port of the running loop. Attached, on that loop's thread.
+    pub(crate) fn of(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Some(state) = state::current()
+            && event_loop.is(&state.event_loop)
+        {
+            return Ok(Self::Host(state.shared.host()));
+        }
+        if let Some(host) = crate::host::cell::simulated_host() {
+            return Ok(Self::Host(host));
+        }
+        foreign(event_loop)
+    }
+
+    /// Runs `work` attached on the loop's thread.
+    pub(crate) fn post<F: FnOnce(Python<'_>) + Send>(&self, work: F) {
+        match self {
+            Self::Host(host) => {
+                if host.post(work).is_err() {
+                    LOST.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Self::Foreign(foreign) => {
+                let post = crate::host::boxed_post(work);
+                // SAFETY: a fresh message that the inbox owns from now on; a foreign inbox is never
+                // closed, its drop disposes of what is left.
+                let _ = unsafe { foreign.inbox.post(post.cast()) };
+            }
+        }
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        for message in self.inbox.take() {
+            LOST.fetch_add(1, Ordering::Relaxed);
+            dispose(message, crate::host::table::END_STOPPED, 2);
+        }
+    }
+}
+
+/// Keeps a foreign loop's port for as long as the loop lives, and is its bell's callback.
+#[pyclass(frozen, weakref, module = "gilscope._native")]
+struct ForeignPort(Arc<Foreign>);
+
+#[pymethods]
+impl ForeignPort {
+    fn __call__(&self) {
+        let inbox = &self.0.inbox;
+        inbox.bell().clear();
+        loop {
+            for message in inbox.take() {
+                let post = message.cast::<crate::host::table::RawPost>();
+                // SAFETY: only posts are sent to foreign ports; `run` is called once, attached.
+                unsafe { ((*post).run)(post) };
+            }
+            if inbox.try_sleep() {
+                return;
+            }
+        }
+    }
+}
+
+fn foreign(event_loop: &Bound<'_, PyAny>) -> PyResult<Port> {
+    static PORTS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = event_loop.py();
+    let ports = PORTS.get_or_try_init(py, || {
+        let ports = py.import("weakref")?.call_method0("WeakKeyDictionary")?;
+        PyResult::Ok(ports.unbind())
+    })?;
+    let known = ports.bind(py).call_method1("get", (event_loop,))?;
+    if let Ok(known) = known.cast::<ForeignPort>() {
+        return Ok(Port::Foreign(Arc::clone(&known.get().0)));
+    }
+    let foreign = Arc::new(Foreign { inbox: Inbox::new()? });
+    let port = Py::new(py, ForeignPort(Arc::clone(&foreign)))?;
+    event_loop.call_method1("add_reader", (foreign.inbox.bell().as_raw_fd(), &port))?;
+    foreign.inbox.try_sleep();
+    ports.bind(py).call_method1("__setitem__", (event_loop, port))?;
+    Ok(Port::Foreign(foreign))
+}

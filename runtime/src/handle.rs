@@ -1,0 +1,197 @@
+//! Python references that may be cloned and dropped on any thread without the GIL.
+//!
+//! Invariant: a reference that a Rust thread lets go of is released by an attached thread, never in
+//! a destructor on a tokio thread, and is leaked rather than touched once the interpreter finalizes.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use gilscope_instrument::Name;
+
+/// Shared reference to a Python object.
+#[derive(Clone)]
+pub struct PyHandle(Arc<Inner>);
+
+struct Inner(Option<Py<PyAny>>);
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(object) = self.0.take() {
+            release::release(object);
+        }
+    }
+}
+
+impl PyHandle {
+    /// Wraps a reference.
+    #[must_use]
+    pub fn new(object: Py<PyAny>) -> Self {
+        Self(Arc::new(Inner(Some(object))))
+    }
+
+    /// The reference. Needs no GIL; using what it refers to does.
+    ///
+    /// # Panics
+    /// Never: the reference is only taken in `drop`.
+    #[must_use]
+    pub fn get(&self) -> &Py<PyAny> {
+        self.0.0.as_ref().expect("a handle holds its object until it is dropped")
+    }
+
+    /// The object, for an attached thread.
+    #[must_use]
+    pub fn bind<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
+        self.get().bind(py)
+    }
+
+    /// A new `Py` to the same object.
+    #[must_use]
+    pub fn clone_ref(&self, py: Python<'_>) -> Py<PyAny> {
+        self.get().clone_ref(py)
+    }
+}
+
+impl std::fmt::Debug for PyHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PyHandle({:p})", self.get().as_ptr())
+    }
+}
+
+impl From<Py<PyAny>> for PyHandle {
+    fn from(object: Py<PyAny>) -> Self {
+        Self::new(object)
+    }
+}
+
+impl<'py> FromPyObject<'_, 'py> for PyHandle {
+    type Error = std::convert::Infallible;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> Result<Self, Self::Error> {
+        Ok(Self::new(object.to_owned().unbind()))
+    }
+}
+
+impl<'py> IntoPyObject<'py> for PyHandle {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = std::convert::Infallible;
+
+    fn into_pyobject(self, py: Python<'py>) -> Result<Self::Output, Self::Error> {
+        Ok(self.bind(py).clone())
+    }
+}
+
+/// A callable to be called through a runtime, with the name its spans carry.
+///
+/// Clone it freely and on any thread; make it once per function, not once per call.
+#[derive(Clone, Debug)]
+pub struct PyFun {
+    callable: PyHandle,
+    name: Name,
+}
+
+impl PyFun {
+    /// Wraps a callable; its span name is `module.qualname`. Needs the GIL.
+    #[must_use]
+    pub fn new(callable: &Bound<'_, PyAny>) -> Self {
+        let name = gilscope_instrument::intern(&qualified_name(callable));
+        Self { callable: PyHandle::new(callable.clone().unbind()), name }
+    }
+
+    /// Wraps a callable under a given span name. Needs no GIL.
+    #[must_use]
+    pub fn with_name(callable: PyHandle, name: &str) -> Self {
+        Self { callable, name: gilscope_instrument::intern(name) }
+    }
+
+    pub(crate) fn named(callable: PyHandle, name: Name) -> Self {
+        Self { callable, name }
+    }
+
+    /// The callable.
+    #[must_use]
+    pub fn callable(&self) -> &PyHandle {
+        &self.callable
+    }
+
+    /// The span name.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        self.name
+    }
+}
+
+impl From<&PyFun> for PyFun {
+    fn from(fun: &PyFun) -> Self {
+        fun.clone()
+    }
+}
+
+impl From<&Bound<'_, PyAny>> for PyFun {
+    fn from(callable: &Bound<'_, PyAny>) -> Self {
+        Self::new(callable)
+    }
+}
+
+impl From<Py<PyAny>> for PyFun {
+    /// Attaches for a moment to read the name.
+    fn from(callable: Py<PyAny>) -> Self {
+        Python::attach(|py| Self::new(callable.bind(py)))
+    }
+}
+
+/// `module.qualname` where the object has them, else its type's; never fails, never runs a property twice.
+fn qualified_name(object: &Bound<'_, PyAny>) -> String {
+    let text = |object: &Bound<'_, PyAny>, attribute: &str| -> Option<String> {
+        let value = object.getattr(attribute).ok()?;
+        value.cast::<PyString>().ok().map(|s| s.to_string_lossy().into_owned())
+    };
+    let inner = object.getattr("func").ok().filter(|_| text(object, "__qualname__").is_none());
+    let object = inner.as_ref().unwrap_or(object);
+    let name = text(object, "__qualname__").or_else(|| {
+        object.get_type().qualname().ok().map(|s| s.to_string_lossy().into_owned())
+    });
+    match (text(object, "__module__"), name) {
+        (Some(module), Some(name)) => format!("{module}.{name}"),
+        (None, Some(name)) => name,
+        _ => "?".to_owned(),
+    }
+}
+
+/// The lane by which references reach an attached thread.
+pub(crate) mod release {
+    use super::{Py, PyAny, Python};
+    use crossbeam_queue::SegQueue;
+    use pyo3::ffi;
+
+    static LANE: SegQueue<Py<PyAny>> = SegQueue::new();
+
+    /// Lets go of a reference now if this thread is attached, else hands it to a loop thread.
+    pub(crate) fn release(object: Py<PyAny>) {
+        // SAFETY: both calls are allowed on any thread at any time.
+        let (alive, attached) =
+            unsafe { (ffi::Py_IsInitialized() != 0, ffi::PyGILState_Check() != 0) };
+        if !alive {
+            std::mem::forget(object);
+        } else if attached {
+            drop(object);
+        } else {
+            LANE.push(object);
+            crate::life::registry::ring_any();
+        }
+    }
+
+    /// Releases what has come in. Called by loop threads, attached, between calls.
+    pub(crate) fn drain(_py: Python<'_>) {
+        while let Some(object) = LANE.pop() {
+            drop(object);
+        }
+    }
+
+    /// Whether there is something to release.
+    pub(crate) fn is_empty() -> bool {
+        LANE.is_empty()
+    }
+}

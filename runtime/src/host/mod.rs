@@ -1,0 +1,356 @@
+//! Safe handles over the host table: everything above this line of the crate is ordinary Rust that
+//! does not know whether the runtime behind it lives in this library, in another, or is simulated.
+//!
+//! Invariant: a [`HostRef`] keeps its host alive and keeps the table it started with.
+
+pub mod cell;
+pub mod own;
+pub mod table;
+
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::task::AtomicWaker;
+use gilscope_instrument::{CallStamps, Name, Status};
+
+use crate::error::Stopped;
+use crate::host::table as t;
+
+/// A counted reference to a job, whichever library made it.
+#[derive(Debug)]
+pub(crate) struct JobRef(NonNull<t::RawJob>);
+
+// SAFETY: jobs are built from `Send` parts and their shared fields are atomics.
+unsafe impl Send for JobRef {}
+// SAFETY: as above.
+unsafe impl Sync for JobRef {}
+
+impl JobRef {
+    /// Takes over one reference.
+    ///
+    /// # Safety
+    /// `job` is live and one of its references becomes this value's.
+    pub(crate) unsafe fn from_raw(job: *mut t::RawJob) -> Self {
+        // SAFETY: the caller passes a live, so non-null, job.
+        Self(unsafe { NonNull::new_unchecked(job) })
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut t::RawJob {
+        self.0.as_ptr()
+    }
+
+    pub(crate) fn into_raw(self) -> *mut t::RawJob {
+        let job = self.as_ptr();
+        std::mem::forget(self);
+        job
+    }
+
+    pub(crate) fn raw(&self) -> &t::RawJob {
+        // SAFETY: our reference keeps it alive; shared fields are atomics, others are immutable.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(crate) fn vtable(&self) -> &t::JobVTable {
+        // SAFETY: vtables are statics of the library that made the job.
+        unsafe { &*self.raw().vtable }
+    }
+
+    pub(crate) fn has(&self, bits: u32) -> bool {
+        self.raw().state.load(Ordering::Acquire) & bits != 0
+    }
+
+    /// Fails the job if nobody settled it yet. Any thread.
+    pub(crate) fn fail(&self, end: u32, detail: u32) -> bool {
+        // SAFETY: the job is live.
+        unsafe { (self.vtable().fail)(self.as_ptr(), end, detail) }
+    }
+}
+
+impl Clone for JobRef {
+    fn clone(&self) -> Self {
+        // SAFETY: the job is live.
+        unsafe { (self.vtable().retain)(self.as_ptr()) };
+        Self(self.0)
+    }
+}
+
+impl Drop for JobRef {
+    fn drop(&mut self) {
+        // SAFETY: one reference is ours to give back.
+        unsafe { (self.vtable().release)(self.as_ptr()) };
+    }
+}
+
+/// A handle to a host.
+#[derive(Debug)]
+pub(crate) struct HostRef(&'static t::HostTable);
+
+impl Clone for HostRef {
+    fn clone(&self) -> Self {
+        // SAFETY: our own reference keeps the host alive.
+        unsafe { (self.0.retain)(self.0.ctx) };
+        Self(self.0)
+    }
+}
+
+impl Drop for HostRef {
+    fn drop(&mut self) {
+        // SAFETY: one reference is ours to give back.
+        unsafe { (self.0.release)(self.0.ctx) };
+    }
+}
+
+/// Why a submit did not take the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Full,
+    Stopped(Stopped),
+}
+
+impl HostRef {
+    /// Takes over one handle on the table's host.
+    ///
+    /// # Safety
+    /// The table stays valid as long as the handle, and one handle becomes this value's.
+    pub(crate) unsafe fn adopt(table: *const t::HostTable) -> Self {
+        // SAFETY: see above.
+        Self(unsafe { &*table })
+    }
+
+    pub(crate) fn table(&self) -> &'static t::HostTable {
+        self.0
+    }
+
+    pub(crate) fn is_simulated(&self) -> bool {
+        self.0.kind == 1
+    }
+
+    pub(crate) fn submit(&self, job: JobRef, reserved: bool) -> Result<(), (Refused, JobRef)> {
+        let raw = job.into_raw();
+        // SAFETY: one reference passes to the host, or stays ours when it refuses.
+        let code = unsafe { (self.0.submit)(self.0.ctx, raw, reserved) };
+        if code == t::SUBMITTED {
+            return Ok(());
+        }
+        // SAFETY: refused, so the reference is still ours.
+        Err((refusal(code), unsafe { JobRef::from_raw(raw) }))
+    }
+
+    pub(crate) fn cancel(&self, job: &JobRef) {
+        // SAFETY: the job is live for the call; the host takes its own reference.
+        unsafe { (self.0.cancel)(self.0.ctx, job.as_ptr()) };
+    }
+
+    /// Runs `work` attached on the loop thread; gives it back if the runtime is stopped.
+    pub(crate) fn post<F: FnOnce(pyo3::Python<'_>) + Send>(&self, work: F) -> Result<(), F> {
+        let post = Post::boxed(work);
+        // SAFETY: the post is live; the host owns it only if it returns true.
+        if unsafe { (self.0.post)(self.0.ctx, post.cast()) } {
+            return Ok(());
+        }
+        // SAFETY: refused, so it is still ours, made just above by `Box::into_raw`.
+        Err(unsafe { Box::from_raw(post) }.work)
+    }
+
+    pub(crate) fn begin(&self) -> CallStamps {
+        let mut stamps = CallStamps::default();
+        // SAFETY: `stamps` is live for the call.
+        unsafe { (self.0.begin)(self.0.ctx, &raw mut stamps) };
+        stamps
+    }
+
+    pub(crate) fn refused(&self, stamps: &CallStamps, name: Name, status: Status) {
+        // SAFETY: `stamps` is live for the call.
+        unsafe { (self.0.refused)(self.0.ctx, stamps, name.0, status as u8) };
+    }
+
+    pub(crate) fn runtime_id(&self) -> u64 {
+        // SAFETY: callable from any thread.
+        unsafe { (self.0.runtime_id)(self.0.ctx) }
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        // SAFETY: callable from any thread.
+        unsafe { (self.0.now)(self.0.ctx) }
+    }
+
+    /// The name by which the host knows `name`, which differs if it is another library.
+    pub(crate) fn intern(&self, name: Name) -> Name {
+        if own::is_own(self.0) {
+            return name;
+        }
+        let text = gilscope_instrument::resolve(name);
+        // SAFETY: pointer and length describe a live str.
+        Name(unsafe { (self.0.intern)(self.0.ctx, text.as_ptr(), text.len()) })
+    }
+
+    pub(crate) fn on_loop_thread(&self) -> bool {
+        // SAFETY: callable from any thread.
+        unsafe { (self.0.on_loop_thread)(self.0.ctx) != 0 }
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        Room::new(self.clone())
+    }
+}
+
+fn refusal(code: i32) -> Refused {
+    match t::SUBMIT_STOPPED - code {
+        why if code == t::SUBMIT_FULL || why < 0 => Refused::Full,
+        2 => Refused::Stopped(Stopped::LoopClosed),
+        3 => Refused::Stopped(Stopped::Forked),
+        4 => Refused::Stopped(Stopped::NotStarted),
+        _ => Refused::Stopped(Stopped::Shutdown),
+    }
+}
+
+/// A closure on its way to the loop thread.
+#[repr(C)]
+struct Post<F> {
+    raw: t::RawPost,
+    work: F,
+}
+
+/// A post for an inbox that is not behind a table.
+pub(crate) fn boxed_post<F: FnOnce(pyo3::Python<'_>) + Send>(work: F) -> *mut t::RawPost {
+    Post::boxed(work).cast()
+}
+
+impl<F: FnOnce(pyo3::Python<'_>) + Send> Post<F> {
+    fn boxed(work: F) -> *mut Self {
+        let message =
+            t::Message { link: crate::queue::stack::Link::new(), kind: t::MESSAGE_POST };
+        let raw = t::RawPost { message, run: Self::run, drop: Self::discard };
+        Box::into_raw(Box::new(Self { raw, work }))
+    }
+
+    unsafe extern "C" fn run(post: *mut t::RawPost) {
+        // SAFETY: made by `boxed`, and the host calls exactly one of run and drop, once.
+        let post = unsafe { Box::from_raw(post.cast::<Self>()) };
+        let run = || pyo3::Python::attach(|py| (post.work)(py));
+        // A panic must not unwind out of `extern "C"`; the panic hook has already reported it.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    }
+
+    unsafe extern "C" fn discard(post: *mut t::RawPost) {
+        // SAFETY: as in `run`.
+        let post = unsafe { Box::from_raw(post.cast::<Self>()) };
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(post)));
+    }
+}
+
+/// Waits for room in the queue; ready means that one permit is reserved for the next submit.
+pub(crate) struct Room {
+    host: HostRef,
+    id: u64,
+    woken: Arc<Woken>,
+}
+
+#[derive(Default)]
+struct Woken {
+    flag: std::sync::atomic::AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Room {
+    fn new(host: HostRef) -> Self {
+        let woken = Arc::new(Woken::default());
+        let wake = t::RawWake {
+            data: Arc::into_raw(Arc::clone(&woken)).cast_mut().cast(),
+            wake: wake_room,
+            drop: drop_room,
+        };
+        // SAFETY: the host copies the struct and calls one of its functions once.
+        let id = unsafe { (host.0.reserve)(host.0.ctx, &raw const wake) };
+        Self { host, id, woken }
+    }
+
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.woken.waker.register(context.waker());
+        if self.woken.flag.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// The permit passes to a submit with `reserved`.
+    pub(crate) fn used(mut self) {
+        self.id = 0;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if self.id != 0 {
+            // SAFETY: the id is from `reserve` of this host.
+            unsafe { (self.host.0.unreserve)(self.host.0.ctx, self.id) };
+        }
+    }
+}
+
+unsafe extern "C" fn wake_room(data: *mut std::ffi::c_void) {
+    // SAFETY: made by `Arc::into_raw` in `Room::new`; one of wake and drop runs, once.
+    let woken = unsafe { Arc::from_raw(data.cast::<Woken>().cast_const()) };
+    woken.flag.store(true, Ordering::Release);
+    woken.waker.wake();
+}
+
+unsafe extern "C" fn drop_room(data: *mut std::ffi::c_void) {
+    // SAFETY: as in `wake_room`.
+    drop(unsafe { Arc::from_raw(data.cast::<Woken>().cast_const()) });
+}
+
+/// Sleeps until `deadline` ns of the host's clock: the table's timer in simulation, tokio's otherwise.
+pub(crate) struct TableTimer {
+    host: HostRef,
+    deadline: u64,
+    id: Option<u64>,
+}
+
+impl TableTimer {
+    pub(crate) fn new(host: HostRef, deadline: u64) -> Self {
+        Self { host, deadline, id: None }
+    }
+
+    fn forget(&mut self) {
+        if let (Some(id), Some(cancel)) = (self.id.take(), self.host.0.timer_cancel) {
+            // SAFETY: the id is from `timer` of this host.
+            unsafe { cancel(self.host.0.ctx, id) };
+        }
+    }
+}
+
+impl Future for TableTimer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.forget();
+        let timer = self.host.0.timer.expect("a table timer is only made for hosts that have one");
+        if self.host.now() >= self.deadline {
+            return Poll::Ready(());
+        }
+        let data = Box::into_raw(Box::new(context.waker().clone())).cast();
+        let wake = t::RawWake { data, wake: wake_waker, drop: drop_waker };
+        // SAFETY: the host copies the struct and calls one of its functions once.
+        self.id = Some(unsafe { timer(self.host.0.ctx, self.deadline, &raw const wake) });
+        Poll::Pending
+    }
+}
+
+impl Drop for TableTimer {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+unsafe extern "C" fn wake_waker(data: *mut std::ffi::c_void) {
+    // SAFETY: made by `Box::into_raw` in `TableTimer::poll`; one of wake and drop runs, once.
+    let waker = unsafe { Box::from_raw(data.cast::<Waker>()) };
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
+}
+
+unsafe extern "C" fn drop_waker(data: *mut std::ffi::c_void) {
+    // SAFETY: as in `wake_waker`.
+    let waker = unsafe { Box::from_raw(data.cast::<Waker>()) };
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(waker)));
+}

@@ -1,0 +1,35 @@
+//! Every live runtime of this library, for exit handlers and for work that any loop may do.
+//!
+//! Invariant: holds weak references only; the lock is held for pushes and scans, never across a
+//! call-out.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use crate::loop_thread::shared::Shared;
+
+static RUNTIMES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+pub(crate) fn add(shared: &Arc<Shared>) {
+    let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    runtimes.retain(|weak| weak.strong_count() > 0);
+    runtimes.push(Arc::downgrade(shared));
+}
+
+/// The live runtimes of this process, oldest first.
+pub(crate) fn all() -> Vec<Arc<Shared>> {
+    let generation = super::fork::generation();
+    let runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let live = runtimes.iter().filter_map(Weak::upgrade);
+    live.filter(|shared| shared.generation == generation && !shared.is_stopped()).collect()
+}
+
+/// Rings some loop's bell, so that it looks at the release lane.
+pub(crate) fn ring_any() {
+    // A destructor may run inside code that holds the lock; the next ring or turn will do then.
+    let Ok(runtimes) = RUNTIMES.try_lock() else { return };
+    let live = runtimes.iter().filter_map(Weak::upgrade).find(|shared| !shared.is_stopped());
+    drop(runtimes);
+    if let Some(shared) = live {
+        shared.inbox.bell().ring();
+    }
+}

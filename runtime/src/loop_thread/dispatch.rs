@@ -1,0 +1,234 @@
+//! Starting calls: from a job to a coroutine that is being driven, or to its outcome at once.
+//!
+//! Invariant: a job that leaves the backlog ends in exactly one of: settled before, an immediate
+//! outcome, or a driven coroutine.
+
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use gilscope_instrument::{Flags, Name, OpenCall, Status};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::state::{LoopState, Ready};
+use crate::call::{Driven, PyAsyncFunResult};
+use crate::driver::{self, Start};
+use crate::host::JobRef;
+use crate::host::table::{self as t, Report};
+
+impl LoopState {
+    /// Starts what is queued, as far as `max_in_flight` allows.
+    pub(crate) fn start_calls(&self, py: Python<'_>) {
+        let limit = self.shared.config.max_in_flight.unwrap_or(usize::MAX);
+        let mut started = 0;
+        loop {
+            let (job, index) = {
+                let mut calls = self.shared.calls();
+                if calls.open.len() >= limit {
+                    break;
+                }
+                let Some(job) = calls.backlog.pop_front() else { break };
+                let index = calls.open.insert(job.clone());
+                (job, index)
+            };
+            started += 1;
+            self.start_call(py, job, index);
+        }
+        if started > 0 {
+            self.shared.room.add_permits(started);
+        }
+    }
+
+    fn start_call(&self, py: Python<'_>, job: JobRef, index: usize) {
+        let raw = job.raw();
+        let call = self.recorder.open(&raw.stamps, Name(raw.name));
+        let state = raw.state.load(Ordering::Acquire);
+        if state & t::SETTLED == 0 && state & t::CANCEL != 0 {
+            job.fail(t::END_CANCELLED_BY_CALLER, 0);
+        }
+        if state & (t::SETTLED | t::CANCEL) != 0 {
+            let late = state & t::DEADLINE != 0;
+            let status = if late { Status::Deadline } else { Status::CancelledByCaller };
+            self.finish(index, job, call, status, Flags::default());
+            return;
+        }
+        raw.slot.store(index as u32 + 1, Ordering::Relaxed);
+        raw.phase.store(t::PHASE_POLL, Ordering::Relaxed);
+        self.with_slot(index, |slot| *slot = super::state::Slot { call, ..Default::default() });
+        self.recorder.poll_start(call);
+        if let Err(error) = self.call_and_drive(py, &job, index, call) {
+            self.recorder.poll_end(call);
+            self.fail_start(py, job, index, call, &error.into_value(py).into_bound(py).into_any());
+        }
+    }
+
+    /// Calls the function in the call's context. `Err` is what the callee raised.
+    fn call_and_drive(&self, py: Python<'_>, job: &JobRef, index: usize, call: OpenCall) -> PyResult<()> {
+        let raw = job.raw();
+        let context = self.context_of(py, raw)?;
+        let (mut error, mut report) = (ptr::null_mut(), Report::default());
+        let object = {
+            let _entered = Entered::new(&context)?;
+            // SAFETY: the job is live and is started once; the out pointers outlive the call.
+            unsafe { (job.vtable().start)(job.as_ptr(), &raw mut error, &raw mut report) }
+        };
+        // SAFETY: both are new references or NULL.
+        let (object, error) = unsafe {
+            (Bound::from_owned_ptr_or_opt(py, object), Bound::from_owned_ptr_or_opt(py, error))
+        };
+        if let Some(error) = error {
+            return Err(PyErr::from_value(error));
+        }
+        let Some(object) = object else {
+            self.recorder.poll_end(call);
+            self.finish_report(index, job.clone(), call, report, Flags::default());
+            return Ok(());
+        };
+        match self.classify(py, object, raw.flags)? {
+            PyAsyncFunResult::Future(coroutine) => {
+                self.drive(py, job, index, call, coroutine.into_bound(py), context)
+            }
+            PyAsyncFunResult::Immediate(value) => {
+                self.recorder.poll_end(call);
+                // SAFETY: the job is live, and the value outlives the call.
+                let report = unsafe {
+                    (job.vtable().complete)(job.as_ptr(), t::END_RETURNED, value.as_ptr())
+                };
+                drop(value);
+                self.finish_report(index, job.clone(), call, report, Flags::IMMEDIATE);
+                Ok(())
+            }
+        }
+    }
+
+    fn context_of<'py>(&self, py: Python<'py>, raw: &t::RawJob) -> PyResult<Bound<'py, PyAny>> {
+        if raw.context.is_null() {
+            // SAFETY: the base context is a Context; the call returns a new reference or NULL.
+            return unsafe {
+                Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(self.base_context.as_ptr()))
+            };
+        }
+        // SAFETY: the job keeps its context alive.
+        Ok(unsafe { Bound::from_borrowed_ptr(py, raw.context) })
+    }
+
+    /// What a function returned: something to drive, or a value.
+    fn classify(&self, py: Python<'_>, object: Bound<'_, PyAny>, flags: u32) -> PyResult<PyAsyncFunResult> {
+        // SAFETY: a type check of a live object.
+        if unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) } != 0 {
+            if object.getattr(pyo3::intern!(py, "cr_suspended"))?.is_truthy()? {
+                return Err(PyRuntimeError::new_err("coroutine is being awaited already"));
+            }
+            return Ok(PyAsyncFunResult::Future(object.unbind()));
+        }
+        if flags & t::JOB_STREAM != 0 {
+            return Ok(PyAsyncFunResult::Immediate(object.unbind()));
+        }
+        match self.helpers.classify.call1(py, (&object,))?.extract::<u8>(py)? {
+            0 => Ok(PyAsyncFunResult::Immediate(object.unbind())),
+            1 => Ok(PyAsyncFunResult::Future(self.helpers.await_any.call1(py, (object,))?)),
+            _ => Err(PyTypeError::new_err(format!(
+                "{} is an async iterator, not an awaitable: use the streaming call (stream)",
+                object.get_type().name()?
+            ))),
+        }
+    }
+
+    fn drive(
+        &self,
+        py: Python<'_>,
+        job: &JobRef,
+        index: usize,
+        call: OpenCall,
+        coroutine: Bound<'_, PyAny>,
+        context: Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let driven = Driven::new(job, index, call);
+        let start = Start {
+            event_loop: self.event_loop.bind(py),
+            coro: coroutine,
+            context,
+            name: None,
+            driven,
+            debug: self.debug,
+        };
+        match driver::start(start) {
+            Ok(None) => {}
+            Ok(Some(task)) => self.with_slot(index, |slot| slot.task = Some(task)),
+            // The driver consumed `driven`, whose drop has settled the call.
+            Err(error) => error.write_unraisable(py, None),
+        }
+        Ok(())
+    }
+
+    fn fail_start(&self, py: Python<'_>, job: JobRef, index: usize, call: OpenCall, error: &Bound<'_, PyAny>) {
+        let end = self.end_of_exception(py, index, error);
+        self.record_error(call, error);
+        // SAFETY: the job is live, and the exception outlives the call.
+        let report = unsafe { (job.vtable().complete)(job.as_ptr(), end, error.as_ptr()) };
+        self.finish_report(index, job, call, report, Flags::default());
+    }
+
+    /// The kind of end an exception stands for.
+    pub(crate) fn end_of_exception(&self, py: Python<'_>, index: usize, error: &Bound<'_, PyAny>) -> u32 {
+        let cancelled = crate::python::imports::cancelled_error(py);
+        match error.is_instance(cancelled) {
+            Ok(true) => self.end_of_cancel(index),
+            _ => t::END_RAISED,
+        }
+    }
+
+    /// Writes the exception's text to the call's span.
+    pub(crate) fn record_error(&self, call: OpenCall, error: &Bound<'_, PyAny>) {
+        if call != OpenCall::default() {
+            let text = crate::python::text::render(error, false);
+            self.recorder.error(call, &text.type_name, &text.message);
+        }
+    }
+
+    pub(crate) fn finish_report(&self, index: usize, job: JobRef, call: OpenCall, report: Report, flags: Flags) {
+        let status = status_of(report.status);
+        self.finish(index, job, call, status, flags | Flags(report.flags));
+    }
+
+    /// The call's Python side is over: frees its slot and queues the outcome for delivery.
+    pub(crate) fn finish(&self, index: usize, job: JobRef, call: OpenCall, status: Status, flags: Flags) {
+        let removed = self.shared.calls().open.try_remove(index);
+        drop(removed);
+        let task = self.with_slot(index, std::mem::take);
+        drop(task);
+        let mut flags = flags;
+        if job.has(t::CALLER_DROPPED) {
+            flags = flags | Flags::CALLER_DROPPED;
+        }
+        self.outbox.borrow_mut().push(Ready { job, call, status, flags });
+    }
+}
+
+/// A Context that is entered for as long as this lives.
+struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
+
+impl<'a, 'py> Entered<'a, 'py> {
+    fn new(context: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        // SAFETY: attached, and the object is checked by the callee.
+        if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+            return Err(PyErr::fetch(context.py()));
+        }
+        Ok(Self(context))
+    }
+}
+
+impl Drop for Entered<'_, '_> {
+    fn drop(&mut self) {
+        // SAFETY: entered by `new` on this thread. It fails only if somebody unbalanced the stack.
+        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
+            PyErr::fetch(self.0.py()).write_unraisable(self.0.py(), None);
+        }
+    }
+}
+
+/// The status a job reported by number.
+fn status_of(status: u8) -> Status {
+    Status::ALL.get(status as usize).copied().unwrap_or(Status::Error)
+}

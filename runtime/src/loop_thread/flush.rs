@@ -1,0 +1,115 @@
+//! Handing outcomes over, in batches, detached.
+//!
+//! Invariant: wakers and closures run while the GIL is free, in the order in which outcomes became
+//! ready, each exactly once.
+
+use gilscope_instrument::{Flags, clock};
+use pyo3::prelude::*;
+
+use super::state::{LoopState, Ready, current};
+
+/// Lets the loop call [`LoopState::flush`]; for loops whose selector is not ours.
+#[pyclass(frozen, module = "gilscope._native")]
+pub(crate) struct Flush;
+
+#[pymethods]
+impl Flush {
+    fn __call__(&self, py: Python<'_>) {
+        if let Some(state) = current() {
+            state.flush_scheduled.set(false);
+            state.flush(py);
+        }
+    }
+}
+
+/// Carries what must stay on this thread through `detach`, whose closure runs on this very thread.
+pub(crate) struct SameThread<T>(pub(crate) T);
+
+// SAFETY: `Python::detach` runs its closure on the calling thread, so nothing crosses.
+unsafe impl<T> Send for SameThread<T> {}
+
+impl<T> SameThread<T> {
+    /// By method, so that a closure captures the wrapper and not its field.
+    pub(crate) fn get(self) -> T {
+        self.0
+    }
+}
+
+impl LoopState {
+    /// Delivers what is ready, detached for the time it takes.
+    pub(crate) fn flush(&self, py: Python<'_>) {
+        if self.outbox.borrow().is_empty() {
+            return;
+        }
+        self.recorder.turn_end();
+        let this = SameThread(self);
+        let returned = py.detach(move || {
+            this.get().deliver_ready();
+            clock::now()
+        });
+        self.recorder.returned(returned);
+        self.recorder.attached();
+        self.after_flush(py);
+    }
+
+    /// Delivers what is ready. Detached.
+    pub(crate) fn deliver_ready(&self) {
+        loop {
+            let mut batch = std::mem::take(&mut *self.outbox.borrow_mut());
+            if batch.is_empty() {
+                return;
+            }
+            batch.drain(..).for_each(|ready| self.deliver(ready));
+            let mut outbox = self.outbox.borrow_mut();
+            if outbox.is_empty() {
+                // Keeps the allocation for the next batch.
+                *outbox = batch;
+                return;
+            }
+        }
+    }
+
+    fn deliver(&self, ready: Ready) {
+        // SAFETY: the job is live and was settled by this thread, or by somebody else, in which
+        // case there is nothing to hand over and the report is empty.
+        let report = unsafe { (ready.job.vtable().deliver)(ready.job.as_ptr()) };
+        let flags = ready.flags | Flags(report.flags);
+        self.count(flags);
+        self.recorder.close(ready.call, ready.status, flags);
+    }
+
+    fn count(&self, flags: Flags) {
+        let counters = &self.shared.counters;
+        let add = |flag, counter: &std::sync::atomic::AtomicU64| {
+            if flags.contains(flag) {
+                counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        };
+        add(Flags::UNDELIVERED, &counters.undelivered);
+        add(Flags::CALLBACK_FAILED, &counters.callback_failed);
+    }
+
+    /// Outcomes became ready outside a drain: make sure that they leave soon.
+    pub(crate) fn flush_soon(&self, py: Python<'_>) {
+        if self.draining.get() || self.own_selector.get() || self.flush_scheduled.replace(true) {
+            return;
+        }
+        let scheduled = Py::new(py, Flush).and_then(|flush| self.schedule(py, flush.as_any()));
+        if let Err(error) = scheduled {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    /// Room may have come free, or the last call of a shutdown may be over.
+    pub(crate) fn after_flush(&self, py: Python<'_>) {
+        if !self.draining.get() && (self.has_backlog() || self.is_ending()) {
+            if let Err(error) = self.schedule(py, &self.helpers.drain) {
+                error.write_unraisable(py, None);
+            }
+        }
+    }
+
+    fn has_backlog(&self) -> bool {
+        !self.shared.calls().backlog.is_empty()
+    }
+}

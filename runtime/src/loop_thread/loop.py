@@ -1,0 +1,139 @@
+"""The loop thread's main, seen from Python. Compiled into the runtime; `core` is its Rust side.
+
+Invariant: whatever user code does to the loop, `run` returns only after a shutdown or when the loop
+was closed under it, and then `core.end` runs.
+"""
+
+import asyncio
+import functools
+import inspect
+import selectors
+
+
+class Selector(selectors.EpollSelector):
+    """An epoll selector whose wait is exact; `select` is set on the instance."""
+
+    def select(self, timeout=None):
+        return self.wait(timeout)
+
+
+def make_loop(core, factory):
+    """Return the loop to run and its epoll selector, or None for a loop that is not ours."""
+    if factory is not None:
+        return factory(), None
+    selector = Selector()
+    selector.wait = core.select_for(selector.fileno(), selector._fd_to_key)
+    return asyncio.SelectorEventLoop(selector), selector
+
+
+async def await_any(awaitable):
+    """Await whatever can be awaited, so that the driver sees a coroutine."""
+    return await awaitable
+
+
+def classify(value):
+    """0: a plain value, 1: something to await, 2: an async iterator."""
+    if inspect.isawaitable(value):
+        return 1
+    return 2 if hasattr(type(value), "__aiter__") else 0
+
+
+async def close_generator(generator):
+    """Close an async generator once its running step, which is being cancelled, has ended."""
+    while getattr(generator, "ag_running", False):
+        await asyncio.sleep(0)
+    await generator.aclose()
+
+
+async def call_and_encode(fun, encode, value):
+    """Call a function, await what it returns if that can be awaited, and encode the result."""
+    result = fun(value)
+    if inspect.isawaitable(result):
+        result = await result
+    return encode(result)
+
+
+async def run_in_thread(fun, args, kwargs):
+    """Run a blocking function in the loop's thread pool, in a copy of the current context."""
+    return await asyncio.to_thread(fun, *args, **(kwargs or {}))
+
+
+async def root(core, stopped):
+    """Live as long as the runtime: anyio ties its worker threads to this task."""
+    if core.on_start is not None:
+        await core.on_start()
+    core.accept()
+    await stopped
+    if core.on_stop is not None:
+        await core.on_stop()
+
+
+def run(core, factory):
+    """Run the loop until the root task is done. The body of the loop thread."""
+    loop, selector = make_loop(core, factory)
+    try:
+        if core.debug:
+            loop.set_debug(True)
+        stopped = loop.create_future()
+        core.enter(loop, selector, stopped)
+        task = loop.create_task(root(core, stopped), name="gilscope-root")
+        drive(core, loop, task)
+        finish(core, loop)
+    finally:
+        core.end(loop.is_closed())
+        if not loop.is_closed():
+            loop.close()
+
+
+def drive(core, loop, task):
+    """Run the root task, again and again if user code throws the loop out."""
+    while not task.done() and not loop.is_closed():
+        try:
+            loop.run_until_complete(task)
+        except (KeyboardInterrupt, SystemExit):
+            continue  # raised by a task of user code, which has kept it; the loop goes on
+        except RuntimeError:
+            if not task.done():
+                continue  # loop.stop() by user code
+            break
+        except BaseException:
+            break
+    if task.done() and not task.cancelled() and task.exception() is not None:
+        core.failed(task.exception())
+
+
+def finish(core, loop):
+    """Cancel what is left, as asyncio.run does, and close generators and the thread pool."""
+    if loop.is_closed():
+        return
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    for step in steps_of_finish(core, loop, left):
+        try:
+            loop.run_until_complete(step)
+        except BaseException as error:  # at exit neither threads nor executors may be had
+            if not isinstance(error, RuntimeError):
+                core.unraisable(error)
+
+
+def steps_of_finish(core, loop, left):
+    """Yield what is to be run, one after the other."""
+    if left:
+        yield asyncio.wait(left, timeout=core.patience)
+    yield asyncio.wait_for(loop.shutdown_asyncgens(), core.patience)
+    if getattr(loop, "_default_executor", None) is not None:
+        yield asyncio.wait_for(loop.shutdown_default_executor(), core.patience)
+
+
+def refuse_async(callback):
+    """Raise TypeError for a callback that would return a coroutine nobody awaits."""
+    target = callback
+    while isinstance(target, functools.partial):
+        target = target.func
+    call = getattr(type(target), "__call__", None)
+    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call):
+        raise TypeError(
+            f"the callback {callback!r} is an async function: nobody would await it; "
+            "pass a plain function, or call the async function instead"
+        )

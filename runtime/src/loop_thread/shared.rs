@@ -1,0 +1,232 @@
+//! What other threads see of a runtime: its inbox, its room, its calls and its life.
+//!
+//! Invariant: the lock over the calls is held for one look-up or insertion at a time, never across
+//! a decref, a callback or an attach.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::raw::c_void;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use slab::Slab;
+use tokio::sync::Semaphore;
+
+use crate::error::Stopped;
+use crate::host::table as t;
+use crate::host::{HostRef, JobRef};
+use crate::queue::inbox::Inbox;
+use crate::runtime::Config;
+use crate::tasks::SpawnHandle;
+
+/// Life: taking calls.
+const RUNNING: u32 = 0;
+/// Life: shutting down, refuses calls.
+const STOPPING: u32 = 1 << 8;
+/// Life: the loop thread has ended; the low byte is a [`Stopped`].
+const STOPPED: u32 = 1 << 9;
+
+/// See the module's text.
+pub(crate) struct Shared {
+    pub(crate) table: t::HostTable,
+    pub(crate) id: u64,
+    pub(crate) number: u16,
+    pub(crate) generation: u64,
+    pub(crate) config: Config,
+    pub(crate) inbox: Inbox,
+    pub(crate) room: Semaphore,
+    pub(crate) calls: Mutex<Calls>,
+    pub(crate) reservations: Mutex<HashMap<u64, Reservation>>,
+    pub(crate) counters: Counters,
+    /// Handles on this runtime; the last one of a runtime that is not the default stops it.
+    pub(crate) handles: AtomicU64,
+    life: AtomicU32,
+    thread_id: AtomicU64,
+    ended: (Mutex<bool>, Condvar),
+    /// The `threading.Thread`, to join.
+    pub(crate) thread: Mutex<Option<Py<PyAny>>>,
+}
+
+/// Calls that the loop thread has taken from the inbox.
+#[derive(Default)]
+pub(crate) struct Calls {
+    /// Not started, oldest first.
+    pub(crate) backlog: VecDeque<JobRef>,
+    /// Started and not finished.
+    pub(crate) open: Slab<JobRef>,
+}
+
+/// A caller that waits for room.
+pub(crate) struct Reservation {
+    pub(crate) waiter: Option<SpawnHandle>,
+    pub(crate) granted: bool,
+}
+
+/// Things that must not be lost silently.
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// Outcomes whose receiver was gone.
+    pub(crate) undelivered: AtomicU64,
+    /// Callbacks that failed.
+    pub(crate) callback_failed: AtomicU64,
+    /// Completions that found their Python loop closed.
+    pub(crate) loop_closed: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn create(config: Config) -> std::io::Result<Arc<Self>> {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed) as u16;
+        let inbox = Inbox::new()?;
+        let room = Semaphore::new(config.queue_size);
+        Ok(Arc::new_cyclic(|this: &std::sync::Weak<Self>| Self {
+            table: crate::host::own::table(this.as_ptr().cast_mut().cast::<c_void>()),
+            id: u64::from(std::process::id()) << 32 | u64::from(number),
+            number,
+            generation: crate::life::fork::generation(),
+            config,
+            inbox,
+            room,
+            calls: Mutex::default(),
+            reservations: Mutex::default(),
+            counters: Counters::default(),
+            handles: AtomicU64::new(0),
+            life: AtomicU32::new(RUNNING),
+            thread_id: AtomicU64::new(0),
+            ended: (Mutex::new(false), Condvar::new()),
+            thread: Mutex::new(None),
+        }))
+    }
+
+    /// A new handle on this runtime.
+    pub(crate) fn host(self: &Arc<Self>) -> HostRef {
+        crate::host::own::handle(self)
+    }
+
+    pub(crate) fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls taken by the queue and not finished.
+    pub(crate) fn pending(&self) -> usize {
+        let calls = self.calls();
+        calls.backlog.len() + calls.open.len() + usize::from(!self.inbox.is_empty())
+    }
+
+    /// Why calls are refused, if they are.
+    pub(crate) fn refusing(&self) -> Option<Stopped> {
+        if self.generation != crate::life::fork::generation() {
+            return Some(Stopped::Forked);
+        }
+        let life = self.life.load(Ordering::SeqCst);
+        (life != RUNNING).then(|| crate::call::job::stopped(life & 0xff))
+    }
+
+    /// Whether the loop thread has ended, or never belonged to this process.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.life.load(Ordering::SeqCst) & STOPPED != 0
+            || self.generation != crate::life::fork::generation()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.life.load(Ordering::SeqCst) & (STOPPING | STOPPED) != 0
+    }
+
+    pub(crate) fn begin_stop(&self) {
+        let reason = STOPPING | Stopped::Shutdown as u32;
+        let _ = self.life.compare_exchange(RUNNING, reason, Ordering::SeqCst, Ordering::SeqCst);
+        self.room.close();
+    }
+
+    pub(crate) fn enter_thread(&self) {
+        self.thread_id.store(thread_id(), Ordering::Release);
+    }
+
+    pub(crate) fn on_loop_thread(&self) -> bool {
+        self.thread_id.load(Ordering::Acquire) == thread_id()
+    }
+
+    /// The loop thread's last act: refuse, free whoever still waits, tell the joiners.
+    pub(crate) fn end(&self, why: Stopped) {
+        self.life.store(STOPPED | why as u32, Ordering::SeqCst);
+        self.room.close();
+        self.inbox.close();
+        self.fail_everything(t::END_STOPPED, why as u32);
+        *self.ended.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.ended.1.notify_all();
+    }
+
+    /// Waits, detached, until the loop thread has ended.
+    pub(crate) fn wait_ended(&self, until: Option<Instant>) -> bool {
+        let mut ended = self.ended.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*ended {
+            let left = until.map(|end| end.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+            // Bounded slices: a clock that jumps must not turn a deadline into for ever.
+            let slice = left.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1));
+            let (guard, _) =
+                self.ended.1.wait_timeout(ended, slice).unwrap_or_else(PoisonError::into_inner);
+            ended = guard;
+        }
+        true
+    }
+
+    /// Joins the `threading.Thread`, so that it has left the interpreter too. Attached.
+    pub(crate) fn join(&self, py: Python<'_>, wait: Duration) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && !self.on_loop_thread()
+            && let Err(error) = thread.call_method1(py, "join", (wait.as_secs_f64(),))
+        {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    /// Frees every caller there is, from any thread.
+    pub(crate) fn fail_everything(&self, end: u32, detail: u32) {
+        for message in self.inbox.take() {
+            dispose(message, end, detail);
+        }
+        let (backlog, open) = {
+            let mut calls = self.calls();
+            let open: Vec<JobRef> = calls.open.iter().map(|(_, job)| job.clone()).collect();
+            (std::mem::take(&mut calls.backlog), open)
+        };
+        for job in backlog.iter().chain(&open) {
+            job.fail(end, detail);
+        }
+    }
+}
+
+/// Disposes of a message that no loop thread will take.
+pub(crate) fn dispose(message: *mut crate::queue::stack::Link, end: u32, detail: u32) {
+    let message = message.cast::<t::Message>();
+    // SAFETY: the message came out of an inbox, so it is live and now ours.
+    match unsafe { (*message).kind } {
+        t::MESSAGE_JOB => {
+            // SAFETY: its kind says what it is; the queue's reference is ours now.
+            let job = unsafe { JobRef::from_raw(message.cast()) };
+            job.fail(end, detail);
+        }
+        t::MESSAGE_CANCEL => {
+            // SAFETY: cancels are made by `host::own` with `Box::into_raw`.
+            let cancel = unsafe { Box::from_raw(message.cast::<t::RawCancel>()) };
+            // SAFETY: it carries one reference.
+            drop(unsafe { JobRef::from_raw(cancel.job) });
+        }
+        _ => {
+            let post = message.cast::<t::RawPost>();
+            // SAFETY: its kind says what it is; `drop` is called instead of `run`.
+            unsafe { ((*post).drop)(post) };
+        }
+    }
+}
+
+/// A number for the calling thread, never 0.
+fn thread_id() -> u64 {
+    // SAFETY: no arguments.
+    unsafe { libc::pthread_self() as u64 }
+}

@@ -1,0 +1,121 @@
+//! What only the loop thread touches.
+//!
+//! Invariant: a `LoopState` never leaves its thread, so cells suffice; no cell is borrowed across a
+//! call into Python or into user code.
+
+use std::cell::{Cell, RefCell};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use gilscope_instrument::{Flags, LoopRecorder, OpenCall, Status};
+use pyo3::prelude::*;
+
+use super::shared::Shared;
+use crate::driver::Task;
+use crate::host::JobRef;
+
+/// See the module's text.
+pub(crate) struct LoopState {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) recorder: LoopRecorder,
+    pub(crate) event_loop: Py<PyAny>,
+    /// Copied for each call of a Rust caller.
+    pub(crate) base_context: Py<PyAny>,
+    pub(crate) helpers: Helpers,
+    /// By slot: the task of a started call and who asked to cancel it.
+    pub(crate) tasks: RefCell<Vec<Slot>>,
+    /// Outcomes that are ready and not handed over.
+    pub(crate) outbox: RefCell<Vec<Ready>>,
+    pub(crate) draining: Cell<bool>,
+    pub(crate) stop: Cell<Stop>,
+    /// Whether the selector is ours: exact waits, and outcomes leave when it is entered.
+    pub(crate) own_selector: Cell<bool>,
+    pub(crate) flush_scheduled: Cell<bool>,
+    pub(crate) debug: bool,
+}
+
+/// Python objects used at each dispatch.
+pub(crate) struct Helpers {
+    /// Future whose result ends the root task.
+    pub(crate) stopped: Py<PyAny>,
+    /// `drain`, to be scheduled again when a round ends with messages left.
+    pub(crate) drain: Py<PyAny>,
+    /// `async def` that awaits whatever it is given.
+    pub(crate) await_any: Py<PyAny>,
+    /// Says what a returned object is; see `loop.py`.
+    pub(crate) classify: Py<PyAny>,
+}
+
+/// The task of a started call.
+#[derive(Default)]
+pub(crate) struct Slot {
+    pub(crate) task: Option<Py<Task>>,
+    pub(crate) cancel: Option<CancelReason>,
+    pub(crate) call: OpenCall,
+}
+
+/// Who asked the loop thread to cancel a running call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CancelReason {
+    Caller,
+    Shutdown,
+}
+
+/// An outcome on its way out.
+pub(crate) struct Ready {
+    pub(crate) job: JobRef,
+    pub(crate) call: OpenCall,
+    pub(crate) status: Status,
+    pub(crate) flags: Flags,
+}
+
+/// How far shutdown has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stop {
+    #[default]
+    No,
+    Drain,
+    Cancel,
+    Abort,
+}
+
+thread_local! {
+    static CURRENT: Cell<Option<NonNull<LoopState>>> = const { Cell::new(None) };
+}
+
+/// The state of the loop that runs on this thread.
+pub(crate) fn current() -> Option<&'static LoopState> {
+    // SAFETY: `Current` clears the cell before the state goes away, and the reference cannot leave
+    // the thread: `LoopState` is not `Sync`.
+    CURRENT.get().map(|state| unsafe { &*state.as_ptr() })
+}
+
+/// Makes a state current for as long as it lives.
+pub(crate) struct Current(NonNull<LoopState>);
+
+impl Current {
+    pub(crate) fn new(state: LoopState) -> Self {
+        let state = NonNull::from(Box::leak(Box::new(state)));
+        CURRENT.set(Some(state));
+        Self(state)
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        CURRENT.set(None);
+        // SAFETY: leaked by `new`, and no longer reachable through the cell.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl LoopState {
+    /// Remembers a started call's task.
+    pub(crate) fn with_slot<R>(&self, index: usize, use_it: impl FnOnce(&mut Slot) -> R) -> R {
+        let mut tasks = self.tasks.borrow_mut();
+        if tasks.len() <= index {
+            tasks.resize_with(index + 1, Slot::default);
+        }
+        use_it(&mut tasks[index])
+    }
+}

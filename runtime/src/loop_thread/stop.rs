@@ -1,0 +1,94 @@
+//! Shutdown as the loop thread sees it.
+//!
+//! Invariant: modes only ever get stricter; the root task ends once nothing is queued or open.
+
+use pyo3::prelude::*;
+
+use super::state::{CancelReason, LoopState, Stop};
+use crate::error::Stopped;
+use crate::host::table as t;
+use crate::life::shutdown::ShutdownMode;
+
+impl LoopState {
+    pub(crate) fn begin_shutdown(&self, py: Python<'_>, mode: ShutdownMode) {
+        let mode = match mode {
+            ShutdownMode::Drain => Stop::Drain,
+            ShutdownMode::Cancel => Stop::Cancel,
+            ShutdownMode::Abort => Stop::Abort,
+        };
+        if self.stop.get() >= mode {
+            return;
+        }
+        self.stop.set(mode);
+        if mode >= Stop::Cancel {
+            self.refuse_queued();
+            if mode == Stop::Abort {
+                self.free_open_callers();
+            }
+            self.cancel_open(py);
+        }
+        if !self.draining.get()
+            && let Err(error) = self.end_if_idle(py)
+        {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    fn refuse_queued(&self) {
+        let backlog = std::mem::take(&mut self.shared.calls().backlog);
+        for job in backlog {
+            job.fail(t::END_STOPPED, Stopped::Shutdown as u32);
+            let raw = job.raw();
+            let call = self.recorder.open(&raw.stamps, gilscope_instrument::Name(raw.name));
+            self.recorder.close(call, gilscope_instrument::Status::Stopped, Default::default());
+        }
+    }
+
+    fn free_open_callers(&self) {
+        let open: Vec<_> = self.shared.calls().open.iter().map(|(_, job)| job.clone()).collect();
+        for job in open {
+            job.fail(t::END_STOPPED, Stopped::Shutdown as u32);
+        }
+    }
+
+    fn cancel_open(&self, py: Python<'_>) {
+        let open: Vec<usize> = self.shared.calls().open.iter().map(|(index, _)| index).collect();
+        for index in open {
+            self.cancel_slot(py, index, CancelReason::Shutdown);
+        }
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.stop.get() != Stop::No
+    }
+
+    /// Which end a `CancelledError` stands for, by who asked for it.
+    pub(crate) fn end_of_cancel(&self, index: usize) -> u32 {
+        match self.with_slot(index, |slot| slot.cancel) {
+            Some(CancelReason::Caller) => t::END_CANCELLED_BY_CALLER,
+            Some(CancelReason::Shutdown) => t::END_CANCELLED_BY_SHUTDOWN,
+            None => t::END_CANCELLED_BY_CALLEE,
+        }
+    }
+
+    /// Ends the root task if a shutdown waits for nothing more.
+    pub(crate) fn end_if_idle(&self, py: Python<'_>) -> PyResult<()> {
+        if self.stop.get() == Stop::No {
+            return Ok(());
+        }
+        if self.stop.get() >= Stop::Cancel {
+            self.refuse_queued();
+        }
+        let idle = {
+            let calls = self.shared.calls();
+            calls.backlog.is_empty() && calls.open.is_empty() && self.shared.inbox.is_empty()
+        };
+        if (idle && self.outbox.borrow().is_empty()) || self.stop.get() == Stop::Abort {
+            let stopped = self.helpers.stopped.bind(py);
+            if !stopped.call_method0("done")?.is_truthy()? {
+                stopped.call_method1("set_result", (py.None(),))?;
+            }
+        }
+        Ok(())
+    }
+}

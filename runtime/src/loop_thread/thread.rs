@@ -1,0 +1,205 @@
+//! Starting the loop thread and what `loop.py` needs from Rust.
+//!
+//! Invariant: the thread is a daemon `threading.Thread` (coverage and debuggers see it), and whatever
+//! happens in it ends with `end`, which frees every caller.
+
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gilscope_instrument::LoopRecorder;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule};
+
+use super::drain::Drain;
+use super::selector::{Select, edge_triggered};
+use super::shared::Shared;
+use super::state::{Current, Helpers, LoopState, current};
+use crate::error::Stopped;
+
+/// The Rust side of `loop.py`.
+#[pyclass(frozen, module = "gilscope._native")]
+pub(crate) struct Core {
+    shared: Arc<Shared>,
+    current: Mutex<Option<ThreadBound<Current>>>,
+}
+
+/// A value that only the loop thread touches, inside a type that must be `Send`.
+struct ThreadBound<T>(#[allow(dead_code, reason = "held for its drop")] T);
+
+// SAFETY: `enter` and `end` both run on the loop thread, called by `loop.py`.
+unsafe impl<T> Send for ThreadBound<T> {}
+
+/// The compiled `loop.py`.
+pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || {
+        let (code, file, name) =
+            (c_str(include_str!("loop.py"))?, c"gilscope/loop.py", c"gilscope._loop");
+        PyModule::from_code(py, &code, file, name).map(Bound::unbind)
+    })?;
+    Ok(module.bind(py))
+}
+
+fn c_str(text: &str) -> PyResult<std::ffi::CString> {
+    std::ffi::CString::new(text).map_err(Into::into)
+}
+
+/// Starts the thread: at once if this thread is attached, else from a short thread of its own, so
+/// that no caller ever attaches.
+pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), Stopped> {
+    // SAFETY: both calls are allowed on any thread at any time.
+    let (alive, attached) =
+        unsafe { (ffi::Py_IsInitialized() != 0, ffi::PyGILState_Check() != 0) };
+    if !alive {
+        return Err(Stopped::NotStarted);
+    }
+    let shared = Arc::clone(shared);
+    if attached {
+        return Python::attach(|py| start_or_fail(py, &shared));
+    }
+    let bootstrap = move || {
+        Python::attach(|py| start_or_fail(py, &shared))
+    };
+    let spawned = std::thread::Builder::new().name("gilscope-start".into()).spawn(bootstrap);
+    spawned.map(drop).map_err(|_| Stopped::NotStarted)
+}
+
+fn start_or_fail(py: Python<'_>, shared: &Arc<Shared>) -> Result<(), Stopped> {
+    start_attached(py, shared).map_err(|error| {
+        error.write_unraisable(py, None);
+        shared.end(Stopped::NotStarted);
+        Stopped::NotStarted
+    })
+}
+
+fn start_attached(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<()> {
+    // Imported here and not first on the loop thread, which 3.11 would take for the main thread.
+    let threading = py.import("threading")?;
+    crate::driver::install(py)?;
+    crate::life::exit::register(py)?;
+    let core = Py::new(py, Core { shared: Arc::clone(shared), current: Mutex::new(None) })?;
+    let factory = shared.config.loop_factory.as_ref().map(|factory| factory.clone_ref(py));
+    let options = PyDict::new(py);
+    options.set_item("target", module(py)?.getattr("run")?)?;
+    options.set_item("args", (core, factory))?;
+    options.set_item("name", shared.config.thread_name())?;
+    options.set_item("daemon", true)?;
+    let thread = threading.getattr("Thread")?.call((), Some(&options))?;
+    *shared.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread.clone().unbind());
+    thread.call_method0("start")?;
+    Ok(())
+}
+
+#[pymethods]
+impl Core {
+    #[getter]
+    fn debug(&self) -> bool {
+        self.shared.config.debug
+    }
+
+    #[getter]
+    fn on_start(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.shared.config.on_start.as_ref().map(|hook| hook.clone_ref(py))
+    }
+
+    #[getter]
+    fn on_stop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.shared.config.on_stop.as_ref().map(|hook| hook.clone_ref(py))
+    }
+
+    /// Seconds that each step of the clean-up may take.
+    #[getter]
+    fn patience(&self) -> f64 {
+        let aborted = current().is_some_and(|state| state.stop.get() == super::state::Stop::Abort);
+        if aborted { 0.05 } else { 1.0 }
+    }
+
+    #[allow(clippy::unused_self, reason = "a method of the object loop.py is given")]
+    fn select_for(&self, epoll: i32, keys: Py<PyDict>) -> Select {
+        Select::new(epoll, keys)
+    }
+
+    /// The loop is made: from here on this thread has a state.
+    fn enter(
+        &self,
+        py: Python<'_>,
+        event_loop: Bound<'_, PyAny>,
+        selector: Option<Bound<'_, PyAny>>,
+        stopped: Py<PyAny>,
+    ) -> PyResult<()> {
+        self.shared.enter_thread();
+        let module = module(py)?;
+        // SAFETY: attached; a new reference or NULL with an error set.
+        let base_context =
+            unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+        let helpers = Helpers {
+            stopped,
+            drain: Py::new(py, Drain)?.into_any(),
+            await_any: module.getattr("await_any")?.unbind(),
+            classify: module.getattr("classify")?.unbind(),
+        };
+        let recorder = LoopRecorder::new(self.shared.number, &self.shared.config.thread_name());
+        recorder.attached();
+        let state = LoopState {
+            shared: Arc::clone(&self.shared),
+            recorder,
+            event_loop: event_loop.clone().unbind(),
+            base_context: base_context.unbind(),
+            helpers,
+            tasks: Default::default(),
+            outbox: Default::default(),
+            draining: Default::default(),
+            stop: Default::default(),
+            own_selector: selector.is_some().into(),
+            flush_scheduled: Default::default(),
+            debug: event_loop.call_method0("get_debug")?.is_truthy()?,
+        };
+        if let Some(threads) = self.shared.config.threads {
+            let futures = py.import("concurrent.futures")?;
+            let pool = futures.call_method1("ThreadPoolExecutor", (threads,))?;
+            event_loop.call_method1("set_default_executor", (pool,))?;
+        }
+        let slot = &mut *self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(ThreadBound(Current::new(state)));
+        Ok(())
+    }
+
+    /// The start hook is done: begins to take calls.
+    fn accept(&self, py: Python<'_>) -> PyResult<()> {
+        let state = current().ok_or_else(|| PyRuntimeError::new_err("not the loop thread"))?;
+        let bell = self.shared.inbox.bell().as_raw_fd();
+        let event_loop = state.event_loop.bind(py);
+        event_loop.call_method1("add_reader", (bell, &state.helpers.drain))?;
+        if state.own_selector.get() {
+            let epoll = event_loop.getattr("_selector")?.call_method0("fileno")?.extract()?;
+            edge_triggered(epoll, bell)?;
+        }
+        state.drain(py)
+    }
+
+    /// The start hook, or the stop hook, raised.
+    fn failed(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        PyErr::from_value(error).write_unraisable(py, None);
+    }
+
+    #[allow(clippy::unused_self, reason = "a method of the object loop.py is given")]
+    fn unraisable(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        PyErr::from_value(error).write_unraisable(py, None);
+    }
+
+    /// The loop has ended, in whatever way.
+    fn end(&self, py: Python<'_>, closed: bool) {
+        if let Some(state) = current() {
+            state.flush(py);
+        }
+        let was_stopping = self.shared.is_stopping();
+        let why = if closed && !was_stopping { Stopped::LoopClosed } else { Stopped::Shutdown };
+        self.shared.end(why);
+        let state = self.current.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(state);
+        crate::handle::release::drain(py);
+    }
+}

@@ -1,0 +1,298 @@
+//! `gilscope run`: one tokio task per input calls the function; one thread writes a line per outcome.
+//!
+//! Invariant: every input that was fed gets exactly one row, whatever happens to its call.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::fd::FromRawFd;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+use super::options::duration;
+use super::runtime::Runtime;
+use crate::error::{CancelledBy, Error};
+use crate::handle::{PyFun, PyHandle};
+use crate::runtime::PyRuntime;
+use crate::tasks;
+
+/// What is fed.
+enum Input {
+    Value(u64, PyHandle),
+    Unusable(u64, String, String),
+}
+
+/// What the calls of one batch share.
+struct Shared {
+    runtime: PyRuntime,
+    fun: PyFun,
+    /// Calls a function and encodes its result; see `loop.py`.
+    encoded: PyFun,
+    encode: PyHandle,
+    deadline: Option<Duration>,
+    cancelled: AtomicBool,
+    cancel: Notify,
+    counts: Counts,
+    end: (Mutex<End>, Condvar),
+}
+
+#[derive(Default)]
+struct Counts {
+    fed: AtomicU64,
+    ok: AtomicU64,
+    errors: AtomicU64,
+    cancelled: AtomicU64,
+}
+
+#[derive(Default)]
+struct End {
+    ended: bool,
+    error: Option<std::io::Error>,
+}
+
+/// See the module's text.
+#[pyclass(frozen, module = "gilscope._native")]
+pub(crate) struct Batch {
+    shared: Arc<Shared>,
+    inputs: Mutex<Option<mpsc::Sender<Input>>>,
+}
+
+#[pymethods]
+impl Batch {
+    #[new]
+    #[pyo3(signature = (runtime, fun, concurrency, deadline, out_fd, *, encode))]
+    fn new(
+        runtime: &Bound<'_, Runtime>,
+        fun: &Bound<'_, PyAny>,
+        concurrency: usize,
+        deadline: Option<f64>,
+        out_fd: i32,
+        encode: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let py = fun.py();
+        let helper = crate::loop_thread::thread::module(py)?.getattr("call_and_encode")?;
+        let fun = PyFun::new(fun);
+        let shared = Arc::new(Shared {
+            runtime: runtime.get().inner.clone(),
+            encoded: PyFun::named(PyHandle::new(helper.unbind()), fun.name()),
+            fun,
+            encode: PyHandle::new(encode),
+            deadline: duration(deadline)?,
+            cancelled: AtomicBool::new(false),
+            cancel: Notify::new(),
+            counts: Counts::default(),
+            end: Default::default(),
+        });
+        let (inputs, queue) = mpsc::channel(concurrency.clamp(1, 1024));
+        let rows = writer(&shared, out_fd)?;
+        let theirs = Arc::clone(&shared);
+        py.detach(|| tasks::own_tokio().spawn(dispatch(theirs, queue, rows, concurrency)));
+        Ok(Self { shared, inputs: Mutex::new(Some(inputs)) })
+    }
+
+    /// Hand over an input; waits, without the GIL, while too many are queued. False after `cancel`.
+    fn feed(&self, py: Python<'_>, index: u64, value: Py<PyAny>) -> PyResult<bool> {
+        self.send(py, Input::Value(index, PyHandle::new(value)))
+    }
+
+    /// Hand over an input that no call can be made of: it gets an error row.
+    fn feed_error(&self, py: Python<'_>, index: u64, r#type: String, message: String) -> PyResult<bool> {
+        self.send(py, Input::Unusable(index, r#type, message))
+    }
+
+    /// No more inputs.
+    fn finish(&self) {
+        drop(self.inputs.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Cancel what runs; what has not started gets a "cancelled" row.
+    fn cancel(&self) {
+        self.shared.cancelled.store(true, Relaxed);
+        self.shared.cancel.notify_waiters();
+    }
+
+    /// Whether all rows are written, waiting `timeout` seconds for it. Raises OSError if they cannot be.
+    fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let patience = duration(Some(timeout))?.unwrap_or(Duration::MAX);
+        py.detach(|| {
+            let (end, changed) = (&self.shared.end.0, &self.shared.end.1);
+            let end = end.lock().unwrap_or_else(PoisonError::into_inner);
+            let (mut end, _) = changed
+                .wait_timeout_while(end, patience, |end| !end.ended)
+                .unwrap_or_else(PoisonError::into_inner);
+            match end.error.take() {
+                Some(error) => Err(error.into()),
+                None => Ok(end.ended),
+            }
+        })
+    }
+
+    fn progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counts = &self.shared.counts;
+        let load = |count: &AtomicU64| count.load(Relaxed);
+        let (ok, errors, cancelled) =
+            (load(&counts.ok), load(&counts.errors), load(&counts.cancelled));
+        let dict = PyDict::new(py);
+        dict.set_item("fed", load(&counts.fed))?;
+        dict.set_item("done", ok + errors + cancelled)?;
+        dict.set_item("ok", ok)?;
+        dict.set_item("errors", errors)?;
+        dict.set_item("cancelled", cancelled)?;
+        Ok(dict)
+    }
+}
+
+impl Batch {
+    fn send(&self, py: Python<'_>, input: Input) -> PyResult<bool> {
+        let sender = self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(sender) = sender else { return Ok(false) };
+        if self.shared.cancelled.load(Relaxed) {
+            return Ok(false);
+        }
+        self.shared.counts.fed.fetch_add(1, Relaxed);
+        let sent = py.detach(|| {
+            let check = || Python::attach(|py| py.check_signals());
+            crate::call::block_on_interruptible(sender.reserve(), check)
+                .map(|permit| permit.map(|permit| permit.send(input)).is_ok())
+        });
+        if !matches!(sent, Ok(true)) {
+            self.shared.counts.fed.fetch_sub(1, Relaxed);
+        }
+        Ok(sent? && !self.shared.cancelled.load(Relaxed))
+    }
+}
+
+/// Takes inputs in their order and starts a task for each, as many at once as allowed.
+async fn dispatch(
+    shared: Arc<Shared>,
+    mut queue: mpsc::Receiver<Input>,
+    rows: mpsc::Sender<String>,
+    concurrency: usize,
+) {
+    let room = Arc::new(Semaphore::new(concurrency));
+    while let Some(input) = queue.recv().await {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let (shared, rows) = (Arc::clone(&shared), rows.clone());
+        tokio::spawn(async move {
+            let row = match input {
+                Input::Value(index, value) => shared.call(index, value).await,
+                Input::Unusable(index, kind, message) => shared.error_row(index, &kind, &message, None),
+            };
+            // The writer has gone only if writing failed, which `wait` reports.
+            let _ = rows.send(row).await;
+            drop(permit);
+        });
+    }
+}
+
+impl Shared {
+    async fn call(&self, index: u64, value: PyHandle) -> String {
+        // Armed before the flag is read, so that a cancel in between is not missed.
+        let mut cancel = std::pin::pin!(self.cancel.notified());
+        cancel.as_mut().enable();
+        if self.cancelled.load(Relaxed) {
+            return self.cancelled_row(index, "cancelled before it started", None);
+        }
+        let start = Instant::now();
+        let args = (self.fun.callable().clone(), self.encode.clone(), value);
+        let mut call = self.runtime.call(&self.encoded, args);
+        if let Some(deadline) = self.deadline {
+            call = call.deadline(deadline);
+        }
+        let mut future = call.wait::<String>();
+        let handle = future.handle();
+        let outcome = tokio::select! {
+            outcome = &mut future => outcome,
+            () = cancel => {
+                handle.cancel();
+                future.await
+            }
+        };
+        self.row(index, outcome, start.elapsed())
+    }
+
+    fn row(&self, index: u64, outcome: Result<String, Error>, took: Duration) -> String {
+        let ms = took.as_secs_f64() * 1e3;
+        match outcome {
+            Ok(json) => {
+                self.counts.ok.fetch_add(1, Relaxed);
+                format!("{{\"index\":{index},\"ok\":true,\"result\":{json},\"ms\":{ms:.3}}}\n")
+            }
+            Err(Error::Cancelled(CancelledBy::Caller | CancelledBy::Shutdown))
+                if self.cancelled.load(Relaxed) =>
+            {
+                self.cancelled_row(index, "cancelled while it ran", Some(ms))
+            }
+            Err(Error::Python(error)) => {
+                let kind = error.type_name().rsplit('.').next().unwrap_or_default();
+                self.error_row(index, kind, error.message(), Some(ms))
+            }
+            Err(error) => self.error_row(index, kind(&error), &error.to_string(), Some(ms)),
+        }
+    }
+
+    fn cancelled_row(&self, index: u64, message: &str, ms: Option<f64>) -> String {
+        self.counts.cancelled.fetch_add(1, Relaxed);
+        failed(index, "cancelled", message, ms)
+    }
+
+    fn error_row(&self, index: u64, kind: &str, message: &str, ms: Option<f64>) -> String {
+        self.counts.errors.fetch_add(1, Relaxed);
+        failed(index, kind, message, ms)
+    }
+
+    fn end(&self, error: Option<std::io::Error>) {
+        *self.end.0.lock().unwrap_or_else(PoisonError::into_inner) = End { ended: true, error };
+        self.end.1.notify_all();
+    }
+}
+
+/// The Python name of an error.
+fn kind(error: &Error) -> &'static str {
+    match error {
+        Error::Cancelled(_) => "CallCancelled",
+        Error::DeadlineExceeded(_) => "DeadlineExceeded",
+        Error::Argument(_) => "ArgumentError",
+        Error::Result { .. } => "ResultError",
+        Error::RustPanic(_) => "RustPanic",
+        Error::QueueFull => "QueueFull",
+        Error::WrongThread(_) => "WrongThread",
+        Error::RuntimeStopped(_) | Error::Python(_) => "RuntimeStopped",
+    }
+}
+
+fn failed(index: u64, kind: &str, message: &str, ms: Option<f64>) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let (kind, message) = (quoted(kind), quoted(message));
+    let ms = ms.map_or_else(|| "null".to_owned(), |ms| format!("{ms:.3}"));
+    format!("{{\"index\":{index},\"ok\":false,\"error\":{{\"type\":{kind},\"message\":{message}}},\"ms\":{ms}}}\n")
+}
+
+/// Starts the thread that writes rows to `fd`, which it owns, and says when all are written.
+fn writer(shared: &Arc<Shared>, fd: i32) -> std::io::Result<mpsc::Sender<String>> {
+    let (rows, mut queue) = mpsc::channel::<String>(1024);
+    // SAFETY: the caller hands over a file descriptor that is open for writing.
+    let mut file = BufWriter::new(unsafe { File::from_raw_fd(fd) });
+    let shared = Arc::clone(shared);
+    let write = move || {
+        let mut write_all = || {
+            while let Some(row) = queue.blocking_recv() {
+                file.write_all(row.as_bytes())?;
+                // A reader may be watching: write through whenever there is nothing more to add.
+                if queue.is_empty() {
+                    file.flush()?;
+                }
+            }
+            file.flush()
+        };
+        let written = write_all();
+        drop(queue);
+        shared.end(written.err());
+    };
+    std::thread::Builder::new().name("gilscope-rows".into()).spawn(write)?;
+    Ok(rows)
+}

@@ -1,0 +1,80 @@
+//! The one conversion from [`Error`] to Python.
+//!
+//! Invariant: what the callee raised comes back as the same object; everything else is an exception
+//! of `errors.py`, whose classes exist once per process where `gilscope` is installed.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule};
+
+use crate::error::Error;
+
+/// Names of the classes, in the order of `errors.py`.
+pub(crate) const CLASSES: [&str; 9] = [
+    "GilscopeError",
+    "RuntimeStopped",
+    "CallCancelled",
+    "DeadlineExceeded",
+    "ArgumentError",
+    "ResultError",
+    "RustPanic",
+    "QueueFull",
+    "WrongThread",
+];
+
+/// The module of the exceptions: the installed gilscope's, or this library's own.
+pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || {
+        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        if let Some(installed) = modules.get_item("gilscope._errors")? {
+            return Ok(installed.cast_into::<PyModule>()?.unbind());
+        }
+        let code = std::ffi::CString::new(include_str!("errors.py"))?;
+        let module = PyModule::from_code(py, &code, c"gilscope/errors.py", c"gilscope._errors")?;
+        modules.set_item("gilscope._errors", &module)?;
+        PyResult::Ok(module.unbind())
+    })?;
+    Ok(module.bind(py))
+}
+
+/// See the module's text.
+pub(crate) fn to_py_err(py: Python<'_>, error: Error) -> PyErr {
+    match error {
+        Error::Python(error) => error.to_py_err(py),
+        error => build(py, error).unwrap_or_else(|error| error),
+    }
+}
+
+fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
+    let message = error.to_string();
+    let module = module(py)?;
+    let with = |class: &str, detail: Option<Bound<'_, PyAny>>| {
+        let class = module.getattr(class)?;
+        let exception = match detail {
+            None => class.call1((&message,)),
+            Some(detail) => class.call1((&message, detail)),
+        };
+        Ok(PyErr::from_value(exception?))
+    };
+    let word = |word: &str| Some(word.into_pyobject(py).expect("infallible").into_any());
+    match error {
+        Error::Cancelled(by) => with("CallCancelled", word(by.as_str())),
+        Error::DeadlineExceeded(place) => with("DeadlineExceeded", word(place.as_str())),
+        Error::Argument(cause) => chained(py, with("ArgumentError", None)?, cause.to_py_err(py)),
+        Error::Result { error, value } => {
+            let raised = with("ResultError", Some(value.bind(py).clone()))?;
+            chained(py, raised, error.to_py_err(py))
+        }
+        Error::RustPanic(_) => with("RustPanic", None),
+        Error::RuntimeStopped(_) => with("RuntimeStopped", None),
+        Error::QueueFull => with("QueueFull", None),
+        Error::WrongThread(_) => with("WrongThread", None),
+        Error::Python(error) => Ok(error.to_py_err(py)),
+    }
+}
+
+fn chained(py: Python<'_>, error: PyErr, cause: PyErr) -> PyResult<PyErr> {
+    error.set_cause(py, Some(cause));
+    Ok(error)
+}

@@ -1,0 +1,18 @@
+//! What Python sees: the module `gilscope._native`, its classes and its exceptions.
+//!
+//! Invariant: this is a façade over the crate's public Rust API; nothing here has a second path into
+//! the queue.
+
+pub(crate) mod awaitables;
+pub(crate) mod batch;
+pub(crate) mod exceptions;
+pub(crate) mod imports;
+pub(crate) mod module;
+pub(crate) mod options;
+pub(crate) mod outcome;
+pub(crate) mod place;
+pub(crate) mod raise;
+pub(crate) mod runtime;
+pub(crate) mod submit;
+pub(crate) mod text;
+pub(crate) mod trace;

@@ -1,0 +1,111 @@
+//! The outcome that a Python callback receives.
+//!
+//! Invariant: a callback that raises, whatever it raises, is reported to the loop's exception handler
+//! and ends nothing but itself.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::call::job::Delivered;
+use crate::error::Outcome;
+use crate::handle::{PyFun, PyHandle};
+
+/// How a call ended: a value or an exception.
+#[pyclass(frozen, name = "Outcome", module = "gilscope._native")]
+#[derive(Debug)]
+pub struct PyOutcome {
+    value: Option<Py<PyAny>>,
+    error: Option<Py<PyAny>>,
+}
+
+#[pymethods]
+impl PyOutcome {
+    /// Whether the call returned a value.
+    #[getter]
+    fn ok(&self) -> bool {
+        self.error.is_none()
+    }
+
+    /// Return the value, or raise what the call raised.
+    fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        match (&self.value, &self.error) {
+            (_, Some(error)) => Err(PyErr::from_value(error.bind(py).clone())),
+            (Some(value), None) => Ok(value.clone_ref(py)),
+            (None, None) => Ok(py.None()),
+        }
+    }
+
+    /// Return the exception, or None.
+    fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.error.as_ref().map(|error| error.clone_ref(py))
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(match (&self.value, &self.error) {
+            (_, Some(error)) => format!("<Outcome error={}>", error.bind(py).get_type().name()?),
+            (Some(value), _) => format!("<Outcome value={}>", value.bind(py).get_type().name()?),
+            _ => "<Outcome>".to_owned(),
+        })
+    }
+}
+
+impl PyOutcome {
+    pub(crate) fn new(py: Python<'_>, outcome: Outcome<PyHandle>) -> Self {
+        match outcome {
+            Ok(value) => Self { value: Some(value.clone_ref(py)), error: None },
+            Err(error) => {
+                let error = crate::python::exceptions::to_py_err(py, error);
+                Self { value: None, error: Some(error.into_value(py).into_any()) }
+            }
+        }
+    }
+}
+
+/// Calls a Python callback with the outcome. Attached.
+pub(crate) fn hand_over(py: Python<'_>, callback: &PyFun, outcome: Outcome<PyHandle>) -> Delivered {
+    let callback = callback.callable().bind(py);
+    let called = Py::new(py, PyOutcome::new(py, outcome)).and_then(|outcome| {
+        let returned = callback.call1((outcome,))?;
+        refuse_coroutine(&returned)
+    });
+    match called {
+        Ok(()) => Delivered::Yes,
+        Err(error) => {
+            report(py, &error, callback);
+            Delivered::Failed
+        }
+    }
+}
+
+/// A callback that turned out to be async: close what it made, so that nothing is "never awaited".
+fn refuse_coroutine(returned: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: a type check of a live object.
+    if unsafe { pyo3::ffi::PyCoro_CheckExact(returned.as_ptr()) } == 0 {
+        return Ok(());
+    }
+    returned.call_method0("close")?;
+    Err(pyo3::exceptions::PyTypeError::new_err("the callback returned a coroutine: nobody awaits it"))
+}
+
+fn report(py: Python<'_>, error: &PyErr, callback: &Bound<'_, PyAny>) {
+    let told = crate::loop_thread::state::current().map(|state| {
+        let context = PyDict::new(py);
+        context.set_item("message", "a gilscope callback raised")?;
+        context.set_item("exception", error.value(py))?;
+        context.set_item("callback", callback)?;
+        state.event_loop.call_method1(py, "call_exception_handler", (context,))
+    });
+    match told {
+        Some(Ok(_)) => {}
+        Some(Err(error)) => error.write_unraisable(py, None),
+        None => error.clone_ref(py).write_unraisable(py, Some(callback)),
+    }
+}
+
+/// Raise TypeError for an `async def` callback.
+#[pyfunction]
+pub(crate) fn refuse_async(callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    let module = crate::loop_thread::thread::module(callback.py())?;
+    module.getattr("refuse_async")?.call1((callback,))?;
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! `gilscope.PyRuntime`: the runtime driven from Python.
+//!
+//! Invariant: a Python thread that calls never waits while it holds the GIL.
+
+use std::time::Duration;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::exceptions::to_py_err;
+use super::options::CallOptions;
+use crate::call::job::Delivered;
+use crate::call::{CallBuilder, CallHandle};
+use crate::error::{Error, Outcome};
+use crate::future::awaitable::{Resolve, awaitable};
+use crate::handle::{PyFun, PyHandle};
+use crate::life::shutdown::ShutdownMode;
+use crate::runtime::{Config, PyRuntime};
+
+/// A runtime: an asyncio loop on a thread of its own, called through a queue.
+#[pyclass(frozen, name = "Runtime", module = "gilscope._native", subclass, weakref)]
+pub(crate) struct Runtime {
+    pub(crate) inner: PyRuntime,
+}
+
+impl Runtime {
+    pub(crate) fn builder(
+        &self,
+        options: &CallOptions,
+        fun: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<CallBuilder<Py<PyTuple>>> {
+        if !fun.is_callable() {
+            let text = format!("{} is not callable: pass the function, and its arguments after it", fun.repr()?);
+            return Err(PyTypeError::new_err(text));
+        }
+        let mut call = self.inner.call(PyFun::new(fun), args.clone().unbind());
+        if let Some(kwargs) = kwargs
+            && !kwargs.is_empty()
+        {
+            call = call.kwargs_dict(kwargs.clone().unbind());
+        }
+        options.apply(fun.py(), call)
+    }
+}
+
+#[pymethods]
+impl Runtime {
+    #[new]
+    #[pyo3(signature = (name=None, *, queue_size=1024, max_in_flight=None, loop_factory=None, on_start=None, on_stop=None, threads=None, debug=false, _default=false))]
+    #[allow(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
+    fn new(
+        name: Option<String>,
+        queue_size: usize,
+        max_in_flight: Option<usize>,
+        loop_factory: Option<Py<PyAny>>,
+        on_start: Option<Py<PyAny>>,
+        on_stop: Option<Py<PyAny>>,
+        threads: Option<usize>,
+        debug: bool,
+        _default: bool,
+    ) -> PyResult<Self> {
+        if _default {
+            return Ok(Self { inner: crate::runtime::py_runtime()? });
+        }
+        for (what, number) in [
+            ("queue_size", Some(queue_size)),
+            ("max_in_flight", max_in_flight),
+            ("threads", threads),
+        ] {
+            if number == Some(0) {
+                return Err(PyValueError::new_err(format!("{what} must be at least 1")));
+            }
+        }
+        let defaults = Config::default();
+        let config = Config {
+            name: name.unwrap_or(defaults.name),
+            queue_size,
+            max_in_flight,
+            loop_factory,
+            on_start,
+            on_stop,
+            threads,
+            debug,
+        };
+        Ok(Self { inner: PyRuntime::new(config)? })
+    }
+
+    #[getter]
+    fn id(&self) -> u64 {
+        self.inner.id()
+    }
+
+    #[getter]
+    fn is_stopped(&self) -> bool {
+        self.inner.is_stopped()
+    }
+
+    /// An awaitable of the outcome; lazy, for any loop.
+    #[pyo3(name = "_call_async")]
+    fn call_async<'py>(
+        &self,
+        py: Python<'py>,
+        options: &CallOptions,
+        fun: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let future = self.builder(options, fun, args, kwargs)?.wait_plain::<PyHandle>();
+        let handle = future.handle();
+        let detach = options.detached();
+        let resolved = async move {
+            let outcome = future.await;
+            let resolve: Resolve = Box::new(move |py| match outcome {
+                Ok(value) => Ok(value.bind(py).clone()),
+                Err(error) => Err(to_py_err(py, error)),
+            });
+            resolve
+        };
+        let on_cancel: Option<crate::future::awaitable::OnCancel> =
+            if detach { None } else { Some(Box::new(move || {
+                let _ = handle.cancel();
+            })) };
+        awaitable(py, resolved, on_cancel)
+    }
+
+    /// Submits; `done(outcome)` runs on the loop thread. Returns a handle to cancel by.
+    #[pyo3(name = "_submit")]
+    fn submit<'py>(
+        &self,
+        py: Python<'py>,
+        options: &CallOptions,
+        done: Py<PyAny>,
+        fun: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Handle> {
+        let done = PyFun::with_name(PyHandle::new(done), "callback");
+        let call = self.builder(options, fun, args, kwargs)?;
+        let submission = call.attached(move |py: Python<'_>, outcome: Outcome<PyHandle>| -> Delivered {
+            super::outcome::hand_over(py, &done, outcome)
+        });
+        let handle = submission.handle().clone();
+        super::submit::go(py, submission)?;
+        Ok(Handle { inner: handle })
+    }
+
+    /// Calls and waits, without the GIL; a signal cancels the call if its handler raises.
+    #[pyo3(name = "_call")]
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        options: &CallOptions,
+        fun: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        if self.inner.host.on_loop_thread() {
+            return Err(to_py_err(py, Error::WrongThread("a loop thread")));
+        }
+        let future = self.builder(options, fun, args, kwargs)?.wait_plain::<PyHandle>();
+        let outcome = py.detach(|| {
+            crate::call::block_on_interruptible(future, || Python::attach(|py| py.check_signals()))
+        })?;
+        match outcome {
+            Ok(value) => Ok(value.clone_ref(py)),
+            Err(error) => Err(to_py_err(py, error)),
+        }
+    }
+
+    /// The items of an async generator that runs on the runtime's loop.
+    #[pyo3(name = "_stream")]
+    fn stream<'py>(
+        &self,
+        py: Python<'py>,
+        fun: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let stream = self.inner.stream::<PyHandle>(PyFun::new(fun), args.clone().unbind());
+        crate::future::stream::stream_into_py(py, stream)
+    }
+
+    /// Stops; see `gilscope.PyRuntime.shutdown`.
+    #[pyo3(signature = (mode="drain", deadline=None))]
+    #[pyo3(name = "_shutdown")]
+    fn shutdown<'py>(&self, py: Python<'py>, mode: &str, deadline: Option<f64>) -> PyResult<Bound<'py, PyDict>> {
+        let mode = match mode {
+            "drain" => ShutdownMode::Drain,
+            "cancel" => ShutdownMode::Cancel,
+            "abort" => ShutdownMode::Abort,
+            other => {
+                let text = format!("mode must be \"drain\", \"cancel\" or \"abort\", not {other:?}");
+                return Err(PyValueError::new_err(text));
+            }
+        };
+        let deadline: Option<Duration> = super::options::duration(deadline)?;
+        let report = self.inner.shutdown(mode, deadline);
+        if report.joined
+            && let Some(shared) = crate::host::own::shared_of(&self.inner.host)
+        {
+            shared.join(py, Duration::from_secs(1));
+        }
+        let dict = PyDict::new(py);
+        dict.set_item("pending", report.pending)?;
+        dict.set_item("abandoned", report.abandoned)?;
+        dict.set_item("joined", report.joined)?;
+        Ok(dict)
+    }
+
+    /// What must not be lost silently.
+    #[pyo3(name = "_counters")]
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        if let Some(shared) = crate::host::own::shared_of(&self.inner.host) {
+            let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
+            dict.set_item("undelivered", load(&shared.counters.undelivered))?;
+            dict.set_item("callback_failed", load(&shared.counters.callback_failed))?;
+            dict.set_item("loop_closed", crate::future::port::lost())?;
+            dict.set_item("pending", shared.pending())?;
+        }
+        Ok(dict)
+    }
+}
+
+/// A submitted call.
+#[pyclass(frozen, name = "CallHandle", module = "gilscope._native")]
+pub(crate) struct Handle {
+    inner: CallHandle,
+}
+
+#[pymethods]
+impl Handle {
+    #[getter]
+    fn id(&self) -> u64 {
+        self.inner.id().0
+    }
+
+    /// Ask to cancel; False if the outcome was settled already.
+    fn cancel(&self) -> bool {
+        self.inner.cancel()
+    }
+
+    /// Whether the outcome is settled.
+    fn done(&self) -> bool {
+        self.inner.is_done()
+    }
+}

@@ -1,0 +1,64 @@
+//! The text of exceptions, whatever they do to prevent it.
+//!
+//! Invariant: rendering never raises and never panics; it is bounded in size.
+
+use pyo3::prelude::*;
+
+use crate::error::ErrorText;
+
+/// Longest message and longest traceback, in bytes.
+const MESSAGE: usize = 4 << 10;
+const TRACEBACK: usize = 64 << 10;
+/// Most frames of each traceback.
+const FRAMES: i32 = 50;
+
+/// Type, message and, if asked for, traceback of an exception. Attached.
+pub(crate) fn render(exception: &Bound<'_, PyAny>, with_traceback: bool) -> ErrorText {
+    ErrorText {
+        type_name: type_name(exception),
+        message: message(exception),
+        traceback: if with_traceback { traceback(exception) } else { String::new() },
+    }
+}
+
+fn type_name(exception: &Bound<'_, PyAny>) -> String {
+    let class = exception.get_type();
+    let name = class.fully_qualified_name().map(|name| name.to_string_lossy().into_owned());
+    name.unwrap_or_else(|_| "?".to_owned())
+}
+
+fn message(exception: &Bound<'_, PyAny>) -> String {
+    match exception.str() {
+        Ok(text) => cut(text.to_string_lossy().into_owned(), MESSAGE),
+        Err(_) => "<its __str__ raised>".to_owned(),
+    }
+}
+
+fn traceback(exception: &Bound<'_, PyAny>) -> String {
+    let format = || -> PyResult<String> {
+        let module = exception.py().import("traceback")?;
+        let lines = module.call_method1(
+            "format_exception",
+            (exception.get_type(), exception, exception.getattr("__traceback__")?, FRAMES),
+        )?;
+        let mut text = String::new();
+        for line in lines.try_iter()? {
+            text.push_str(&line?.str()?.to_string_lossy());
+            if text.len() > TRACEBACK {
+                break;
+            }
+        }
+        Ok(text)
+    };
+    format().map_or_else(|_| String::new(), |text| cut(text, TRACEBACK))
+}
+
+/// At most `limit` bytes, at a character's border, and visibly cut.
+fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        let end = (0..=limit).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,200 @@
+//! Recording as Python sees it: sinks, statistics, what is in flight.
+//!
+//! Invariant: nothing here waits for the converter while it holds the GIL.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use gilscope_instrument::sink::{Chrome, JsonLines, Memory, MemoryHandle, json_line};
+use gilscope_instrument::{Detail, PartStats, SinkId, Stats, clock};
+use pyo3::exceptions::{PyKeyError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+/// Open traces by id.
+static TRACES: Mutex<Option<HashMap<u64, Trace>>> = Mutex::new(None);
+
+struct Trace {
+    sink: SinkId,
+    memory: Option<MemoryHandle>,
+}
+
+fn with_traces<R>(use_them: impl FnOnce(&mut HashMap<u64, Trace>) -> R) -> R {
+    let mut traces = TRACES.lock().unwrap_or_else(PoisonError::into_inner);
+    use_them(traces.get_or_insert_default())
+}
+
+/// Start a trace into a file, or into memory; returns its id. Raises OSError.
+#[pyfunction]
+#[pyo3(signature = (path=None))]
+pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64> {
+    let (sink, memory) = py.detach(|| open(path))?;
+    let id = gilscope_instrument::new_id();
+    with_traces(|traces| traces.insert(id, Trace { sink, memory }));
+    Ok(id)
+}
+
+fn open(path: Option<String>) -> std::io::Result<(SinkId, Option<MemoryHandle>)> {
+    let Some(path) = path else {
+        let (sink, handle) = Memory::new();
+        return Ok((gilscope_instrument::attach_sink(Box::new(sink)), Some(handle)));
+    };
+    let sink = if path.ends_with(".jsonl") {
+        gilscope_instrument::attach_sink(Box::new(JsonLines::new(path)?))
+    } else {
+        gilscope_instrument::attach_sink(Box::new(Chrome::new(path)?))
+    };
+    Ok((sink, None))
+}
+
+/// End a trace: everything recorded so far is in it. Raises OSError if writing failed.
+#[pyfunction]
+pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
+    let trace = with_traces(|traces| traces.remove(&id)).ok_or_else(|| unknown(id))?;
+    py.detach(|| gilscope_instrument::detach_sink(trace.sink))?;
+    Ok(())
+}
+
+/// The spans of a trace in memory, as in a `.jsonl` file.
+#[pyfunction]
+pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
+    let handle = with_traces(|traces| {
+        let trace = traces.get(&id).ok_or_else(|| unknown(id))?;
+        trace.memory.clone().ok_or_else(|| PyValueError::new_err("this trace goes to a file"))
+    })?;
+    let lines = py.detach(|| {
+        gilscope_instrument::flush();
+        handle.spans().iter().map(json_line).collect::<Vec<_>>()
+    });
+    let loads = py.import("json")?.getattr("loads")?;
+    let spans = lines.iter().map(|line| loads.call1((line,)));
+    PyList::new(py, spans.collect::<PyResult<Vec<_>>>()?)
+}
+
+fn unknown(id: u64) -> PyErr {
+    PyKeyError::new_err(format!("no trace {id} is open"))
+}
+
+/// What is recorded: "off", "call" (one span a call) or "full". Returns what was.
+#[pyfunction]
+#[pyo3(signature = (detail=None))]
+pub(crate) fn trace_detail(detail: Option<&str>) -> PyResult<&'static str> {
+    let before = match gilscope_instrument::detail() {
+        Detail::Off => "off",
+        Detail::Call => "call",
+        Detail::Full => "full",
+    };
+    let detail = match detail {
+        None => return Ok(before),
+        Some("off") => Detail::Off,
+        Some("call") => Detail::Call,
+        Some("full") => Detail::Full,
+        Some(other) => {
+            let text = format!("detail must be \"off\", \"call\" or \"full\", not {other:?}");
+            return Err(PyValueError::new_err(text));
+        }
+    };
+    gilscope_instrument::set_detail(detail);
+    Ok(before)
+}
+
+/// Wait until everything recorded so far is joined and handed to the sinks.
+#[pyfunction]
+pub(crate) fn trace_flush(py: Python<'_>) {
+    py.detach(gilscope_instrument::flush);
+}
+
+/// Counts and durations of everything recorded since the start, or the last reset.
+#[pyfunction]
+pub(crate) fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let stats = py.detach(|| {
+        gilscope_instrument::flush();
+        gilscope_instrument::stats()
+    });
+    to_dict(py, &stats)
+}
+
+/// Start all counts afresh.
+#[pyfunction]
+pub(crate) fn reset_stats(py: Python<'_>) {
+    py.detach(|| {
+        gilscope_instrument::flush();
+        gilscope_instrument::reset_stats();
+    });
+}
+
+fn to_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("calls", stats.calls)?;
+    let by_status = PyDict::new(py);
+    for (status, count) in &stats.by_status {
+        by_status.set_item(status.as_str(), count)?;
+    }
+    dict.set_item("by_status", by_status)?;
+    let errors = PyDict::new(py);
+    for (kind, count) in &stats.errors {
+        errors.set_item(kind, count)?;
+    }
+    dict.set_item("errors", errors)?;
+    let parts = PyDict::new(py);
+    for part in &stats.parts {
+        parts.set_item(part.kind.as_str(), durations(py, part)?)?;
+    }
+    dict.set_item("parts", parts)?;
+    let functions = PyList::empty(py);
+    for function in &stats.functions {
+        let row = PyDict::new(py);
+        row.set_item("name", &*gilscope_instrument::resolve(function.name))?;
+        row.set_item("calls", function.calls)?;
+        row.set_item("errors", function.errors)?;
+        row.set_item("sum_ns", function.sum_ns)?;
+        row.set_item("p50_ns", function.p50_ns)?;
+        row.set_item("p99_ns", function.p99_ns)?;
+        row.set_item("max_ns", function.max_ns)?;
+        functions.append(row)?;
+    }
+    dict.set_item("functions", functions)?;
+    let dropped = PyDict::new(py);
+    for (reason, count) in stats.dropped.by_reason() {
+        dropped.set_item(reason, count)?;
+    }
+    dict.set_item("dropped", dropped)?;
+    dict.set_item("records", stats.records)?;
+    dict.set_item("turns", stats.turns)?;
+    dict.set_item("incomplete", stats.incomplete)?;
+    Ok(dict)
+}
+
+fn durations<'py>(py: Python<'py>, part: &PartStats) -> PyResult<Bound<'py, PyDict>> {
+    let row = PyDict::new(py);
+    row.set_item("count", part.count)?;
+    row.set_item("sum_ns", part.sum_ns)?;
+    row.set_item("p50_ns", part.p50_ns)?;
+    row.set_item("p99_ns", part.p99_ns)?;
+    row.set_item("max_ns", part.max_ns)?;
+    Ok(row)
+}
+
+/// The calls and tasks that are open now, on every loop of this process.
+#[pyfunction]
+pub(crate) fn in_flight(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let open = py.detach(gilscope_instrument::in_flight);
+    let now = clock::now();
+    let list = PyList::empty(py);
+    for call in open {
+        let row = PyDict::new(py);
+        row.set_item("span", call.kind.as_str())?;
+        row.set_item("runtime", call.runtime)?;
+        row.set_item("id", format!("{:016x}", call.id))?;
+        row.set_item("call", format!("{:016x}", call.call))?;
+        row.set_item("name", &*gilscope_instrument::resolve(call.name))?;
+        row.set_item("phase", call.phase.as_str())?;
+        row.set_item("age_ns", clock::to_ns(now).saturating_sub(clock::to_ns(call.called)))?;
+        row.set_item("since_ns", clock::to_ns(now).saturating_sub(clock::to_ns(call.since)))?;
+        row.set_item("polls", call.polls)?;
+        let at = gilscope_instrument::resolve(call.at);
+        row.set_item("at", if at.is_empty() { None } else { Some(&*at) })?;
+        list.append(row)?;
+    }
+    Ok(list)
+}

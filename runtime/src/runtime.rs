@@ -1,0 +1,205 @@
+//! [`PyRuntime`]: the handle by which Rust calls Python.
+//!
+//! Invariant: a handle is cheap to clone, owned, and never keeps the GIL or a lock; all of them are
+//! façades over a host table.
+
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use crate::call::{CallBuilder, CallFuture, CallHandle, PyArgs, PyAsyncCallback, PyAsyncFun, PyResultType};
+use crate::error::{Error, Outcome, Stopped};
+use crate::handle::PyFun;
+use crate::host::HostRef;
+use crate::life::shutdown::{self, ShutdownMode, ShutdownReport};
+use crate::loop_thread::shared::Shared;
+
+/// How a runtime is made.
+#[derive(Debug)]
+pub struct Config {
+    /// Name of the loop thread and in reports.
+    pub name: String,
+    /// Most queued calls; more wait or fail, as the caller chose. At least 1.
+    pub queue_size: usize,
+    /// Most started and unfinished calls; `None`: no limit.
+    pub max_in_flight: Option<usize>,
+    /// Makes the event loop, on the loop thread; `None`: asyncio's, with an exact selector.
+    pub loop_factory: Option<Py<PyAny>>,
+    /// `async def` awaited before the first call, for shared clients and pools.
+    pub on_start: Option<Py<PyAny>>,
+    /// `async def` awaited after the last call.
+    pub on_stop: Option<Py<PyAny>>,
+    /// Threads of the pool for blocking functions; `None`: asyncio's default.
+    pub threads: Option<usize>,
+    /// asyncio's debug mode.
+    pub debug: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: "gilscope".to_owned(),
+            queue_size: 1024,
+            max_in_flight: None,
+            loop_factory: None,
+            on_start: None,
+            on_stop: None,
+            threads: None,
+            debug: false,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults, with a name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
+    }
+
+    pub(crate) fn thread_name(&self) -> String {
+        if self.name == "gilscope" { self.name.clone() } else { format!("gilscope-{}", self.name) }
+    }
+}
+
+/// Calls async Python from Rust; see the crate's text.
+#[derive(Clone, Debug)]
+pub struct PyRuntime {
+    pub(crate) host: HostRef,
+}
+
+/// The default runtime, got or made. Cheap; any thread, attached or not; never blocks.
+///
+/// # Errors
+/// [`Error::RuntimeStopped`] if Python is not initialized, or a thread or file descriptor is not to
+/// be had.
+pub fn py_runtime() -> Result<PyRuntime, Error> {
+    PY_RUNTIME.get()
+}
+
+/// The cell of the default runtime.
+pub static PY_RUNTIME: DefaultRuntime = DefaultRuntime(());
+
+/// See [`PY_RUNTIME`].
+#[derive(Debug)]
+pub struct DefaultRuntime(());
+
+impl DefaultRuntime {
+    /// As [`py_runtime`].
+    ///
+    /// # Errors
+    /// As [`py_runtime`].
+    pub fn get(&self) -> Result<PyRuntime, Error> {
+        Ok(PyRuntime { host: crate::host::cell::default_host()? })
+    }
+}
+
+impl PyRuntime {
+    /// A runtime of its own, with its own loop thread, which ends when the last handle is dropped.
+    /// Any thread, attached or not; does not wait for the thread to start.
+    ///
+    /// # Errors
+    /// As [`py_runtime`].
+    pub fn new(config: Config) -> Result<Self, Error> {
+        let not_started = |_| Error::RuntimeStopped(Stopped::NotStarted);
+        let shared = Shared::create(config).map_err(not_started)?;
+        crate::life::registry::add(&shared);
+        crate::loop_thread::thread::start(&shared).map_err(Error::RuntimeStopped)?;
+        Ok(Self { host: shared.host() })
+    }
+
+    /// Calls `fun` and gives a future of its result, converted to `T`. Lazy; any executor.
+    pub fn call_async<T: PyResultType>(
+        &self,
+        fun: impl Into<PyFun>,
+        args: impl PyArgs,
+    ) -> CallFuture<T> {
+        self.call(fun, args).wait()
+    }
+
+    /// A call to be configured.
+    pub fn call<A: PyArgs>(&self, fun: impl Into<PyFun>, args: A) -> CallBuilder<A> {
+        CallBuilder::new(self.host.clone(), fun.into(), args)
+    }
+
+    /// Submits without waiting for room.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::RuntimeStopped`].
+    pub fn try_call<T: PyResultType>(
+        &self,
+        fun: impl Into<PyFun>,
+        args: impl PyArgs,
+        callback: PyAsyncCallback<T>,
+    ) -> Result<CallHandle, Error> {
+        self.call(fun, args).try_send(callback)
+    }
+
+    /// Calls and blocks this thread until the outcome is there.
+    ///
+    /// # Errors
+    /// [`Error::WrongThread`] where that would deadlock; else the call's.
+    pub fn call_blocking<T: PyResultType>(
+        &self,
+        fun: impl Into<PyFun>,
+        args: impl PyArgs,
+    ) -> Outcome<T> {
+        self.call(fun, args).blocking()
+    }
+
+    /// Submits a function that carries its arguments and its callback.
+    ///
+    /// # Errors
+    /// As [`CallBuilder::send`].
+    pub async fn call_async_fun<T: PyResultType>(&self, fun: PyAsyncFun<T>) -> Result<CallHandle, Error> {
+        let ((fun, args, kwargs), callback) = fun.split();
+        let mut call = self.call(fun, args);
+        if let Some(kwargs) = kwargs {
+            call = call.kwargs_dict(kwargs);
+        }
+        call.send(callback).await
+    }
+
+    /// Submits what a channel brings until it is closed: the queue worker of the seed's design.
+    ///
+    /// # Errors
+    /// The first submission that fails; its callback received the same error.
+    pub async fn process_coroutines<T: PyResultType>(
+        &self,
+        mut calls: tokio::sync::mpsc::Receiver<PyAsyncFun<T>>,
+    ) -> Result<(), Error> {
+        while let Some(fun) = calls.recv().await {
+            self.call_async_fun(fun).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the runtime: idempotent, from any thread. Blocks, detached, until every caller has an
+    /// outcome, at most `deadline` plus a second for code that does not let go of the loop; on the
+    /// loop thread itself it only begins.
+    pub fn shutdown(&self, mode: ShutdownMode, deadline: Option<Duration>) -> ShutdownReport {
+        let Some(shared) = crate::host::own::shared_of(&self.host) else {
+            return ShutdownReport::default();
+        };
+        crate::host::cell::forget_if(self.host.table());
+        // SAFETY: both calls are allowed on any thread at any time.
+        let attached = unsafe { pyo3::ffi::Py_IsInitialized() != 0 && pyo3::ffi::PyGILState_Check() != 0 };
+        if attached {
+            Python::attach(|py| py.detach(|| shutdown::run(&shared, mode, deadline)))
+        } else {
+            shutdown::run(&shared, mode, deadline)
+        }
+    }
+
+    /// Whether the loop thread has ended or is being stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        crate::host::own::shared_of(&self.host).is_some_and(|shared| shared.is_stopping())
+    }
+
+    /// Identity: the same for every library that shares the runtime.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.host.runtime_id()
+    }
+}

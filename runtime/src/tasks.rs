@@ -1,0 +1,147 @@
+//! Rust tasks and time, through the host: tokio in production, one chooser and one clock in simulation.
+//!
+//! Invariant: a task keeps the host it was spawned on; in simulation only one-step runnables cross.
+
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::host::table as t;
+use crate::host::{HostRef, TableTimer};
+
+/// This library's tokio, made at first use in each process.
+pub(crate) fn own_tokio() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: Mutex<Option<(u64, &'static tokio::runtime::Runtime)>> = Mutex::new(None);
+    let generation = crate::life::fork::generation();
+    let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    match *slot {
+        Some((of, runtime)) if of == generation => runtime,
+        // First use, or a forked child: the workers of the old one are gone, so it is never dropped.
+        _ => {
+            let workers = std::thread::available_parallelism().map_or(2, |n| n.get().min(4));
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(workers)
+                .thread_name("gilscope-tokio")
+                .enable_all()
+                .build()
+                .expect("threads and an epoll descriptor for tokio");
+            let runtime = Box::leak(Box::new(runtime));
+            *slot = Some((generation, runtime));
+            runtime
+        }
+    }
+}
+
+/// The tokio this thread is in, or this library's own.
+pub(crate) fn tokio_handle() -> tokio::runtime::Handle {
+    tokio::runtime::Handle::try_current().unwrap_or_else(|_| own_tokio().handle().clone())
+}
+
+/// A spawned task. Dropping it detaches.
+#[derive(Debug)]
+pub struct SpawnHandle(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Tokio(tokio::task::AbortHandle),
+    Simulated(Mutex<Option<async_task::Task<()>>>),
+}
+
+impl SpawnHandle {
+    /// Drops the task's future at its next await. Idempotent; any thread.
+    pub fn abort(&self) {
+        match &self.0 {
+            Inner::Tokio(handle) => handle.abort(),
+            Inner::Simulated(task) => {
+                let task = task.lock().unwrap_or_else(PoisonError::into_inner).take();
+                drop(task);
+            }
+        }
+    }
+}
+
+impl Drop for SpawnHandle {
+    fn drop(&mut self) {
+        if let Inner::Simulated(task) = &self.0
+            && let Some(task) = task.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            task.detach();
+        }
+    }
+}
+
+/// Spawns a task through the default runtime's host: on tokio, or on the simulator.
+///
+/// # Errors
+/// [`Error::RuntimeStopped`] if there is no runtime to be had.
+pub fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Result<SpawnHandle, Error> {
+    Ok(spawn_on(&crate::host::cell::default_host()?, future))
+}
+
+/// Sleeps on the default runtime's clock.
+pub async fn sleep(duration: Duration) {
+    match crate::host::cell::default_host() {
+        Ok(host) => sleep_on(&host, duration).await,
+        Err(_) => tokio::time::sleep(duration).await,
+    }
+}
+
+/// Spawns on real threads, whatever the host.
+pub(crate) fn spawn_real(future: impl Future<Output = ()> + Send + 'static) -> SpawnHandle {
+    SpawnHandle(Inner::Tokio(tokio_handle().spawn(future).abort_handle()))
+}
+
+pub(crate) fn spawn_on(
+    host: &HostRef,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> SpawnHandle {
+    let table = host.table();
+    let Some(schedule) = table.schedule else { return spawn_real(future) };
+    // SAFETY: callable from any thread.
+    let task = unsafe { (table.new_task)(table.ctx) };
+    let keep = host.clone();
+    let (runnable, handle) = async_task::spawn(future, move |runnable: async_task::Runnable| {
+        let table = keep.table();
+        let raw = t::RawRunnable {
+            ptr: runnable.into_raw().as_ptr().cast(),
+            task,
+            run: run_step,
+            drop: drop_step,
+        };
+        // SAFETY: the host copies the struct and calls one of its functions once.
+        unsafe { schedule(table.ctx, &raw const raw) };
+    });
+    runnable.schedule();
+    SpawnHandle(Inner::Simulated(Mutex::new(Some(handle))))
+}
+
+unsafe extern "C" fn run_step(ptr: *mut std::ffi::c_void) -> i32 {
+    // SAFETY: made by `into_raw` above; run or dropped once.
+    let runnable = unsafe { runnable(ptr) };
+    let _entered = own_tokio().enter();
+    let step = std::panic::AssertUnwindSafe(|| runnable.run());
+    i32::from(std::panic::catch_unwind(step).is_err())
+}
+
+unsafe extern "C" fn drop_step(ptr: *mut std::ffi::c_void) {
+    // SAFETY: as in `run_step`.
+    let runnable = unsafe { runnable(ptr) };
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(runnable)));
+}
+
+/// # Safety
+/// `ptr` is from `Runnable::into_raw` and is used once.
+unsafe fn runnable(ptr: *mut std::ffi::c_void) -> async_task::Runnable {
+    // SAFETY: see above.
+    unsafe { async_task::Runnable::from_raw(std::ptr::NonNull::new_unchecked(ptr.cast())) }
+}
+
+pub(crate) async fn sleep_on(host: &HostRef, duration: Duration) {
+    if host.table().timer.is_none() {
+        return tokio::time::sleep(duration).await;
+    }
+    let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let deadline = host.now().saturating_add(nanoseconds);
+    TableTimer::new(host.clone(), deadline).await;
+}

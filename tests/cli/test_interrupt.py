@@ -1,0 +1,99 @@
+"""Ctrl-C writes what is done, gives the rest a "cancelled" row and exits with 130."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import TIMEOUT, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .conftest import Cli
+
+
+def interrupted(cli: Cli, function: str, given: str, ready: int) -> tuple[int, str, str]:
+    """Start a run, interrupt it when `ready` rows are written, and return how it ended."""
+    out = cli.folder / "out.jsonl"
+    args = ("--out", "out.jsonl", "--concurrency", "8")
+    with ended(cli.start("run", f"functions.py:{function}", "--input", given, *args)) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"0\n1\n2\n")  # and stays open
+        process.stdin.flush()
+        wait_for_rows(process, out, ready)
+        process.send_signal(signal.SIGINT)
+        process.wait(TIMEOUT)
+        assert process.stderr is not None
+        err = process.stderr.read().decode()
+    return process.returncode, out.read_text(), err
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """See that the process ends with the block, whatever happens in it."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_rows(process: subprocess.Popen[bytes], out: Path, count: int) -> None:
+    end = time.monotonic() + TIMEOUT
+    while not out.exists() or out.read_bytes().count(b"\n") < count:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("given", ["functions.py:endless", "functions.py:one_then_wait", "-"])
+def test_ctrl_c(cli: Cli, given: str) -> None:
+    cli.write("functions.py", STARTED + (cli.folder / "functions.py").read_text())
+    code, out, err = interrupted(cli, "first_returns", given, 1)
+    assert code == 130, err
+    found = rows(out)
+    assert [row["index"] for row in found] == list(range(len(found)))
+    for row in found[1:]:
+        assert row["ok"] is False
+        assert row["error"]["type"] == "cancelled"
+    assert "Traceback" not in err
+    assert f"{max(len(found) - 1, 0)} cancelled" in err
+
+
+# The first call returns, the others wait for ever.
+STARTED = """
+import asyncio
+async def first_returns(x):
+    if x == 0:
+        return x
+    await asyncio.Event().wait()
+"""
+
+
+def test_ctrl_c_while_calls_are_many(cli: Cli) -> None:
+    code, out, err = interrupted(cli, "double", "functions.py:endless", 50)
+    assert code == 130, err
+    found = rows(out)
+    assert [row["index"] for row in found] == list(range(len(found)))
+    cancelled = [row for row in found if not row["ok"]]
+    assert all(row["error"]["type"] == "cancelled" for row in cancelled)
+    assert f"{len(found) - len(cancelled):,} ok" in err
+
+
+def test_ctrl_c_while_importing(cli: Cli) -> None:
+    cli.write("slow.py", "import time, sys\nprint('here', flush=True)\ntime.sleep(3600)\n")
+    with ended(cli.start("run", "slow.py:f", "--input", "functions.py:ten")) as process:
+        assert process.stdout is not None
+        assert os.read(process.stdout.fileno(), 10) == b"here\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130
+    assert err.decode().strip() == "error: interrupted before any call"

@@ -1,0 +1,113 @@
+"""What a run says on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import TIMEOUT
+
+if TYPE_CHECKING:
+    from .conftest import Cli
+
+PARTS = ["call", "enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback"]
+
+
+def test_it_has_every_part_of_the_algebra(cli: Cli) -> None:
+    err = cli.run("double", "ten").err
+    for part in PARTS:
+        assert re.search(rf"^ *{re.escape(part)} +[\d,]+ ", err, re.MULTILINE), part
+    assert err.startswith("10 calls in ")
+    assert re.search(r", [\d,]+ calls/s", err)
+    assert "10 inputs: 10 ok, 0 errors, 0 cancelled" in err
+    assert "dropped records: none" in err
+    assert re.search(r"^\S*double +10 ", err, re.MULTILINE)
+
+
+def test_calls_of_the_table_are_the_inputs(cli: Cli) -> None:
+    err = cli.run("picky", "ten").err
+    found = re.search(r"^call +([\d,]+) ", err, re.MULTILINE)
+    assert found
+    assert found[1] == "10"
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "command"),
+    [
+        ("double", [], "gilscope run functions.py:double --input functions.py:ten --trace "),
+        ("double", ["--trace", "t.json"], "python3 -m webbrowser https://ui.perfetto.dev"),
+        ("double", ["--trace", "t.jsonl"], "head -n 3 t.jsonl"),
+        ("picky", ["--out", "o.jsonl"], "grep "),
+    ],
+)
+def test_its_last_line_is_the_next_command(
+    cli: Cli, function: str, options: list[str], command: str
+) -> None:
+    last = cli.run(function, "ten", *options).err.splitlines()[-1]
+    assert last.startswith(f"next: {command}")
+
+
+def test_chrome_trace(cli: Cli) -> None:
+    done = cli.run("double", "ten", "--trace", "t.json")
+    assert done.code == 0, done.err
+    assert re.search(r"^trace: t\.json .*https://ui\.perfetto\.dev", done.err, re.MULTILINE)
+    trace = json.loads((cli.folder / "t.json").read_bytes())
+    events = trace["traceEvents"] if isinstance(trace, dict) else trace
+    assert len(events) > 10
+
+
+def test_json_lines_trace(cli: Cli) -> None:
+    done = cli.run("double", "ten", "--trace", "t.jsonl")
+    assert done.code == 0, done.err
+    assert "https://ui.perfetto.dev" in done.err
+    records = [json.loads(line) for line in (cli.folder / "t.jsonl").read_text().splitlines()]
+    assert len(records) > 10
+
+
+def test_no_escape_sequences_without_a_terminal(cli: Cli) -> None:
+    done = cli.run("picky", "ten")
+    assert "\x1b" not in done.err
+
+
+@pytest.mark.parametrize("colour", [True, False], ids=["colour", "NO_COLOR"])
+def test_terminal(cli: Cli, colour: bool) -> None:
+    env = {**os.environ, "TERM": "xterm", "NO_COLOR": "" if colour else "1"}
+    args = ("run", "functions.py:picky", "--input", "functions.py:ten", "--out", "o.jsonl")
+    err = on_terminal(cli, args, env)
+    assert "10 done" in err  # the progress bar
+    assert "10 calls" in err
+    assert ("\x1b[31m" in err) is colour
+
+
+def on_terminal(cli: Cli, args: tuple[str, ...], env: dict[str, str]) -> str:
+    """Run with stderr on a terminal of its own and return what was drawn there."""
+    ours, theirs = pty.openpty()
+    with cli.start(*args, env=env, stderr=theirs) as process:
+        os.close(theirs)
+        drawn = b""
+        try:
+            while chunk := os.read(ours, 1 << 16):
+                drawn += chunk
+        except OSError:  # what a terminal says when the other end is gone
+            pass
+        finally:
+            os.close(ours)
+        process.communicate(timeout=TIMEOUT)
+    return drawn.decode()
+
+
+def test_help_teaches_with_an_example_that_works(cli: Cli) -> None:
+    text = cli("run", "--help").out
+    example = text[text.index("Example:\n") + len("Example:\n") : text.index("\n\n  Exit code")]
+    script = "\n".join(line.removeprefix("    ") for line in example.splitlines())
+    script = f'gilscope() {{ {os.sys.executable} -m gilscope "$@"; }}\n{script}'  # type: ignore[attr-defined]
+    done = os.popen(f"cd {cli.folder} && ({script}) 2>&1")
+    text = done.read()
+    assert done.close() is None, text
+    assert '"result":"slept 0.1 s"' in text
+    assert (cli.folder / "trace.json").exists()
