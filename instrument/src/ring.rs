@@ -1,8 +1,7 @@
 //! A bounded single-producer single-consumer ring of 64-byte slots.
 //!
-//! Invariant: the producer writes only slots in `[tail + capacity, head]` order before it
-//! publishes `head`, and the consumer reads only slots below the published `head`; a record of
-//! two slots is published at once or not at all.
+//! Invariant: the producer writes only slots the consumer has released, the consumer reads only
+//! slots the producer has published; a record of two slots is published at once or not at all.
 
 use std::cell::Cell;
 

@@ -189,9 +189,4 @@ pub(crate) mod release {
             drop(object);
         }
     }
-
-    /// Whether there is something to release.
-    pub(crate) fn is_empty() -> bool {
-        LANE.is_empty()
-    }
 }

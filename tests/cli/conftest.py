@@ -98,6 +98,11 @@ def one_then_wait():
     time.sleep(3600)
 
 
+def interrupts_itself():
+    # Written in C: nothing of Python's runs between the signal and the third input.
+    return map(signal.raise_signal, [0, 0, signal.SIGINT, 0])
+
+
 def needs_argument(x):
     yield x
 

@@ -88,6 +88,13 @@ def test_ctrl_c_while_calls_are_many(cli: Cli) -> None:
     assert f"{len(found) - len(cancelled):,} ok" in err
 
 
+def test_ctrl_c_between_an_input_and_its_call(cli: Cli) -> None:
+    done = cli.run("echo", "interrupts_itself")
+    assert done.code == 130, done.err
+    assert [row["index"] for row in done.rows] == [0, 1, 2]
+    assert done.rows[2]["error"]["type"] == "cancelled"
+
+
 def test_ctrl_c_while_importing(cli: Cli) -> None:
     cli.write("slow.py", "import time, sys\nprint('here', flush=True)\ntime.sleep(3600)\n")
     with ended(cli.start("run", "slow.py:f", "--input", "functions.py:ten")) as process:

@@ -4,10 +4,8 @@
 //! `Instant` inside Rust, and returns seconds; so two figures differ only in what carries a call.
 
 mod drive;
-#[cfg(feature = "ours")]
 mod ours;
 mod par;
-#[cfg(feature = "ours")]
 mod record;
 mod seed;
 
@@ -16,12 +14,10 @@ use pyo3::prelude::*;
 /// The extension module that `benches/bench.py` and `benches/soak.py` load.
 #[pymodule]
 mod gilscope_peers {
-    #[cfg(feature = "ours")]
     #[pymodule_export]
     use crate::ours::{Sleepers, ours_await_rust, ours_calls, ours_checked, ours_latency};
     #[pymodule_export]
     use crate::par::{par_await_rust, par_calls};
-    #[cfg(feature = "ours")]
     #[pymodule_export]
     use crate::record::{ours_detach, ours_detail, ours_sink, ours_stats, span_cost};
     #[pymodule_export]

@@ -5,6 +5,7 @@
 //! its thread only.
 
 mod control;
+mod drain;
 mod expand;
 mod join;
 mod thread;

@@ -12,23 +12,18 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::control::{Request, SinkId};
-use super::expand::{self, Owner};
-use super::join::{ById, Errors, MAX_PER_CALL, MAX_WAITING, Waiting};
+use super::drain::{BATCH, Loop, Out};
+use super::expand;
+use super::join::{ById, Errors};
 use crate::clock::{self, Rate};
-use crate::global::{Global, LoopShared, lock};
-use crate::open::{mode, word};
-use crate::record::{self, Fused, Step, Turn};
-use crate::ring::{Consumer, Words};
+use crate::global::{Global, lock};
+use crate::open::word;
 use crate::side::{Item, Refused};
 use crate::sink::Sink;
-use crate::span::{Span, SpanKind, ThreadInfo};
-use crate::stats::{Dropped, Tables};
+use crate::span::ThreadInfo;
+use crate::stats::Dropped;
 
 const PERIOD: Duration = Duration::from_millis(100);
-/// Spans handed to sinks at once.
-const BATCH: usize = 4096;
-/// Slots read before they are handed back to the producer.
-const RELEASE: usize = 1024;
 
 /// Starts the converter. Where that fails, rings fill up and their drops are counted.
 pub(super) fn spawn(global: &'static Global) -> Option<Thread> {
@@ -49,14 +44,6 @@ impl Drop for Ended {
     }
 }
 
-struct Loop {
-    shared: Arc<LoopShared>,
-    consumer: Consumer,
-    waiting: ById<Waiting>,
-    /// Drops when the last sweep was made.
-    swept: u64,
-}
-
 struct Attached {
     id: SinkId,
     sink: Box<dyn Sink>,
@@ -71,15 +58,6 @@ struct Converter {
     caller: Arc<ThreadInfo>,
     /// Drops of loops and sinks that are gone.
     dropped: Dropped,
-}
-
-/// What the joined spans go into.
-struct Out {
-    /// Does a sink want spans?
-    wanted: bool,
-    spans: Vec<Span>,
-    errors: Errors,
-    kept: usize,
 }
 
 impl Converter {
@@ -317,131 +295,4 @@ impl Converter {
             }
         }
     }
-}
-
-impl Loop {
-    /// Reads up to `RELEASE` slots. True if there are more below `end`.
-    fn drain(&mut self, end: usize, out: &mut Out, tables: &mut Tables, rate: &Rate) -> bool {
-        let mut read = 0;
-        while read < RELEASE && out.spans.len() < BATCH {
-            let Some(words) = self.consumer.next(end) else {
-                return false;
-            };
-            read += 1;
-            match record::kind(&words) {
-                record::CALL | record::TASK => {
-                    let tail = self.consumer.next(end).unwrap_or_default();
-                    read += 1;
-                    self.fused(&Fused::decode(&words, &tail), out, tables, rate);
-                }
-                record::STEP => self.step(&words, out, tables, rate),
-                record::TURN => {
-                    let turn = Turn::decode(&words);
-                    tables.turns += 1;
-                    tables.part(SpanKind::LoopTurn, rate.delta_ns(turn.end - turn.start));
-                    if out.wanted {
-                        out.spans.push(expand::turn(&turn, &self.shared));
-                    }
-                }
-                other => debug_assert!(false, "record kind {other}"),
-            }
-        }
-        true
-    }
-
-    fn step(&mut self, words: &Words, out: &mut Out, tables: &mut Tables, rate: &Rate) {
-        let step = Step::decode(words);
-        tables.part(
-            SpanKind::Suspended,
-            rate.delta_ns(step.start - step.suspended),
-        );
-        tables.part(SpanKind::Poll, rate.delta_ns(step.end - step.start));
-        let waiting = self.waiting.entry(step.id).or_default();
-        waiting.open = step.open;
-        waiting.steps += 1;
-        if !out.wanted {
-            return;
-        }
-        waiting.kept.push(step);
-        out.kept += 1;
-        if waiting.kept.len() >= MAX_PER_CALL || out.kept >= MAX_WAITING {
-            early(&self.shared, waiting, step.id, out);
-        }
-    }
-
-    fn fused(&mut self, record: &Fused, out: &mut Out, tables: &mut Tables, rate: &Rate) {
-        count(record, tables, rate);
-        let error = if record.has_error {
-            out.errors.remove(record.id)
-        } else {
-            None
-        };
-        if let Some(error) = error.as_ref().filter(|_| !record.task) {
-            tables.error(&error.type_name);
-        }
-        let waiting = if record.full && record.polls > 1 {
-            self.waiting.remove(&record.id)
-        } else {
-            None
-        };
-        let steps = waiting.as_ref().map_or(0, |waiting| waiting.steps);
-        if record.full && steps != record.polls.saturating_sub(1) {
-            tables.incomplete += 1;
-        }
-        let kept = waiting.map(|waiting| waiting.kept).unwrap_or_default();
-        out.kept -= kept.len();
-        if out.wanted {
-            expand::fused(record, &self.shared, &kept, error, &mut out.spans);
-        }
-    }
-}
-
-/// Feeds the histograms with a call and its parts but for the steps.
-fn count(record: &Fused, tables: &mut Tables, rate: &Rate) {
-    let whole = rate.delta_ns(record.end - record.called);
-    if record.task {
-        tables.part(SpanKind::Task, whole);
-    } else {
-        tables.call(record.name, record.status, whole);
-    }
-    if !record.full {
-        return;
-    }
-    let totals = expand::totals(record);
-    if !record.task {
-        tables.part(SpanKind::Enqueue, rate.delta_ns(totals[0]));
-        tables.part(SpanKind::Queued, rate.delta_ns(totals[1]));
-        tables.part(SpanKind::GilWait, rate.delta_ns(totals[2]));
-    }
-    tables.part(SpanKind::Ready, rate.delta_ns(totals[3]));
-    if record.polls > 0 {
-        tables.part(
-            SpanKind::Poll,
-            rate.delta_ns(record.first_end - record.first_start),
-        );
-        if !record.task {
-            tables.part(SpanKind::Callback, rate.delta_ns(totals[6]));
-        }
-    }
-}
-
-/// Hands out the steps of a call that is still open, with what its slab entry says. If it has
-/// just ended, its record follows in the ring and the steps wait for it.
-fn early(shared: &LoopShared, waiting: &mut Waiting, id: u64, out: &mut Out) {
-    let Some(words) = shared.slab.read(waiting.open, id) else {
-        return;
-    };
-    let task = words[word::MODE] & mode::TASK != 0;
-    let owner = Owner {
-        shared,
-        id,
-        call: words[if task { word::ENQUEUED } else { word::ID }],
-        trace: [words[word::TRACE_HIGH], words[word::TRACE_LOW]],
-        name: crate::name::Name(words[word::NAME_POLLS] as u32),
-    };
-    out.kept -= waiting.kept.len();
-    waiting
-        .kept
-        .drain(..)
-        .for_each(|step| owner.step(&step, &mut out.spans));
 }

@@ -17,7 +17,7 @@ use super::future::{CallFuture, Submission};
 use super::handle::{CallHandle, CallId};
 use super::job::{Callback, Convert, Delivered, Job, Parts, Starter};
 use crate::error::{Error, Outcome};
-use crate::handle::PyFun;
+use crate::handle::{PyFun, PyHandle};
 use crate::host::HostRef;
 use crate::host::table as t;
 
@@ -46,7 +46,7 @@ pub enum Full {
 pub(crate) struct Options {
     pub(crate) name: Option<Name>,
     pub(crate) deadline: Option<Duration>,
-    pub(crate) context: Option<Py<PyAny>>,
+    pub(crate) context: Option<PyHandle>,
     pub(crate) on_drop: OnDrop,
     pub(crate) full: Full,
     pub(crate) flags: u32,
@@ -105,7 +105,7 @@ impl<A: PyArgs> CallBuilder<A> {
 
     /// Runs the call in this `contextvars.Context` as it is, instead of a copy of the loop's own.
     pub fn context(mut self, context: Py<PyAny>) -> Self {
-        self.options.context = Some(context);
+        self.options.context = Some(PyHandle::new(context));
         self
     }
 
@@ -214,20 +214,22 @@ impl<A: PyArgs> CallBuilder<A> {
         }
     }
 
-    /// The outcome goes to `work`, attached, on the loop thread.
+    /// The outcome goes to `work`, attached: on the loop thread, or on the courier's if the caller has
+    /// to be freed while somebody's code holds the loop.
     pub(crate) fn attached<F>(self, work: F) -> Submission
     where
-        F: FnOnce(Python<'_>, Outcome<crate::handle::PyHandle>) -> Delivered + Send + 'static,
+        F: FnOnce(Python<'_>, Outcome<PyHandle>) -> Delivered + Send + 'static,
     {
-        let host = self.host.clone();
-        self.submission(convert_to::<crate::handle::PyHandle>(), ToAttached { host, work })
+        let callback = ToAttached { host: self.host.clone(), context: None, work };
+        self.submission(convert_to::<PyHandle>(), callback)
     }
 
-    fn python_submission(self, fun: PyFun) -> Submission {
+    fn python_submission(mut self, fun: PyFun) -> Submission {
+        self.options.flags |= t::JOB_IN_CONTEXT;
         let refused = fun.clone();
-        let host = self.host.clone();
         let work = move |py: Python<'_>, outcome| crate::python::outcome::hand_over(py, &fun, outcome);
-        let callback = ToAttached { host, work };
+        let context = Some(self.options.context.clone());
+        let callback = ToAttached { host: self.host.clone(), context, work };
         let inner = self.fun.clone();
         let (args, kwargs) = (self.args, self.kwargs);
         let call = call_starter(inner, args, kwargs, self.options.flags & t::JOB_THREAD != 0);
@@ -237,7 +239,7 @@ impl<A: PyArgs> CallBuilder<A> {
             call(py)
         });
         let fun = self.fun;
-        submission(self.host, fun.name(), start, convert_to::<crate::handle::PyHandle>(), |_| callback, self.options)
+        submission(self.host, fun.name(), start, convert_to::<PyHandle>(), |_| callback, self.options)
     }
 
     fn submission<T, D>(self, convert: Convert<T>, callback: D) -> Submission

@@ -9,8 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::CallId;
 use super::job::{Callback, Delivered};
 use crate::error::Outcome;
-use crate::handle::PyFun;
+use crate::handle::{PyFun, PyHandle};
 use crate::host::HostRef;
+use crate::loop_thread::context::Entered;
 
 /// Who receives the outcome of a call, exactly once.
 pub enum PyAsyncCallback<T> {
@@ -92,16 +93,19 @@ impl<T> Callback<T> for ToNobody {
     }
 }
 
-/// Hands over attached, on the loop thread; what Python callbacks and Python futures are made of.
+/// Hands over attached; what Python callbacks and Python futures are made of.
 pub(crate) struct ToAttached<F> {
     pub(crate) host: HostRef,
+    /// `None`: any attached thread will do. `Some`: only the loop thread, in this Context if the
+    /// caller gave one.
+    pub(crate) context: Option<Option<PyHandle>>,
     pub(crate) work: F,
 }
 
 impl<T, F> Callback<T> for ToAttached<F>
 where
-    T: Send,
-    F: FnOnce(Python<'_>, Outcome<T>) -> Delivered + Send,
+    T: Send + 'static,
+    F: FnOnce(Python<'_>, Outcome<T>) -> Delivered + Send + 'static,
 {
     const ATTACHED: bool = true;
     const TEXT: bool = false;
@@ -116,13 +120,20 @@ where
 
     fn deliver_later(self, outcome: Outcome<T>) -> Delivered {
         let work = self.work;
-        let posted = self.host.post(move |py| {
+        let Some(context) = self.context else {
+            return crate::life::courier::run(move |py| {
+                work(py, outcome);
+            });
+        };
+        let in_context = move |py: Python<'_>| {
+            let context = context.as_ref().map(|context| context.bind(py));
+            let _entered = context.and_then(|context| Entered::new(context).ok());
             work(py, outcome);
-        });
-        match posted {
+        };
+        match self.host.post(in_context) {
             Ok(()) => Delivered::Yes,
             // The loop has gone: what is left may run wherever Python still does.
-            Err(work) => crate::life::last_resort(work),
+            Err(work) => crate::life::courier::run(work),
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum TaskEnd {
 pub(crate) struct Driven {
     /// Taken by `done`.
     job: Option<JobRef>,
+    /// The runtime whose loop drives it.
+    runtime: u64,
     index: usize,
     call: OpenCall,
     /// The dispatch has opened the first poll already, so that it includes calling the function.
@@ -33,8 +35,13 @@ pub(crate) struct Driven {
 }
 
 impl Driven {
-    pub(crate) fn new(job: &JobRef, index: usize, call: OpenCall) -> Self {
-        Self { job: Some(job.clone()), index, call, in_first_poll: Cell::new(true) }
+    pub(crate) fn new(runtime: u64, job: &JobRef, index: usize, call: OpenCall) -> Self {
+        Self { job: Some(job.clone()), runtime, index, call, in_first_poll: Cell::new(true) }
+    }
+
+    /// The state of our loop, if this is its thread: a task may be destroyed on another.
+    fn state(&self) -> Option<&'static LoopState> {
+        current().filter(|state| state.shared.id == self.runtime)
     }
 
     fn phase(&self, phase: u32) {
@@ -52,7 +59,7 @@ impl Driven {
             return;
         }
         self.phase(t::PHASE_POLL);
-        if let Some(state) = current() {
+        if let Some(state) = self.state() {
             state.recorder.poll_start(self.call);
         }
     }
@@ -60,7 +67,7 @@ impl Driven {
     /// Around every send or throw.
     #[inline]
     pub(crate) fn poll_end(&self) {
-        if let Some(state) = current() {
+        if let Some(state) = self.state() {
             state.recorder.poll_end(self.call);
         }
     }
@@ -70,7 +77,7 @@ impl Driven {
     pub(crate) fn suspended(&self, _py: Python<'_>, coroutine: &Bound<'_, PyAny>) {
         self.phase(t::PHASE_SUSPENDED);
         if self.call != OpenCall::default()
-            && let Some(state) = current()
+            && let Some(state) = self.state()
         {
             state.recorder.suspended(self.call, crate::python::place::awaiting(coroutine));
         }
@@ -79,15 +86,19 @@ impl Driven {
     /// The next step was scheduled.
     #[inline]
     pub(crate) fn woken(&self) {
-        if let Some(state) = current() {
+        if let Some(state) = self.state() {
             state.recorder.woken(self.call);
         }
     }
 
     /// The task ended.
     pub(crate) fn done(mut self, py: Python<'_>, end: TaskEnd) {
+        if self.in_first_poll.replace(false) {
+            // The driver could not even begin: end the poll that the dispatch has opened.
+            self.poll_end();
+        }
         if let Some(job) = self.job.take() {
-            match current() {
+            match self.state() {
                 Some(state) => end_call(state, py, self.index, self.call, job, end),
                 // The loop has gone, and with it everybody who could wait for this call.
                 None => {
@@ -101,7 +112,7 @@ impl Driven {
 impl Drop for Driven {
     fn drop(&mut self) {
         let Some(job) = self.job.take() else { return };
-        let Some(state) = current() else {
+        let Some(state) = self.state() else {
             job.fail(t::END_STOPPED, crate::error::Stopped::LoopClosed as u32);
             return;
         };
@@ -134,8 +145,7 @@ fn end_call(
     if kind == t::END_RAISED {
         state.record_error(call, value.bind(py));
     }
-    // SAFETY: the job is live, and the value outlives the call.
-    let report = unsafe { (job.vtable().complete)(job.as_ptr(), kind, value.as_ptr()) };
+    let report = state.complete(index, &job, kind, value.bind(py));
     drop(value);
     if job.has(t::DEADLINE) {
         let status = gilscope_instrument::Status::Deadline;

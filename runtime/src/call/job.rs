@@ -11,6 +11,7 @@ use gilscope_instrument::{CallStamps, Flags, Name, Status};
 use pyo3::prelude::*;
 
 use crate::error::{CancelledBy, Error, Outcome, Place, PythonError, Stopped, panic_text};
+use crate::handle::PyHandle;
 use crate::host::JobRef;
 use crate::host::table::{self as t, Obj, RawJob, Report};
 use crate::queue::stack::Link;
@@ -89,7 +90,8 @@ pub(crate) struct Job<S, T, D> {
     outcome: UnsafeCell<Option<Outcome<T>>>,
     callback: UnsafeCell<Option<D>>,
     /// Owner of `raw.context`.
-    context: Option<Py<PyAny>>,
+    #[allow(dead_code, reason = "held for `raw.context`, which borrows from it")]
+    context: Option<PyHandle>,
 }
 
 /// What a job is made of.
@@ -100,7 +102,7 @@ pub(crate) struct Parts<S, T, D> {
     pub(crate) flags: u32,
     pub(crate) name: Name,
     pub(crate) stamps: CallStamps,
-    pub(crate) context: Option<Py<PyAny>>,
+    pub(crate) context: Option<PyHandle>,
 }
 
 impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
@@ -126,7 +128,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
             slot: AtomicU32::new(0),
             name: parts.name.0,
             stamps: parts.stamps,
-            context: parts.context.as_ref().map_or(std::ptr::null_mut(), Py::as_ptr),
+            context: parts.context.as_ref().map_or(std::ptr::null_mut(), |context| context.get().as_ptr()),
         };
         let job = Arc::new(Self {
             raw,
@@ -228,7 +230,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
                     Ok(Err(raised)) => {
                         let py = value.py();
                         let error = python_error::<T, D>(raised.into_value(py).into_bound(py).into_any());
-                        let value = crate::handle::PyHandle::new(value.unbind());
+                        let value = PyHandle::new(value.unbind());
                         (Status::ResultError, Err(Error::Result { error, value }))
                     }
                     Err(payload) => (Status::Panic, Err(Error::RustPanic(panic_text(&*payload)))),
@@ -279,14 +281,6 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         let job = unsafe { Arc::from_raw(job.cast::<Self>().cast_const()) };
         // What the closures captured may run user code in its destructor: a panic must stay here.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
-    }
-}
-
-impl<S, T, D> Drop for Job<S, T, D> {
-    fn drop(&mut self) {
-        if let Some(context) = self.context.take() {
-            crate::handle::release::release(context);
-        }
     }
 }
 

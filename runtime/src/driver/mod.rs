@@ -4,8 +4,15 @@
 //! the coroutine, its callbacks or the event loop do.
 //!
 //! Only the runtime's own root coroutines run in this [`Task`]. It is not installed as a task
-//! factory: tasks that user code creates stay asyncio's own. Everything here runs on the thread of
-//! the event loop with the GIL held.
+//! factory: tasks that user code creates stay asyncio's own. Everything here needs the GIL and runs
+//! on the thread of the event loop, with one exception: a pending task that nobody holds any more
+//! ends in the garbage collector, on whatever thread that runs. Who holds the task that [`start`]
+//! returned until its end never meets this.
+//!
+//! A task differs from asyncio's own in three ways only. `KeyboardInterrupt` and `SystemExit` go to
+//! the owner and not on into the loop. Its exception counts as retrieved, because the owner has it.
+//! And where asyncio would leave a task pending for ever (a step that could not be completed, a task
+//! destroyed while pending), it ends with an error.
 
 mod builtins;
 mod callbacks;

@@ -19,7 +19,7 @@ use super::iter::TaskIter;
 use super::outcome;
 use super::state::{State, Status};
 
-/// A root coroutine being driven.
+/// A root coroutine being driven. Python code meets it as an `asyncio.Task`.
 #[pyclass(frozen, dict, weakref, module = "gilscope._native", name = "Task")]
 pub(crate) struct Task {
     state: State,

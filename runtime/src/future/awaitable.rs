@@ -49,7 +49,7 @@ pub(crate) fn awaitable(
 ) -> PyResult<Bound<'_, PyAny>> {
     let future: BoxFuture = Box::pin(future);
     let state = Mutex::new(State::New { future });
-    Bound::new(py, RustFuture { state, on_cancel }).map(Bound::into_any)
+    Bound::new(py, RustFuture { state, on_cancel, thrown: Mutex::new(None) }).map(Bound::into_any)
 }
 
 fn resolving<F, T, E>(future: F) -> impl Future<Output = Resolve> + Send
@@ -73,6 +73,9 @@ where
 pub(crate) struct RustFuture {
     state: Mutex<State>,
     on_cancel: Option<OnCancel>,
+    /// The `CancelledError` that was thrown in: if the cancel takes effect, the very same comes out.
+    /// `asyncio.timeout` looks at its type, and callers at its message.
+    thrown: Mutex<Option<Py<PyAny>>>,
 }
 
 enum State {
@@ -151,7 +154,7 @@ impl RustFuture {
     fn woken<'py>(&self, py: Python<'py>, waiting: Waiting) -> PyResult<Bound<'py, PyAny>> {
         let result = lock(&waiting.pending.result).take();
         match result {
-            Some(resolve) => finish(py, resolve),
+            Some(resolve) => finish(py, resolve).map_err(|error| self.as_thrown(py, error)),
             None => {
                 waiting.task.abort();
                 let text = "a RustFuture was resumed before it was ready";
@@ -169,6 +172,15 @@ impl RustFuture {
         }
         *lock(&self.state) = State::Waiting(waiting);
         Ok(waiter)
+    }
+
+    fn as_thrown(&self, py: Python<'_>, error: PyErr) -> PyErr {
+        match lock(&self.thrown).take() {
+            Some(thrown) if error.is_instance(py, imports::cancelled_error(py)) => {
+                PyErr::from_value(thrown.into_bound(py))
+            }
+            _ => error,
+        }
     }
 
     fn abandon(&self) {
@@ -210,6 +222,8 @@ impl RustFuture {
         if cancelled && let Some(on_cancel) = &self.on_cancel {
             let state = std::mem::replace(&mut *lock(&self.state), State::Done);
             if let State::Waiting(waiting) = state {
+                let before = lock(&self.thrown).replace(error.into_value(py).into_any());
+                drop(before);
                 on_cancel();
                 return self.keep_waiting(py, waiting);
             }

@@ -63,6 +63,9 @@ pub const JOB_THREAD: u32 = 1 << 1;
 /// `RawJob::flags`: the caller may go away without cancelling the call.
 pub const JOB_DETACH: u32 = 1 << 2;
 
+/// `RawJob::flags`: `complete` runs user code, which belongs into the call's context.
+pub const JOB_IN_CONTEXT: u32 = 1 << 3;
+
 /// `complete`: the value returned.
 pub const END_RETURNED: u32 = 0;
 /// `complete`: the exception raised.

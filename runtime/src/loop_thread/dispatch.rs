@@ -11,6 +11,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::context::Entered;
 use super::state::{LoopState, Ready};
 use crate::call::{Driven, PyAsyncFunResult};
 use crate::driver::{self, Start};
@@ -55,7 +56,7 @@ impl LoopState {
         }
         raw.slot.store(index as u32 + 1, Ordering::Relaxed);
         raw.phase.store(t::PHASE_POLL, Ordering::Relaxed);
-        self.with_slot(index, |slot| *slot = super::state::Slot { call, ..Default::default() });
+        self.with_slot(index, |slot| *slot = super::state::Slot::default());
         self.recorder.poll_start(call);
         if let Err(error) = self.call_and_drive(py, &job, index, call) {
             self.recorder.poll_end(call);
@@ -85,16 +86,16 @@ impl LoopState {
             self.finish_report(index, job.clone(), call, report, Flags::default());
             return Ok(());
         };
+        if raw.flags & t::JOB_IN_CONTEXT != 0 {
+            self.with_slot(index, |slot| slot.context = Some(context.clone().unbind()));
+        }
         match self.classify(py, object, raw.flags)? {
             PyAsyncFunResult::Future(coroutine) => {
                 self.drive(py, job, index, call, coroutine.into_bound(py), context)
             }
             PyAsyncFunResult::Immediate(value) => {
                 self.recorder.poll_end(call);
-                // SAFETY: the job is live, and the value outlives the call.
-                let report = unsafe {
-                    (job.vtable().complete)(job.as_ptr(), t::END_RETURNED, value.as_ptr())
-                };
+                let report = self.complete(index, job, t::END_RETURNED, value.bind(py));
                 drop(value);
                 self.finish_report(index, job.clone(), call, report, Flags::IMMEDIATE);
                 Ok(())
@@ -144,7 +145,7 @@ impl LoopState {
         coroutine: Bound<'_, PyAny>,
         context: Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let driven = Driven::new(job, index, call);
+        let driven = Driven::new(self.shared.id, job, index, call);
         let start = Start {
             event_loop: self.event_loop.bind(py),
             coro: coroutine,
@@ -165,8 +166,7 @@ impl LoopState {
     fn fail_start(&self, py: Python<'_>, job: JobRef, index: usize, call: OpenCall, error: &Bound<'_, PyAny>) {
         let end = self.end_of_exception(py, index, error);
         self.record_error(call, error);
-        // SAFETY: the job is live, and the exception outlives the call.
-        let report = unsafe { (job.vtable().complete)(job.as_ptr(), end, error.as_ptr()) };
+        let report = self.complete(index, &job, end, error);
         self.finish_report(index, job, call, report, Flags::default());
     }
 
@@ -177,6 +177,16 @@ impl LoopState {
             Ok(true) => self.end_of_cancel(index),
             _ => t::END_RAISED,
         }
+    }
+
+    /// Settles a job with a Python object, in the call's context if user code runs then.
+    pub(crate) fn complete(&self, index: usize, job: &JobRef, end: u32, value: &Bound<'_, PyAny>) -> Report {
+        let context = self.with_slot(index, |slot| slot.context.take());
+        let context = context.map(|context| context.into_bound(value.py()));
+        // Refused where the step that ended the call runs in it already.
+        let _entered = context.as_ref().and_then(|context| Entered::new(context).ok());
+        // SAFETY: the job is live, and the value outlives the call.
+        unsafe { (job.vtable().complete)(job.as_ptr(), end, value.as_ptr()) }
     }
 
     /// Writes the exception's text to the call's span.
@@ -203,28 +213,6 @@ impl LoopState {
             flags = flags | Flags::CALLER_DROPPED;
         }
         self.outbox.borrow_mut().push(Ready { job, call, status, flags });
-    }
-}
-
-/// A Context that is entered for as long as this lives.
-struct Entered<'a, 'py>(&'a Bound<'py, PyAny>);
-
-impl<'a, 'py> Entered<'a, 'py> {
-    fn new(context: &'a Bound<'py, PyAny>) -> PyResult<Self> {
-        // SAFETY: attached, and the object is checked by the callee.
-        if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
-            return Err(PyErr::fetch(context.py()));
-        }
-        Ok(Self(context))
-    }
-}
-
-impl Drop for Entered<'_, '_> {
-    fn drop(&mut self) {
-        // SAFETY: entered by `new` on this thread. It fails only if somebody unbalanced the stack.
-        if unsafe { ffi::PyContext_Exit(self.0.as_ptr()) } < 0 {
-            PyErr::fetch(self.0.py()).write_unraisable(self.0.py(), None);
-        }
     }
 }
 

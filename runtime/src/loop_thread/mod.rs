@@ -3,9 +3,12 @@
 //! Invariant: only [`state`] is touched from inside the thread alone; everything other threads may
 //! see is in [`shared`].
 
+pub(crate) mod child;
+pub(crate) mod context;
 pub(crate) mod dispatch;
 pub(crate) mod drain;
 pub(crate) mod flush;
+pub(crate) mod hook;
 pub(crate) mod selector;
 pub(crate) mod shared;
 pub(crate) mod state;

@@ -70,8 +70,6 @@ pub(crate) struct Counters {
     pub(crate) undelivered: AtomicU64,
     /// Callbacks that failed.
     pub(crate) callback_failed: AtomicU64,
-    /// Completions that found their Python loop closed.
-    pub(crate) loop_closed: AtomicU64,
 }
 
 impl Shared {

@@ -24,6 +24,7 @@ pub(crate) struct LoopState {
     pub(crate) helpers: Helpers,
     /// By slot: the task of a started call and who asked to cancel it.
     pub(crate) tasks: RefCell<Vec<Slot>>,
+    pub(crate) children: RefCell<super::child::Children>,
     /// Outcomes that are ready and not handed over.
     pub(crate) outbox: RefCell<Vec<Ready>>,
     pub(crate) draining: Cell<bool>,
@@ -51,7 +52,8 @@ pub(crate) struct Helpers {
 pub(crate) struct Slot {
     pub(crate) task: Option<Py<Task>>,
     pub(crate) cancel: Option<CancelReason>,
-    pub(crate) call: OpenCall,
+    /// The call's context, kept for a callback that runs in it.
+    pub(crate) context: Option<Py<PyAny>>,
 }
 
 /// Who asked the loop thread to cancel a running call.

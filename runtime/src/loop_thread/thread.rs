@@ -150,6 +150,7 @@ impl Core {
             base_context: base_context.unbind(),
             helpers,
             tasks: Default::default(),
+            children: Default::default(),
             outbox: Default::default(),
             draining: Default::default(),
             stop: Default::default(),
@@ -157,6 +158,9 @@ impl Core {
             flush_scheduled: Default::default(),
             debug: event_loop.call_method0("get_debug")?.is_truthy()?,
         };
+        if selector.is_some() {
+            super::hook::install(&event_loop)?;
+        }
         if let Some(threads) = self.shared.config.threads {
             let futures = py.import("concurrent.futures")?;
             let pool = futures.call_method1("ThreadPoolExecutor", (threads,))?;
@@ -194,6 +198,7 @@ impl Core {
     fn end(&self, py: Python<'_>, closed: bool) {
         if let Some(state) = current() {
             state.flush(py);
+            state.close_children();
         }
         let was_stopping = self.shared.is_stopping();
         let why = if closed && !was_stopping { Stopped::LoopClosed } else { Stopped::Shutdown };

@@ -20,6 +20,9 @@ use crate::handle::{PyFun, PyHandle};
 use crate::runtime::PyRuntime;
 use crate::tasks;
 
+/// How long a wait goes on before it looks for signals.
+const SLICE: Duration = Duration::from_millis(100);
+
 /// What is fed.
 enum Input {
     Value(u64, PyHandle),
@@ -118,17 +121,18 @@ impl Batch {
     /// Whether all rows are written, waiting `timeout` seconds for it. Raises OSError if they cannot be.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let patience = duration(Some(timeout))?.unwrap_or(Duration::MAX);
-        py.detach(|| {
-            let (end, changed) = (&self.shared.end.0, &self.shared.end.1);
-            let end = end.lock().unwrap_or_else(PoisonError::into_inner);
-            let (mut end, _) = changed
-                .wait_timeout_while(end, patience, |end| !end.ended)
-                .unwrap_or_else(PoisonError::into_inner);
-            match end.error.take() {
-                Some(error) => Err(error.into()),
-                None => Ok(end.ended),
+        let end = Instant::now() + patience.min(Duration::from_secs(86_400));
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if py.detach(|| self.shared.wait_end(left.min(SLICE))) {
+                self.shared.check_rows()?;
+                return Ok(true);
             }
-        })
+            py.check_signals()?;
+            if left.is_zero() {
+                return Ok(false);
+            }
+        }
     }
 
     fn progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -150,9 +154,7 @@ impl Batch {
     fn send(&self, py: Python<'_>, input: Input) -> PyResult<bool> {
         let sender = self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(sender) = sender else { return Ok(false) };
-        if self.shared.cancelled.load(Relaxed) {
-            return Ok(false);
-        }
+        self.shared.check_rows()?;
         self.shared.counts.fed.fetch_add(1, Relaxed);
         let sent = py.detach(|| {
             let check = || Python::attach(|py| py.check_signals());
@@ -182,7 +184,7 @@ async fn dispatch(
                 Input::Value(index, value) => shared.call(index, value).await,
                 Input::Unusable(index, kind, message) => shared.error_row(index, &kind, &message, None),
             };
-            // The writer has gone only if writing failed, which `wait` reports.
+            // The writer has gone only if writing failed, which `feed` and `wait` report.
             let _ = rows.send(row).await;
             drop(permit);
         });
@@ -245,6 +247,26 @@ impl Shared {
         failed(index, kind, message, ms)
     }
 
+    /// Waits, detached, until all rows are written or cannot be.
+    fn wait_end(&self, patience: Duration) -> bool {
+        let (end, changed) = (&self.end.0, &self.end.1);
+        let end = end.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = changed.wait_timeout_while(end, patience, |end| !end.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
+    }
+
+    /// Fails once rows can no longer be written.
+    fn check_rows(&self) -> std::io::Result<()> {
+        let end = self.end.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &end.error {
+            None => Ok(()),
+            Some(error) => Err(match error.raw_os_error() {
+                Some(code) => std::io::Error::from_raw_os_error(code),
+                None => std::io::Error::new(error.kind(), error.to_string()),
+            }),
+        }
+    }
+
     fn end(&self, error: Option<std::io::Error>) {
         *self.end.0.lock().unwrap_or_else(PoisonError::into_inner) = End { ended: true, error };
         self.end.1.notify_all();
@@ -272,11 +294,16 @@ fn failed(index: u64, kind: &str, message: &str, ms: Option<f64>) -> String {
     format!("{{\"index\":{index},\"ok\":false,\"error\":{{\"type\":{kind},\"message\":{message}}},\"ms\":{ms}}}\n")
 }
 
-/// Starts the thread that writes rows to `fd`, which it owns, and says when all are written.
+/// Starts the thread that writes rows to a duplicate of `fd`, and says when all are written.
 fn writer(shared: &Arc<Shared>, fd: i32) -> std::io::Result<mpsc::Sender<String>> {
     let (rows, mut queue) = mpsc::channel::<String>(1024);
-    // SAFETY: the caller hands over a file descriptor that is open for writing.
-    let mut file = BufWriter::new(unsafe { File::from_raw_fd(fd) });
+    // SAFETY: no memory is involved; a bad descriptor is an error.
+    let own = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0) };
+    if own < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the duplicate is owned by nobody else.
+    let mut file = BufWriter::new(unsafe { File::from_raw_fd(own) });
     let shared = Arc::clone(shared);
     let write = move || {
         let mut write_all = || {

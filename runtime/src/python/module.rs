@@ -12,7 +12,7 @@ pub(crate) fn unsupported(free_threaded: bool) -> Option<&'static str> {
     )
 }
 
-#[pymodule(name = "_native")]
+#[pymodule(name = "_native", gil_used = true)]
 mod native {
     use super::{PyImportError, PyResult, unsupported};
     use pyo3::prelude::*;

@@ -1,0 +1,216 @@
+//! What a loop thread records with.
+//!
+//! Invariant: the hot path takes no lock and does not allocate (a slab chunk now and then apart);
+//! stamps are made monotonic here, so that the parts of a call add up to it exactly.
+
+mod steps;
+mod tasks;
+mod turns;
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+
+use steps::begin;
+use turns::TurnState;
+
+use crate::converter::Control;
+use crate::detail::{Detail, detail, enabled};
+use crate::global::{self, LoopShared};
+use crate::name::Name;
+use crate::open::{SlabWriter, mode, word};
+use crate::ring::{self, Producer, Pushed, Words};
+use crate::span::ThreadInfo;
+use crate::stamps::CallStamps;
+use crate::status::{Flags, Status};
+use crate::{clock, new_id};
+
+const DEFAULT_RING: usize = 1 << 16;
+
+/// A call that is open on a loop; 0 means that it is not recorded. Void after `close`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct OpenCall(pub u32);
+
+/// A task that is open on a loop; 0 means that it is not recorded. Void after `task_close`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct OpenTask(pub u32);
+
+/// Records what one loop thread does. Not `Sync`: only that thread may use it.
+pub struct LoopRecorder {
+    shared: Arc<LoopShared>,
+    slab: SlabWriter,
+    ring: Producer,
+    control: &'static Control,
+    converter: Option<Thread>,
+    returned: Cell<u64>,
+    attached: Cell<u64>,
+    turn: Cell<TurnState>,
+    turns: Cell<u32>,
+    served: Cell<u32>,
+    current: Cell<u32>,
+}
+
+impl LoopRecorder {
+    /// A recorder for the calling thread, with a ring of 65,536 slots (environment variable
+    /// `GILSCOPE_RING` to change; rounded up to a power of two).
+    pub fn new(runtime: u16, thread: &str) -> Self {
+        Self::with_ring(runtime, thread, ring_slots())
+    }
+
+    /// The same with a ring of a given number of slots.
+    pub fn with_ring(runtime: u16, thread: &str, slots: usize) -> Self {
+        let global = global::current();
+        let slots = slots.clamp(1 << 6, 1 << 24).next_power_of_two();
+        let (producer, consumer) = ring::ring(slots);
+        let slab = SlabWriter::new();
+        let shared = Arc::new(LoopShared {
+            thread: Arc::new(ThreadInfo {
+                name: thread.to_owned(),
+                tid: thread_id(),
+                runtime,
+            }),
+            slab: slab.slab.clone(),
+            turn_base: new_id() & !0xFFFF_FFFF | 1 << 63,
+            gone: AtomicBool::new(false),
+        });
+        global.register(shared.clone(), consumer);
+        LoopRecorder {
+            shared,
+            slab,
+            ring: producer,
+            control: &global.control,
+            converter: global.control.start(global),
+            returned: Cell::new(0),
+            attached: Cell::new(0),
+            turn: Cell::default(),
+            turns: Cell::new(0),
+            served: Cell::new(0),
+            current: Cell::new(0),
+        }
+    }
+
+    /// A call was taken from the queue. Not recorded if it is not stamped, if recording is off
+    /// or if the slab is full (counted).
+    #[inline]
+    pub fn open(&self, stamps: &CallStamps, name: Name) -> OpenCall {
+        if stamps.id == 0 || !enabled() {
+            return OpenCall(0);
+        }
+        let Some((entry, handle)) = self.slab.take() else {
+            return OpenCall(0);
+        };
+        // Clocks of two cores may differ a little, and a job may be taken by a running loop.
+        let enqueued = stamps.enqueued.max(stamps.called);
+        let returned = self.returned.get().max(enqueued);
+        let attached = self.attached.get().max(returned);
+        let full = if detail() == Detail::Full {
+            mode::FULL
+        } else {
+            0
+        };
+        entry.write(|entry| {
+            entry.set(word::TRACE_HIGH, stamps.trace[0]);
+            entry.set(word::TRACE_LOW, stamps.trace[1]);
+            entry.set(word::PARENT, stamps.parent);
+            entry.set(word::CALLED, stamps.called);
+            entry.set(word::ENQUEUED, enqueued);
+            entry.set(word::RETURNED, returned);
+            entry.set(word::ATTACHED, attached);
+            begin(entry, stamps.id, name, full);
+        });
+        OpenCall(handle)
+    }
+
+    /// A poll of the call begins.
+    #[inline]
+    pub fn poll_start(&self, call: OpenCall) {
+        if let Some(entry) = self.slab.slab.get(call.0) {
+            let outer = self.current.replace(call.0);
+            self.start(entry, call.0, outer);
+        }
+    }
+
+    /// The poll of the call ends.
+    #[inline]
+    pub fn poll_end(&self, call: OpenCall) {
+        if let Some(entry) = self.slab.slab.get(call.0) {
+            self.end(entry, call.0, clock::now());
+            self.leave(entry, call.0);
+        }
+    }
+
+    /// The call yielded, awaiting at a place (or `Name(0)`). Before or after `poll_end`.
+    #[inline]
+    pub fn suspended(&self, call: OpenCall, at: Name) {
+        self.mark_suspended(call.0, at);
+    }
+
+    /// The call was woken: it is due to be polled again. The first wake counts.
+    #[inline]
+    pub fn woken(&self, call: OpenCall) {
+        self.mark_woken(call.0);
+    }
+
+    /// What ended the call, bounded and cut to 1 kB; without the message where
+    /// `GILSCOPE_REDACT` is set. Before `close`.
+    #[cold]
+    pub fn error(&self, call: OpenCall, type_name: &str, message: &str) {
+        self.record_error(call.0, type_name, message);
+    }
+
+    /// The outcome was delivered: the call ends.
+    #[inline]
+    pub fn close(&self, call: OpenCall, status: Status, flags: Flags) {
+        self.finish(call.0, status, flags);
+    }
+
+    /// The call that is being polled now, else `OpenCall(0)`.
+    #[inline]
+    pub fn current(&self) -> OpenCall {
+        OpenCall(self.current.get())
+    }
+
+    /// The ids of an open call, to make spans below it: `(span id, trace)`.
+    pub fn ids(&self, call: OpenCall) -> Option<(u64, [u64; 2])> {
+        let entry = self.slab.slab.get(call.0)?;
+        Some((
+            entry.get(word::ID),
+            [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
+        ))
+    }
+
+    #[inline(always)]
+    fn push<const N: usize>(&self, record: [Words; N]) {
+        if self.ring.push(record) == Pushed::Quarter {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        if let Some(converter) = &self.converter {
+            self.control.wake_thread(converter);
+        }
+    }
+}
+
+impl Drop for LoopRecorder {
+    fn drop(&mut self) {
+        self.turn_end();
+        self.shared.gone.store(true, Ordering::Release);
+        self.wake();
+    }
+}
+
+fn ring_slots() -> usize {
+    let wanted = std::env::var("GILSCOPE_RING")
+        .ok()
+        .and_then(|value| value.parse().ok());
+    wanted.unwrap_or(DEFAULT_RING)
+}
+
+fn thread_id() -> u32 {
+    // SAFETY: no arguments, no effect.
+    unsafe { libc::gettid() as u32 }
+}

@@ -1,0 +1,194 @@
+//! Polls, suspensions, wakes and the end: what calls and tasks have in common.
+//!
+//! Invariant: each stamp is at least as late as the one before it, so that parts never overlap.
+
+use super::LoopRecorder;
+use crate::name::Name;
+use crate::open::{Entry, mode, word};
+use crate::record::{Fused, Step};
+use crate::status::{Flags, Status};
+use crate::{clock, side};
+
+impl LoopRecorder {
+    #[inline(always)]
+    pub(super) fn start(&self, entry: &Entry, handle: u32, outer: u32) {
+        if entry.get(word::MODE) & mode::POLLING != 0 {
+            self.end(entry, handle, clock::now());
+        }
+        let turn = self.turn.get().number;
+        let polls = entry.get(word::NAME_POLLS) >> 32;
+        let mut turns = entry.get(word::TURNS);
+        if turns >> 32 != u64::from(turn) || polls == 0 {
+            let first = if polls == 0 {
+                u64::from(turn)
+            } else {
+                turns & 0xFFFF_FFFF
+            };
+            turns = first | u64::from(turn) << 32;
+            self.served.set(self.served.get() + 1);
+        }
+        let floor = entry.get(if polls == 0 {
+            word::ATTACHED
+        } else {
+            word::END
+        });
+        let now = clock::now().max(floor);
+        let woken = entry.get(word::WOKEN);
+        let woken = if woken == 0 {
+            0
+        } else {
+            woken.clamp(floor, now)
+        };
+        entry.write(|entry| {
+            if polls == 0 {
+                entry.set(word::FIRST_START, now);
+            }
+            entry.set(word::START, now);
+            entry.set(word::STEP_WOKEN, woken);
+            entry.set(word::WOKEN, 0);
+            entry.set(word::AT, entry.get(word::AT) << 32);
+            entry.set(word::NAME_POLLS, entry.get(word::NAME_POLLS) + (1 << 32));
+            entry.set(
+                word::MODE,
+                entry.get(word::MODE) & !mode::SUSPENDED | mode::POLLING,
+            );
+            entry.set(word::TURNS, turns);
+            entry.set(word::OUTER, u64::from(outer));
+        });
+    }
+
+    #[inline(always)]
+    pub(super) fn end(&self, entry: &Entry, handle: u32, now: u64) {
+        let bits = entry.get(word::MODE);
+        if bits & mode::POLLING == 0 {
+            return;
+        }
+        let polls = (entry.get(word::NAME_POLLS) >> 32) as u32;
+        let start = entry.get(word::START);
+        let end = now.max(start);
+        if polls > 1 && bits & mode::FULL != 0 {
+            self.push_step(entry, handle, polls, start, end);
+        }
+        entry.write(|entry| {
+            if polls == 1 {
+                entry.set(word::FIRST_END, end);
+            }
+            entry.set(word::END, end);
+            entry.set(word::MODE, bits & !mode::POLLING);
+            entry.set(word::POLLED, entry.get(word::POLLED) + (end - start));
+        });
+    }
+
+    #[inline]
+    pub(super) fn push_step(&self, entry: &Entry, open: u32, poll: u32, start: u64, end: u64) {
+        let step = Step {
+            open,
+            id: entry.get(word::ID),
+            suspended: entry.get(word::END),
+            woken: entry.get(word::STEP_WOKEN),
+            start,
+            end,
+            at: Name((entry.get(word::AT) >> 32) as u32),
+            poll,
+            turn: (entry.get(word::TURNS) >> 32) as u32,
+        };
+        self.push([step.encode()]);
+    }
+
+    #[inline]
+    pub(super) fn leave(&self, entry: &Entry, handle: u32) {
+        if self.current.get() == handle {
+            self.current.set(entry.get(word::OUTER) as u32);
+        }
+    }
+
+    #[inline]
+    pub(super) fn mark_suspended(&self, handle: u32, at: Name) {
+        if let Some(entry) = self.slab.slab.get(handle) {
+            entry.write(|entry| {
+                let before = entry.get(word::AT) & !0xFFFF_FFFF;
+                entry.set(word::AT, before | u64::from(at.0));
+                entry.set(word::MODE, entry.get(word::MODE) | mode::SUSPENDED);
+            });
+        }
+    }
+
+    #[inline]
+    pub(super) fn mark_woken(&self, handle: u32) {
+        if let Some(entry) = self.slab.slab.get(handle)
+            && entry.get(word::WOKEN) == 0
+        {
+            let now = clock::now();
+            entry.write(|entry| entry.set(word::WOKEN, now));
+        }
+    }
+
+    pub(super) fn record_error(&self, handle: u32, type_name: &str, message: &str) {
+        if let Some(entry) = self.slab.slab.get(handle) {
+            side::error(entry.get(word::ID), type_name, message);
+            entry.write(|entry| entry.set(word::MODE, entry.get(word::MODE) | mode::ERROR));
+        }
+    }
+
+    #[inline]
+    pub(super) fn finish(&self, handle: u32, status: Status, flags: Flags) {
+        let Some(entry) = self.slab.slab.get(handle) else {
+            return;
+        };
+        let now = clock::now();
+        self.end(entry, handle, now);
+        self.leave(entry, handle);
+        let record = fused(entry, now, status, flags);
+        self.push(record.encode());
+        self.slab.release(entry, handle);
+    }
+}
+
+/// The rest of a fresh entry. The id comes last: it makes the entry visible.
+#[inline(always)]
+pub(super) fn begin(entry: &Entry, id: u64, name: Name, bits: u64) {
+    entry.set(word::END, 0);
+    entry.set(word::WOKEN, 0);
+    entry.set(word::NAME_POLLS, u64::from(name.0));
+    entry.set(word::AT, 0);
+    entry.set(word::MODE, bits);
+    entry.set(word::TURNS, 0);
+    entry.set(word::POLLED, 0);
+    entry.set(word::ID, id);
+}
+
+/// The record of a call that ends now. Without any poll it was ready until its end.
+#[inline(always)]
+fn fused(entry: &Entry, now: u64, status: Status, flags: Flags) -> Fused {
+    let polls = (entry.get(word::NAME_POLLS) >> 32) as u32;
+    let bits = entry.get(word::MODE);
+    let floor = entry.get(if polls == 0 {
+        word::ATTACHED
+    } else {
+        word::END
+    });
+    let end = now.max(floor);
+    let unless_polled = |at: usize| if polls == 0 { end } else { entry.get(at) };
+    Fused {
+        task: bits & mode::TASK != 0,
+        full: bits & mode::FULL != 0,
+        has_error: bits & mode::ERROR != 0,
+        status,
+        flags,
+        name: Name(entry.get(word::NAME_POLLS) as u32),
+        id: entry.get(word::ID),
+        trace: [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
+        parent: entry.get(word::PARENT),
+        called: entry.get(word::CALLED),
+        enqueued: entry.get(word::ENQUEUED),
+        returned: entry.get(word::RETURNED),
+        attached: entry.get(word::ATTACHED),
+        first_start: unless_polled(word::FIRST_START),
+        first_end: unless_polled(word::FIRST_END),
+        last_end: unless_polled(word::END),
+        end,
+        polls,
+        turn: entry.get(word::TURNS) as u32,
+        polled: entry.get(word::POLLED),
+    }
+}

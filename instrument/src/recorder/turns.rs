@@ -1,0 +1,79 @@
+//! Turns of the loop: from attached until detached.
+//!
+//! Invariant: a turn that began ends, also when recording is switched off in between.
+
+use super::LoopRecorder;
+use crate::record::Turn;
+use crate::{clock, enabled};
+
+/// The turn that is going on.
+#[derive(Clone, Copy, Default)]
+pub(super) struct TurnState {
+    /// 0 outside of any turn.
+    pub(super) number: u32,
+    start: u64,
+    cpu_ns: u64,
+}
+
+impl LoopRecorder {
+    /// The loop's wait returned at `at` (a stamp made before attaching).
+    #[inline]
+    pub fn returned(&self, at: u64) {
+        self.returned.set(at);
+    }
+
+    /// The thread attached: a turn begins (and one that was left open ends).
+    #[inline]
+    pub fn attached(&self) {
+        if !enabled() {
+            return;
+        }
+        self.turn_end();
+        let now = clock::now().max(self.returned.get());
+        self.attached.set(now);
+        self.begin_turn(now, clock::thread_cpu_ns());
+    }
+
+    /// The thread is about to detach: the turn ends.
+    #[inline]
+    pub fn turn_end(&self) {
+        if self.turn.get().number != 0 {
+            self.end_turn(clock::now(), clock::thread_cpu_ns());
+        }
+    }
+
+    /// The loop looks for events and keeps the GIL: one turn ends and the next begins.
+    #[inline]
+    pub fn turn_split(&self) {
+        if self.turn.get().number != 0 {
+            let (now, cpu_ns) = (clock::now(), clock::thread_cpu_ns());
+            self.end_turn(now, cpu_ns);
+            if enabled() {
+                self.begin_turn(now, cpu_ns);
+            }
+        }
+    }
+
+    fn begin_turn(&self, start: u64, cpu_ns: u64) {
+        let number = self.turns.get().wrapping_add(1).max(1);
+        self.turns.set(number);
+        self.served.set(0);
+        self.turn.set(TurnState {
+            number,
+            start,
+            cpu_ns,
+        });
+    }
+
+    fn end_turn(&self, now: u64, cpu_ns: u64) {
+        let turn = self.turn.take();
+        let record = Turn {
+            number: turn.number,
+            served: self.served.get(),
+            start: turn.start,
+            end: now.max(turn.start),
+            cpu_ns: cpu_ns.saturating_sub(turn.cpu_ns),
+        };
+        self.push([record.encode()]);
+    }
+}

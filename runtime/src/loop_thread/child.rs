@@ -1,0 +1,169 @@
+//! Tasks made inside calls: who made them, when they are polled, how they end.
+//!
+//! Invariant: a child is known by a weak reference, so that watching a task never keeps it alive;
+//! what is left when the loop ends is closed then.
+
+use std::collections::HashMap;
+
+use gilscope_instrument::{Name, OpenTask, Status};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::state::{LoopState, current};
+
+/// The open children of one loop, by the task's address.
+#[derive(Default)]
+pub(crate) struct Children {
+    open: HashMap<usize, (OpenTask, Py<PyAny>)>,
+    /// The child being polled, whose own children are below it.
+    polled: OpenTask,
+}
+
+/// What surrounds one step of a child.
+#[pyclass(frozen, module = "gilscope._native")]
+pub(crate) struct Child {
+    pub(crate) callback: Py<PyAny>,
+    task: Py<PyAny>,
+    open: u32,
+    /// The task, under the name by which asyncio's debug output asks for it.
+    outer: std::sync::atomic::AtomicU32,
+}
+
+#[pymethods]
+impl Child {
+    #[getter]
+    fn __self__(&self, py: Python<'_>) -> Py<PyAny> {
+        self.task.clone_ref(py)
+    }
+}
+
+/// A child's next step is scheduled: opens it at its first, stamps the wake at later ones.
+pub(crate) fn scheduled(state: &LoopState, task: &Bound<'_, PyAny>) -> Option<OpenTask> {
+    let key = task.as_ptr() as usize;
+    let known = {
+        let children = state.children.borrow();
+        children.open.get(&key).map(|(open, weak)| (*open, weak.clone_ref(task.py())))
+    };
+    if let Some((open, weak)) = known {
+        if weak.bind(task.py()).call0().is_ok_and(|same| same.is(task)) {
+            state.recorder.task_woken(open);
+            return Some(open);
+        }
+        // Another task at the same address: the old one was destroyed while it was pending.
+        state.children.borrow_mut().open.remove(&key);
+        state.recorder.task_close(open, Status::CancelledByCallee);
+    }
+    open(state, task, key)
+}
+
+fn open(state: &LoopState, task: &Bound<'_, PyAny>, key: usize) -> Option<OpenTask> {
+    let above = state.children.borrow().polled;
+    let call = state.recorder.current();
+    if above == OpenTask::default() && call == Default::default() {
+        return None; // made outside of any call: the root task, hooks
+    }
+    let name = name_of(task);
+    let open = if above == OpenTask::default() {
+        state.recorder.task_open(call, name)
+    } else {
+        state.recorder.task_open_below(above, name)
+    };
+    if open == OpenTask::default() {
+        return None;
+    }
+    // SAFETY: attached; a new reference or NULL with an error set, for what has no weak references.
+    let weak = unsafe {
+        let weak = ffi::PyWeakref_NewRef(task.as_ptr(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(task.py(), weak)
+    };
+    match weak {
+        Ok(weak) => {
+            state.children.borrow_mut().open.insert(key, (open, weak.unbind()));
+            Some(open)
+        }
+        Err(_) => {
+            state.recorder.task_close(open, Status::Error);
+            None
+        }
+    }
+}
+
+fn name_of(task: &Bound<'_, PyAny>) -> Name {
+    let py = task.py();
+    let name = || -> PyResult<Name> {
+        let coroutine = task.call_method0(pyo3::intern!(py, "get_coro"))?;
+        let name = coroutine.getattr(pyo3::intern!(py, "__qualname__"))?;
+        Ok(gilscope_instrument::intern(&name.str()?.to_string_lossy()))
+    };
+    name().unwrap_or_default()
+}
+
+impl Child {
+    pub(crate) fn keep(
+        py: Python<'_>,
+        callback: &Bound<'_, PyAny>,
+        task: &Bound<'_, PyAny>,
+        open: OpenTask,
+    ) -> PyResult<Py<PyAny>> {
+        let child = Self {
+            callback: callback.clone().unbind(),
+            task: task.clone().unbind(),
+            open: open.0,
+            outer: Default::default(),
+        };
+        Py::new(py, child).map(Py::into_any)
+    }
+
+    pub(crate) fn before(&self) {
+        let Some(state) = current() else { return };
+        let open = OpenTask(self.open);
+        let outer = std::mem::replace(&mut state.children.borrow_mut().polled, open);
+        self.outer.store(outer.0, std::sync::atomic::Ordering::Relaxed);
+        state.recorder.task_poll_start(open);
+    }
+
+    pub(crate) fn after(&self, py: Python<'_>) {
+        let Some(state) = current() else { return };
+        let open = OpenTask(self.open);
+        state.recorder.task_poll_end(open);
+        let outer = self.outer.load(std::sync::atomic::Ordering::Relaxed);
+        state.children.borrow_mut().polled = OpenTask(outer);
+        let task = self.task.bind(py);
+        match end_of(task) {
+            Ok(Some(status)) => {
+                let removed = state.children.borrow_mut().open.remove(&(task.as_ptr() as usize));
+                state.recorder.task_close(open, status);
+                drop(removed);
+            }
+            Ok(None) => {
+                let coroutine = task.call_method0(pyo3::intern!(py, "get_coro"));
+                let at = coroutine.map_or(Name(0), |it| crate::python::place::awaiting(&it));
+                state.recorder.task_suspended(open, at);
+            }
+            Err(error) => error.write_unraisable(py, Some(task)),
+        }
+    }
+}
+
+/// How a task ended, if it did; looking does not count as retrieving its exception.
+fn end_of(task: &Bound<'_, PyAny>) -> PyResult<Option<Status>> {
+    let py = task.py();
+    if !task.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
+        return Ok(None);
+    }
+    if task.call_method0(pyo3::intern!(py, "cancelled"))?.is_truthy()? {
+        return Ok(Some(Status::CancelledByCallee));
+    }
+    let failed = !task.getattr(pyo3::intern!(py, "_exception"))?.is_none();
+    Ok(Some(if failed { Status::Error } else { Status::Ok }))
+}
+
+impl LoopState {
+    /// Closes the spans of children that outlived the loop.
+    pub(crate) fn close_children(&self) {
+        let children = std::mem::take(&mut *self.children.borrow_mut());
+        for (open, _) in children.open.values() {
+            self.recorder.task_close(*open, Status::CancelledByShutdown);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A second extension module, as a user of `gilscope-runtime` would write one, for the tests.
+//!
+//! Invariant: it has its own statics and its own tokio, so whatever it shares with `gilscope` it
+//! shares through the host table. Functions that wait do so without the GIL, at most 20 s.
+//!
+//! - `found`: whether `discover` met an imported `gilscope` at init
+//! - `Runtime(...)`: a runtime of this library's own; `Runtime.default()`: a handle on the default one
+//! - `runtime_id()`, `race(n)`: the default runtime's id; the ids that n threads get at once
+//! - `call(fun, *args)`, `call_int`, `call_with(fun, args, …options)`: `call_async` from a tokio task
+//! - `flood(fun, n, tasks=n)`: `fun(i)` for i < n from concurrent tokio tasks; the results
+//! - `burst(fun, n)`: `fun(i)` for i < n submitted by one plain thread; outcomes as they arrived
+//! - `send(kind, fun, *args, …)` → `Sent`: one call of each callback kind ("future", "oneshot",
+//!   "channel", "closure", "closure_panics", "python", "discard"): what arrived, how many times;
+//!   `Sent.cancel()`, `Sent.drop()` (the future or receiver), `Sent.wait()`
+//! - `channel_full(fun)`: what a channel without room does to a second and a third call
+//! - `call_bad_args(mode, fun)`: "error", "panic", "drop_panics", "never_started"
+//! - `call_bad_result(fun)`: a result type whose conversion panics
+//! - `call_blocking(fun, *args)` on this thread, `call_blocking_on_worker` on a tokio worker
+//! - `process(fun, items)`, `call_fun(fun, *args)`: `PyAsyncFun`, `process_coroutines`
+//! - `future(kind, value, seconds)`: an awaitable: "ready", "pending", "error", "stop_iteration",
+//!   "panic", "panic_later"; `tracked(seconds)` → awaitable and `Tracked` (started, finished, dropped)
+//! - `bridged(fun, *args)`: an awaitable whose inner tokio task calls `fun`
+//! - `host_sleep(seconds)`, `host_spawn(fun)`: `sleep` and `spawn` through the host table
+//! - `collect(fun, *args, take, pause, ints)` → items and error: an async generator as a `Stream`
+//! - `stream(n, fail_at, capacity)` → async generator and `Tracked`: a `Stream` as an async generator
+//! - `drop_unattached(object)`: lets go of a handle on a tokio thread, without the GIL
+//! - `ticks_while_gil_held(fun, seconds, calls)`: how often a tokio task ran meanwhile
+//! - `keep_calling(fun, tasks)`: tokio tasks that call `fun` for ever
+
+mod blocking;
+mod calls;
+mod futures;
+mod own;
+mod runtime;
+mod sent;
+mod streams;
+
+use pyo3::prelude::*;
+
+/// See the crate's text.
+#[pymodule]
+mod gilscope_test_ext {
+    use super::{Bound, PyModule, PyModuleMethods, PyResult};
+
+    #[pymodule_export]
+    use crate::blocking::{
+        call_blocking, call_blocking_on_worker, drop_unattached, keep_calling, ticks_while_gil_held,
+    };
+    #[pymodule_export]
+    use crate::calls::{
+        burst, call, call_bad_args, call_bad_result, call_fun, call_int, call_with, channel_full,
+        flood, process,
+    };
+    #[pymodule_export]
+    use crate::futures::{Tracked, bridged, future, host_sleep, host_spawn, tracked};
+    #[pymodule_export]
+    use crate::runtime::{Runtime, race, runtime_id};
+    #[pymodule_export]
+    use crate::sent::{Recorder, Sent, send};
+    #[pymodule_export]
+    use crate::streams::{collect, stream};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("found", gilscope_runtime::discover(module.py())?)
+    }
+}

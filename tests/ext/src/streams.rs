@@ -1,0 +1,100 @@
+//! Streams both ways.
+//!
+//! Invariant: what a function returns of a stream is all that the stream gave, in its order.
+
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt, stream};
+use gilscope_runtime::{Error, PyHandle, PyResultType, PyRuntime, PyStream, stream_into_py};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use tokio::sync::mpsc;
+
+use crate::futures::Tracked;
+use crate::own::{exception, tokio, wait};
+use crate::runtime::{Runtime, given};
+
+/// Takes up to `take` items of an async generator, pausing after each, and drops the stream.
+/// Returns them and the exception that ended it. `ints` converts each to i64.
+#[pyfunction]
+#[pyo3(signature = (fun, *args, take=None, pause=0.0, ints=false, runtime=None))]
+pub(crate) fn collect(
+    fun: &Bound<'_, PyAny>,
+    args: Py<PyTuple>,
+    take: Option<usize>,
+    pause: f64,
+    ints: bool,
+    runtime: Option<&Bound<'_, Runtime>>,
+) -> PyResult<(Vec<Py<PyAny>>, Option<Py<PyAny>>)> {
+    let (py, runtime) = (fun.py(), given(runtime)?);
+    let (take, pause) = (take.unwrap_or(usize::MAX), Duration::from_secs_f64(pause));
+    if ints {
+        let (items, error) = wait(py, taken::<i64>(&runtime, fun, args, take, pause))?;
+        let items: Vec<Py<PyAny>> =
+            items.into_iter().map(|i| Ok(i.into_pyobject(py)?.into_any().unbind())).collect::<PyResult<_>>()?;
+        return Ok((items, error.map(|error| exception(py, error))));
+    }
+    let (items, error) = wait(py, taken::<PyHandle>(&runtime, fun, args, take, pause))?;
+    let items = items.into_iter().map(|item| item.clone_ref(py)).collect();
+    Ok((items, error.map(|error| exception(py, error))))
+}
+
+fn taken<T: PyResultType>(
+    runtime: &PyRuntime,
+    fun: &Bound<'_, PyAny>,
+    args: Py<PyTuple>,
+    take: usize,
+    pause: Duration,
+) -> impl Future<Output = (Vec<T>, Option<Error>)> + Send + use<T> {
+    let mut stream: PyStream<T> = runtime.stream(fun, args);
+    async move {
+        let mut items = Vec::new();
+        while items.len() < take {
+            match stream.next().await {
+                Some(Ok(item)) => items.push(item),
+                Some(Err(error)) => return (items, Some(error)),
+                None => break,
+            }
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        (items, None)
+    }
+}
+
+/// An async generator of 0..n that a tokio task fills through a channel of `capacity`; it raises
+/// ValueError instead of item `fail_at`. The `Tracked` is finished when the task has sent all.
+#[pyfunction]
+#[pyo3(signature = (n, fail_at=None, capacity=1))]
+pub(crate) fn stream(
+    py: Python<'_>,
+    n: u64,
+    fail_at: Option<u64>,
+    capacity: usize,
+) -> PyResult<(Bound<'_, PyAny>, Tracked)> {
+    let tracked = Tracked::default();
+    let (sender, receiver) = mpsc::channel(capacity);
+    let (filler, mark) = (tracked.clone(), tracked.mark());
+    tokio().spawn(async move {
+        filler.start();
+        for i in 0..n {
+            if sender.send(i).await.is_err() {
+                return;
+            }
+        }
+        filler.finish();
+    });
+    let items = of(receiver).map(move |i| {
+        let _keep = &mark;
+        if Some(i) == fail_at { Err(PyValueError::new_err(i)) } else { Ok(i) }
+    });
+    Ok((stream_into_py(py, items)?, tracked))
+}
+
+fn of(receiver: mpsc::Receiver<u64>) -> impl Stream<Item = u64> + Send {
+    stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|i| (i, receiver))
+    })
+}

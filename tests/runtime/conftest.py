@@ -1,0 +1,94 @@
+"""The ways to call: what must hold for one of them holds for each."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import gilscope
+
+LIMIT = 30  # seconds until a call that hangs fails its test
+
+
+class Way:
+    """One way to call. `run` returns what came back: the value or the exception, and which."""
+
+    def __init__(self, rt: gilscope.PyRuntime) -> None:
+        self.rt = rt
+
+    def run(self, fun: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        raise NotImplementedError
+
+    def value(self, fun: Callable[..., Any], *args: Any) -> Any:
+        """What the call returned; the test fails if it raised."""
+        ok, value = self.run(fun, *args)
+        assert ok, f"raised {type(value)}"
+        return value
+
+    def error(self, fun: Callable[..., Any], *args: Any) -> Any:
+        """What the call raised; the test fails if it returned."""
+        ok, error = self.run(fun, *args)
+        assert not ok, f"returned {type(error)}"
+        return error
+
+
+class Call(Way):
+    def run(self, fun: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        try:
+            return True, self.rt.options(deadline=LIMIT).call(fun, *args)
+        except BaseException as error:
+            return False, error
+
+
+class CallAsync(Way):
+    def run(self, fun: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        came: list[tuple[bool, Any]] = []  # not the task's result: asyncio.run calls its repr
+
+        async def main() -> None:
+            async with asyncio.timeout(LIMIT):
+                try:
+                    came.append((True, await self.rt.call_async(fun, *args)))
+                except BaseException as error:
+                    came.append((False, error))
+
+        asyncio.run(main())
+        return came[0]
+
+
+class Submit(Way):
+    def run(self, fun: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        try:
+            return True, self.rt.submit(fun, *args).result(LIMIT)
+        except BaseException as error:
+            return False, error
+
+
+class SubmitCallback(Way):
+    def run(self, fun: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        outcomes: queue.Queue[gilscope.Outcome[Any]] = queue.Queue()
+        self.rt.submit_callback(outcomes.put, fun, *args)
+        outcome = outcomes.get(timeout=LIMIT)
+        return outcome.ok, outcome.result() if outcome.ok else outcome.exception()
+
+
+@pytest.fixture(params=[Call, CallAsync, Submit, SubmitCallback], ids=lambda kind: kind.__name__)
+def way(request: pytest.FixtureRequest, rt: gilscope.PyRuntime) -> Way:
+    """Each way to call, on the test's own runtime."""
+    made: Way = request.param(rt)
+    return made
+
+
+@pytest.fixture
+def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What Python could only report, as (type, object) pairs."""
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        "sys.unraisablehook", lambda told: seen.append((told.exc_type, repr(told.object)))
+    )
+    return seen
