@@ -189,4 +189,9 @@ pub(crate) mod release {
             drop(object);
         }
     }
+
+    /// Whether there is nothing to release.
+    pub(crate) fn is_empty() -> bool {
+        LANE.is_empty()
+    }
 }

@@ -33,6 +33,19 @@ pub(crate) fn own_tokio() -> &'static tokio::runtime::Runtime {
     }
 }
 
+/// Whether blocking threads of this library's tokio are at work: what they will wake is not there
+/// yet, so a simulator must not move its clock.
+pub(crate) fn is_blocking() -> bool {
+    #[cfg(tokio_unstable)]
+    {
+        let metrics = own_tokio().metrics();
+        metrics.blocking_queue_depth() > 0
+            || metrics.num_blocking_threads() > metrics.num_idle_blocking_threads()
+    }
+    #[cfg(not(tokio_unstable))]
+    false
+}
+
 /// The tokio this thread is in, or this library's own.
 pub(crate) fn tokio_handle() -> tokio::runtime::Handle {
     tokio::runtime::Handle::try_current().unwrap_or_else(|_| own_tokio().handle().clone())

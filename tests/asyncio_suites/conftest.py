@@ -1,21 +1,25 @@
-"""CPython's own asyncio tests, driven through a runtime: what there is and how each is run.
+"""CPython's own asyncio tests, driven through a runtime: which there are and how each is run.
 
-Three ways in which those suites run a coroutine, and what takes their place here:
+Those suites run a coroutine in three ways. What takes their place here:
 
-- `isolated`: an `IsolatedAsyncioTestCase`; its runner is replaced, so that set-up, test, tear-down
-  and clean-ups are each a `call`, in the Context of the test.
-- `run`: `asyncio.run(coroutine)`; it becomes a `call` while the test runs.
-- `loop`: `loop.run_until_complete(coroutine)` on a loop the test made; the loop it gets is the
-  runtime's, and `run_until_complete` becomes a `call`.
+- `isolated`: the runner of an `IsolatedAsyncioTestCase`. Set-up, test, tear-down and clean-ups are
+  each a `call`, in the Context of the test.
+- `run`: `asyncio.run(coroutine)`. It is a `call` while the test runs.
+- `loop`: `loop.run_until_complete(coroutine)` on a loop that the test makes. The loop it gets is
+  the runtime's, and `run_until_complete` is a `call`.
+
+So every coroutine is a call's eager root task, and the tasks it makes are asyncio's own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
+import fnmatch
+import gc
 import importlib.util
 import inspect
+import re
 import sys
 import threading
 import tomllib
@@ -30,43 +34,36 @@ import gilscope
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
     from contextvars import Context
 
-PACKAGE = "test.test_asyncio"
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-LISTED = Path(__file__).with_name("excluded.toml")
+LISTED = tomllib.loads(Path(__file__).with_name("excluded.toml").read_text())
 
-# No test of these suites takes longer than some seconds.
-DEADLINE = 60.0
-
-# Suite → the way its coroutines are run; where it differs by version, the way of the older ones is
-# used for the classes that are no `IsolatedAsyncioTestCase`.
+# How the suite runs the coroutines of classes that are no IsolatedAsyncioTestCase.
 SUITES = {
-    f"{PACKAGE}.test_futures2": "isolated",
-    f"{PACKAGE}.test_locks": "isolated",
-    f"{PACKAGE}.test_queues": "isolated",
-    f"{PACKAGE}.test_server": "isolated",
-    f"{PACKAGE}.test_staggered": "isolated",
-    f"{PACKAGE}.test_taskgroups": "isolated",
-    f"{PACKAGE}.test_threads": "isolated",
-    f"{PACKAGE}.test_timeouts": "isolated",
-    f"{PACKAGE}.test_unix_events": "isolated",
-    f"{PACKAGE}.test_waitfor": "isolated",
-    "test.test_contextlib_async": "run",
-    f"{PACKAGE}.test_eager_task_factory": "loop",
-    f"{PACKAGE}.test_subprocess": "loop",
-    f"{PACKAGE}.test_streams": "loop",
-    f"{PACKAGE}.test_sock_lowlevel": "loop",
-    f"{PACKAGE}.test_buffered_proto": "loop",
-    f"{PACKAGE}.test_pep492": "loop",
-    f"{PACKAGE}.test_runners": "run",
-    f"{PACKAGE}.test_context": "run",
-    f"{PACKAGE}.test_tasks": "loop",
-    f"{PACKAGE}.test_futures": "loop",
-    "test.test_asyncgen": "loop",
-    "test.test_coroutines": "loop",
+    "test_asyncio.test_buffered_proto": "loop",
+    "test_asyncio.test_eager_task_factory": "loop",
+    "test_asyncio.test_futures2": "isolated",
+    "test_asyncio.test_locks": "isolated",
+    "test_asyncio.test_pep492": "loop",
+    "test_asyncio.test_queues": "isolated",
+    "test_asyncio.test_server": "isolated",
+    "test_asyncio.test_sock_lowlevel": "loop",
+    "test_asyncio.test_staggered": "isolated",
+    "test_asyncio.test_streams": "loop",
+    "test_asyncio.test_subprocess": "loop",
+    "test_asyncio.test_taskgroups": "isolated",
+    "test_asyncio.test_tasks": "loop",
+    "test_asyncio.test_threads": "isolated",
+    "test_asyncio.test_timeouts": "isolated",
+    "test_asyncio.test_unix_events": "isolated",
+    "test_asyncio.test_waitfor": "isolated",
+    "test_contextlib_async": "run",
 }
+
+# Seconds one call of a test may take; none of these tests needs more than three.
+DEADLINE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,108 +76,122 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.suite.removeprefix('test.')}.{self.cls.__name__}.{self.method}"
+        return f"{self.suite}.{self.cls.__name__}.{self.method}"
 
     @property
     def way(self) -> str:
-        if issubclass(self.cls, unittest.IsolatedAsyncioTestCase):
-            return "isolated"
-        return SUITES[self.suite]
+        is_isolated = issubclass(self.cls, unittest.IsolatedAsyncioTestCase)
+        return "isolated" if is_isolated else SUITES[self.suite]
+
+    def runs_coroutines(self) -> bool:
+        """Whether there is anything to drive; some tests only look at an object."""
+        method = inspect.unwrap(getattr(self.cls, self.method))
+        if self.way == "loop":
+            return re.search(r"\brun_(until_complete|coro)\(", inspect.getsource(method)) is not None
+        return inspect.iscoroutinefunction(method)
 
 
 def load(suite: str) -> Any:
     """Import a suite, or None where this Python has none of that name."""
-    if importlib.util.find_spec(suite) is None:
+    if importlib.util.find_spec(f"test.{suite}") is None:
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return importlib.import_module(suite)
-
-
-def is_driven(case: Case) -> bool:
-    """Whether the test runs coroutines; one that only inspects an object has nothing to drive."""
-    method = getattr(case.cls, case.method)
-    if case.way == "isolated":
-        return inspect.iscoroutinefunction(method)
-    if case.way == "run":
-        return inspect.iscoroutinefunction(inspect.unwrap(method))
-    return SUITES[case.suite] == "loop"
+        return importlib.import_module(f"test.{suite}")
 
 
 def collect(suite: str) -> list[Case]:
     """The tests of a suite that run coroutines."""
     module = load(suite)
-    loader = unittest.TestLoader()
-    classes = [
-        cls
-        for cls in vars(module or object).values()
-        if isinstance(cls, type) and issubclass(cls, unittest.TestCase) and cls.__module__ == suite
+    found = vars(module).values() if module else ()
+    names = unittest.TestLoader().getTestCaseNames
+    cases = [
+        Case(suite, cls, name)
+        for cls in found
+        if isinstance(cls, type)
+        and issubclass(cls, unittest.TestCase)
+        and cls.__module__ == f"test.{suite}"
+        for name in names(cls)
     ]
-    cases = [Case(suite, cls, name) for cls in classes for name in loader.getTestCaseNames(cls)]
-    return [case for case in cases if is_driven(case)]
+    return [case for case in cases if case.runs_coroutines()]
 
 
-def excluded() -> dict[str, str]:
-    """The tests left out on this Python, each with its reason."""
-    rows = tomllib.loads(LISTED.read_text())["test"]
-    return {name: row["reason"] for row in rows if VERSION in row["on"] for name in row["names"]}
+def excluded_patterns() -> list[str]:
+    """The tests left out on this Python; `*` stands for any part of a name."""
+    rows = [row for row in LISTED["tests"] if VERSION in row["on"]]
+    return [pattern for row in rows for pattern in row["names"]]
+
+
+ALL = [case for suite in SUITES for case in collect(suite)]
+EXCLUDED = [
+    case
+    for case in ALL
+    if any(fnmatch.fnmatchcase(case.name, pattern) for pattern in excluded_patterns())
+]
 
 
 class CallRunner:
-    """In the place of a test's `asyncio.Runner`: each `run` is a call."""
+    """In the place of an `asyncio.Runner`: each `run` is a call. Counts them."""
 
-    def __init__(self, runtime: gilscope.PyRuntime) -> None:
-        self._runtime = runtime
+    def __init__(self, runtime: gilscope.PyRuntime, deadline: float) -> None:
+        self.runtime = runtime
+        self.deadline = deadline
+        self.calls = 0
+
+    def on_loop(self, context: Context | None, function: Callable[..., Any], *args: Any) -> Any:
+        calls = self.runtime.options(context=context, deadline=self.deadline)
+        return calls.call(function, *args)
+
+    def run(self, coroutine: Any, *, context: Context | None = None) -> Any:
+        self.calls += 1
+        return self.on_loop(context, lambda: coroutine)
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._runtime.call(asyncio.get_running_loop)
-
-    def run(self, coroutine: Awaitable[Any], *, context: Context | None = None) -> Any:
-        calls = self._runtime.options(context=context, deadline=DEADLINE)
-        return calls.call(lambda: coroutine)
+        return self.runtime.call(asyncio.get_running_loop)
 
     def close(self) -> None:
         """Leave the runtime to whoever made it."""
 
 
-def isolated(cls: type[Any], runtime: gilscope.PyRuntime) -> type[unittest.TestCase]:
-    """`cls` with every step of its tests, functions too, run on the loop thread."""
+def isolated(cls: type[Any], runner: CallRunner) -> type[unittest.TestCase]:
+    """`cls` with every step of its tests, plain functions too, run on the loop thread."""
 
     class Driven(cls):  # type: ignore[misc]
         def _setupAsyncioRunner(self) -> None:  # noqa: N802
-            self._asyncioRunner = CallRunner(runtime)
+            self._asyncioRunner = runner
 
-        def _on_loop(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-            calls = runtime.options(context=self._asyncioTestContext, deadline=DEADLINE)
-            return calls.call(function, *args, **kwargs)
+        def _callMaybeAsync(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
+            if inspect.iscoroutinefunction(function):
+                runner.calls += 1
+            step = lambda: function(*args, **kwargs)  # noqa: E731
+            return runner.on_loop(self._asyncioTestContext, step)
 
-        _callAsync = _callMaybeAsync = _on_loop  # noqa: N815
+        _callAsync = _callMaybeAsync  # noqa: N815
 
         def _callSetUp(self) -> None:  # noqa: N802
-            self._on_loop(self.setUp)
-            self._on_loop(self.asyncSetUp)
+            self._callMaybeAsync(self.setUp)
+            self._callMaybeAsync(self.asyncSetUp)
 
         def _callTearDown(self) -> None:  # noqa: N802
-            self._on_loop(self.asyncTearDown)
-            self._on_loop(self.tearDown)
+            self._callMaybeAsync(self.asyncTearDown)
+            self._callMaybeAsync(self.tearDown)
 
     Driven.__name__, Driven.__qualname__ = cls.__name__, cls.__qualname__
     return Driven
 
 
 class BorrowedLoop(asyncio.SelectorEventLoop):
-    """A runtime's loop that a test takes for its own."""
+    """A runtime's loop that a test takes for one of its own."""
 
-    runtime: gilscope.PyRuntime
+    runner: CallRunner
     thread: threading.Thread | None = None
 
     def run_until_complete(self, future: Any) -> Any:
-        """Call and wait; the runtime itself runs its loop through here, on its own thread."""
-        if self.thread is None:
-            self.thread = threading.current_thread()
+        """Call and wait; the first to come here is the runtime, on the loop thread."""
+        self.thread = self.thread or threading.current_thread()
         if threading.current_thread() is self.thread:
             return super().run_until_complete(future)
-        return self.runtime.options(deadline=DEADLINE).call(lambda: future)
+        return self.runner.run(future)
 
     def close(self) -> None:
         """Only the runtime closes it."""
@@ -189,54 +200,64 @@ class BorrowedLoop(asyncio.SelectorEventLoop):
 
 
 @contextlib.contextmanager
-def as_isolated(case: Case) -> Iterator[type[unittest.TestCase]]:
+def as_isolated(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
     with gilscope.PyRuntime() as runtime:
-        yield isolated(case.cls, runtime)
+        runner = CallRunner(runtime, deadline)
+        yield isolated(case.cls, runner), runner
 
 
 @contextlib.contextmanager
-def as_run(case: Case) -> Iterator[type[unittest.TestCase]]:
+def as_run(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
     with gilscope.PyRuntime() as runtime:
-        with mock.patch("asyncio.run", CallRunner(runtime).run):
-            yield case.cls
+        runner = CallRunner(runtime, deadline)
+        with mock.patch("asyncio.run", runner.run):
+            yield case.cls, runner
 
 
 @contextlib.contextmanager
-def as_loop(case: Case) -> Iterator[type[unittest.TestCase]]:
+def as_loop(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
     loop = BorrowedLoop()
     with gilscope.PyRuntime(loop_factory=lambda: loop) as runtime:
-        loop.runtime = runtime
-        runtime.call(asyncio.get_running_loop)
-        with mock.patch("asyncio.new_event_loop", lambda: loop):
-            yield case.cls
+        loop.runner = CallRunner(runtime, deadline)
+        loop.runner.get_loop()
+        makers = dict.fromkeys(("new_event_loop", "SelectorEventLoop"), lambda *_: loop)
+        with mock.patch.multiple(asyncio, **makers):
+            yield case.cls, loop.runner
 
 
 WAYS = {"isolated": as_isolated, "run": as_run, "loop": as_loop}
 
 
-def drive(case: Case) -> unittest.TestResult:
-    """Run one test through a runtime of its own."""
+def drive(case: Case, deadline: float = DEADLINE) -> str:
+    """Run one test through a runtime of its own; say what went wrong, if anything did."""
     result = unittest.TestResult()
-    with WAYS[case.way](case) as cls:
+    with WAYS[case.way](case, deadline) as (cls, runner):
         cls(case.method).run(result)
-    return result
-
-
-ALL = [case for suite in SUITES for case in collect(suite)]
+    wrong = [*result.errors, *result.failures, *result.skipped]
+    wrong += [(test, "passed unexpectedly") for test in result.unexpectedSuccesses]
+    if not wrong and not runner.calls:
+        return "no coroutine of it went through the runtime"
+    return "\n".join(text for _, text in wrong)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    out = excluded()
-    kinds = {
-        "case": [case for case in ALL if case.name not in out],
-        "excluded_case": [case for case in ALL if case.name in out],
-        "suite": [suite for suite in SUITES if load(suite) is not None],
-    }
-    for argument in set(kinds) & set(metafunc.fixturenames):
-        found = kinds[argument]
-        metafunc.parametrize(argument, found, ids=[getattr(c, "name", c) for c in found])
+    if "case" in metafunc.fixturenames:
+        cases = [case for case in ALL if case not in EXCLUDED]
+        metafunc.parametrize("case", cases, ids=[case.name for case in cases])
+    if "excluded_case" in metafunc.fixturenames:
+        names = [case.name for case in EXCLUDED]
+        metafunc.parametrize("excluded_case", EXCLUDED, ids=names)
 
 
 @pytest.fixture(name="drive")
-def _drive() -> Callable[[Case], unittest.TestResult]:
+def _drive() -> Callable[..., str]:
     return drive
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen() -> Iterator[None]:
+    """Some of the tests collect garbage hundreds of times; what pytest holds is not theirs."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

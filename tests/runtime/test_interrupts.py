@@ -102,9 +102,7 @@ def test_e3_keyboard_interrupt_leaves_a_task_group(way: Way) -> None:
 
 
 @pytest.mark.parametrize("after_await", [False, True])
-def test_e4_system_exit_is_delivered_and_never_ends_the_thread(
-    way: Way, after_await: bool
-) -> None:
+def test_e4_system_exit_is_delivered_and_never_ends_the_thread(way: Way, after_await: bool) -> None:
     deliver(way, SystemExit(3), after_await)
 
 

@@ -28,6 +28,8 @@ pub(crate) struct Control {
     thread: OnceLock<Option<Thread>>,
     ended: AtomicBool,
     sleeping: AtomicBool,
+    /// Nothing was recorded for a while: the end of a turn is to wake the converter.
+    idle: AtomicBool,
     requests: Mutex<Vec<Request>>,
     next_sink: AtomicU64,
 }
@@ -38,6 +40,7 @@ impl Control {
             thread: OnceLock::new(),
             ended: AtomicBool::new(false),
             sleeping: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
             requests: Mutex::new(Vec::new()),
             next_sink: AtomicU64::new(1),
         }
@@ -65,8 +68,15 @@ impl Control {
     }
 
     /// For the converter: it is about to park, or has just returned from it.
-    pub(crate) fn set_sleeping(&self, sleeping: bool) {
+    pub(crate) fn set_sleeping(&self, sleeping: bool, idle: bool) {
+        self.idle.store(idle, Ordering::SeqCst);
         self.sleeping.store(sleeping, Ordering::SeqCst);
+    }
+
+    /// Whether the converter sleeps for long. One relaxed load.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle.load(Ordering::Relaxed)
     }
 
     pub(crate) fn has_requests(&self) -> bool {

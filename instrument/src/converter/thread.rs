@@ -23,7 +23,11 @@ use crate::sink::Sink;
 use crate::span::ThreadInfo;
 use crate::stats::Dropped;
 
+/// Between two passes while loops turn.
 const PERIOD: Duration = Duration::from_millis(100);
+/// Between two passes while nothing is recorded. The next turn's end wakes the converter; should
+/// that wake be lost, to a store that is not visible yet, this bounds how long records wait.
+const IDLE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Starts the converter. Where that fails, rings fill up and their drops are counted.
 pub(super) fn spawn(global: &'static Global) -> Option<Thread> {
@@ -84,16 +88,19 @@ impl Converter {
 
     fn run(mut self) {
         loop {
-            let requests = self.global.control.take_requests();
+            let control = &self.global.control;
+            let requests = control.take_requests();
+            let before = lock(&self.global.tables).records;
             self.pass();
+            let idle = lock(&self.global.tables).records == before;
             for request in requests {
                 self.answer(request);
             }
-            self.global.control.set_sleeping(true);
-            if !self.global.control.has_requests() {
-                std::thread::park_timeout(PERIOD);
+            control.set_sleeping(true, idle);
+            if !control.has_requests() {
+                std::thread::park_timeout(if idle { IDLE_PERIOD } else { PERIOD });
             }
-            self.global.control.set_sleeping(false);
+            control.set_sleeping(false, false);
         }
     }
 }

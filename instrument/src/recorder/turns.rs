@@ -75,5 +75,10 @@ impl LoopRecorder {
             cpu_ns: cpu_ns.saturating_sub(turn.cpu_ns),
         };
         self.push([record.encode()]);
+        if self.control.is_idle()
+            && let Some(converter) = &self.converter
+        {
+            self.control.wake_thread(converter);
+        }
     }
 }

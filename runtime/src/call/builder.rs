@@ -7,7 +7,6 @@ use std::time::Duration;
 use gilscope_instrument::{CallStamps, Name};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tokio::sync::oneshot;
 
 use super::args::{KwArgs, PyArgs, PyResultType, call_starter, convert_to};
 use super::blocking::block_on;
@@ -16,6 +15,7 @@ use super::deadline::{Timed, Timer};
 use super::future::{CallFuture, Submission};
 use super::handle::{CallHandle, CallId};
 use super::job::{Callback, Convert, Delivered, Job, Parts, Starter};
+use super::slot::slot;
 use crate::error::{Error, Outcome};
 use crate::handle::{PyFun, PyHandle};
 use crate::host::HostRef;
@@ -134,16 +134,16 @@ impl<A: PyArgs> CallBuilder<A> {
 
     /// A future of the outcome. Lazy: the call is submitted at the first poll.
     pub fn wait<T: PyResultType>(self) -> CallFuture<T> {
-        let (sender, receiver) = oneshot::channel();
+        let (sender, receiver) = slot();
         let detach = self.options.on_drop == OnDrop::Detach;
-        CallFuture::new(self.submission(convert_to(), ToOneshot(sender)), receiver, detach)
+        CallFuture::new(self.submission(convert_to(), sender), receiver, detach)
     }
 
     /// As [`wait`](Self::wait), for callers that have no use for the text of tracebacks.
     pub(crate) fn wait_plain<T: PyResultType>(self) -> CallFuture<T> {
-        let (sender, receiver) = oneshot::channel();
+        let (sender, receiver) = slot();
         let detach = self.options.on_drop == OnDrop::Detach;
-        CallFuture::new(self.submission(convert_to(), Plain(ToOneshot(sender))), receiver, detach)
+        CallFuture::new(self.submission(convert_to(), Plain(sender)), receiver, detach)
     }
 
     /// Submits, waiting for room if there is none, and returns once the queue took the call.
@@ -268,10 +268,10 @@ pub(crate) fn native<T: PyResultType>(
     name: &str,
     start: impl Starter + 'static,
 ) -> CallFuture<T> {
-    let (sender, receiver) = oneshot::channel();
+    let (sender, receiver) = slot();
     let options = Options { flags: t::JOB_STREAM, ..Options::default() };
     let name = gilscope_instrument::intern(name);
-    let callback = |_| ToOneshot(sender);
+    let callback = |_| sender;
     let submission = submission(host.clone(), name, start, convert_to(), callback, options);
     CallFuture::new(submission, receiver, false)
 }

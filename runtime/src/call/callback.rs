@@ -56,6 +56,11 @@ pub(crate) struct Plain<D>(pub(crate) D);
 
 impl<T, D: Callback<T>> Callback<T> for Plain<D> {
     const TEXT: bool = false;
+    const WAKES: bool = D::WAKES;
+
+    fn publish(&mut self, outcome: Outcome<T>) -> Delivered {
+        self.0.publish(outcome)
+    }
 
     fn deliver(self, outcome: Outcome<T>) -> Delivered {
         self.0.deliver(outcome)
@@ -120,10 +125,14 @@ where
 
     fn deliver_later(self, outcome: Outcome<T>) -> Delivered {
         let work = self.work;
-        let Some(context) = self.context else {
-            return crate::life::courier::run(move |py| {
-                work(py, outcome);
-            });
+        let context = match self.context {
+            // A simulation has no thread but its own.
+            None if !self.host.is_simulated() => {
+                return crate::life::courier::run(move |py| {
+                    work(py, outcome);
+                });
+            }
+            context => context.flatten(),
         };
         let in_context = move |py: Python<'_>| {
             let context = context.as_ref().map(|context| context.bind(py));

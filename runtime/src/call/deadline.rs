@@ -65,6 +65,12 @@ fn expire(host: &HostRef, job: &JobRef) {
 impl<T, D: Callback<T>> Callback<T> for Timed<D> {
     const ATTACHED: bool = D::ATTACHED;
     const TEXT: bool = D::TEXT;
+    const WAKES: bool = D::WAKES;
+
+    fn publish(&mut self, outcome: Outcome<T>) -> Delivered {
+        self.timer.stop();
+        self.inner.publish(outcome)
+    }
 
     fn deliver(self, outcome: Outcome<T>) -> Delivered {
         self.timer.stop();

@@ -7,11 +7,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use gilscope_instrument::{Name, Status};
-use tokio::sync::oneshot;
 
 use super::builder::Full;
 use super::handle::{CallHandle, request_cancel};
 use super::job;
+use super::slot::FromSlot;
 use crate::error::{Error, Outcome, Stopped};
 use crate::host::table as t;
 use crate::host::{Refused, Room};
@@ -143,7 +143,7 @@ impl Drop for Submission {
 #[must_use = "futures do nothing unless polled"]
 pub struct CallFuture<T> {
     submission: Submission,
-    receiver: oneshot::Receiver<Outcome<T>>,
+    receiver: FromSlot<T>,
     detach: bool,
     done: bool,
 }
@@ -151,7 +151,7 @@ pub struct CallFuture<T> {
 impl<T> CallFuture<T> {
     pub(crate) fn new(
         submission: Submission,
-        receiver: oneshot::Receiver<Outcome<T>>,
+        receiver: FromSlot<T>,
         detach: bool,
     ) -> Self {
         Self { submission, receiver, detach, done: false }
@@ -174,7 +174,7 @@ impl<T> Future for CallFuture<T> {
             let taken = this.submission.poll_taken(context);
             if let Poll::Ready(Err(error)) = taken {
                 this.done = true;
-                let settled = this.receiver.try_recv();
+                let settled = this.receiver.try_take();
                 return Poll::Ready(settled.unwrap_or(Err(error)));
             }
         }

@@ -40,6 +40,13 @@ pub(crate) trait Callback<T>: Send {
     const ATTACHED: bool = false;
     /// Whether errors need the text of their traceback.
     const TEXT: bool = true;
+    /// Whether handing over only stores the outcome and wakes: then the two are done apart.
+    const WAKES: bool = false;
+
+    /// Stores the outcome; dropping the callback then wakes. Only where `WAKES`.
+    fn publish(&mut self, _outcome: Outcome<T>) -> Delivered {
+        unreachable!("only callbacks that wake are published")
+    }
 
     /// Hands over detached, on any thread. False: nobody was there to receive it.
     fn deliver(self, outcome: Outcome<T>) -> Delivered;
@@ -111,6 +118,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         start: Self::start,
         complete: Self::complete,
         deliver: Self::deliver,
+        wake: Self::wake,
         fail: Self::fail,
         retain: Self::retain,
         release: Self::release,
@@ -121,7 +129,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         let raw = RawJob {
             message: t::Message { link: Link::new(), kind: t::MESSAGE_JOB },
             size: size_of::<RawJob>() as u32,
-            flags: parts.flags,
+            flags: parts.flags | kind_flags::<T, D>(),
             vtable: &Self::VTABLE,
             state: AtomicU32::new(0),
             phase: AtomicU32::new(t::PHASE_QUEUED),
@@ -246,12 +254,29 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         let job = unsafe { Self::get(job) };
         // SAFETY: the host, who settled the job, is the only one here.
         let outcome = unsafe { (*job.outcome.get()).take() };
-        let (Some(outcome), Some(callback)) = (outcome, job.take_callback()) else {
-            return Report::default();
-        };
+        let Some(outcome) = outcome else { return Report::default() };
+        if D::WAKES {
+            // SAFETY: as above; the callback stays until `wake`.
+            let callback = unsafe { (*job.callback.get()).as_mut() };
+            let delivered = callback.map_or(Delivered::Nobody, |it| it.publish(outcome));
+            job.raw.state.fetch_or(t::PUBLISHED, Ordering::AcqRel);
+            return Report { status: 0, flags: delivered.flags().0 };
+        }
+        let Some(callback) = job.take_callback() else { return Report::default() };
         let deliver = AssertUnwindSafe(|| callback.deliver(outcome));
         let delivered = catch_unwind(deliver).unwrap_or(Delivered::Failed);
         Report { status: 0, flags: delivered.flags().0 }
+    }
+
+    unsafe extern "C" fn wake(job: *mut RawJob) {
+        // SAFETY: the host passes a live job of ours that it has delivered.
+        let job = unsafe { Self::get(job) };
+        if job.raw.state.load(Ordering::Acquire) & t::PUBLISHED == 0 {
+            return; // settled by somebody else, to whom the callback belongs
+        }
+        let callback = job.take_callback();
+        // A waker is user code, too.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(callback)));
     }
 
     unsafe extern "C" fn fail(job: *mut RawJob, end: u32, detail: u32) -> bool {
@@ -282,6 +307,12 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         // What the closures captured may run user code in its destructor: a panic must stay here.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
     }
+}
+
+/// How the host has to hand over.
+fn kind_flags<T, D: Callback<T>>() -> u32 {
+    let wakes = if D::WAKES { t::JOB_WAKES } else { 0 };
+    wakes | if D::ATTACHED { t::JOB_ATTACHED } else { 0 }
 }
 
 fn python_error<T, D: Callback<T>>(exception: Bound<'_, PyAny>) -> PythonError {

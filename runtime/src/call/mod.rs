@@ -13,6 +13,7 @@ pub mod future;
 pub mod handle;
 pub(crate) mod job;
 pub mod seed;
+mod slot;
 
 pub use args::{PyArgs, PyResultType};
 pub(crate) use blocking::block_on_interruptible;

@@ -143,7 +143,7 @@ impl RustFuture {
             *lock(&theirs.result) = Some(resolve);
             port.post(move |py| wake(py, &theirs));
         };
-        let task = match crate::host::cell::simulated_host() {
+        let task = match crate::host::cell::simulated_here() {
             Some(host) => tasks::spawn_on(&host, work),
             None => py.detach(|| tasks::spawn_real(work)),
         };

@@ -38,13 +38,13 @@ pub(crate) struct Foreign {
 impl Port {
     /// The port of the running loop. Attached, on that loop's thread.
     pub(crate) fn of(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Some(host) = crate::host::cell::simulated_here() {
+            return Ok(Self::Host(host));
+        }
         if let Some(state) = state::current()
             && event_loop.is(&state.event_loop)
         {
             return Ok(Self::Host(state.shared.host()));
-        }
-        if let Some(host) = crate::host::cell::simulated_host() {
-            return Ok(Self::Host(host));
         }
         foreign(event_loop)
     }

@@ -121,6 +121,11 @@ pub(crate) fn simulated_host() -> Option<HostRef> {
     }
 }
 
+/// As [`simulated_host`], on the simulation's own thread; other threads are outside of it.
+pub(crate) fn simulated_here() -> Option<HostRef> {
+    simulated_host().filter(HostRef::is_this_thread)
+}
+
 /// After a stop of the default runtime: the next use makes a fresh one.
 pub(crate) fn forget_if(table: *const HostTable) {
     let (table, null) = (table.cast_mut(), ptr::null_mut());

@@ -5,6 +5,7 @@
 
 pub mod cell;
 pub mod own;
+pub(crate) mod sim;
 pub mod table;
 
 use std::pin::Pin;
@@ -190,6 +191,12 @@ impl HostRef {
     pub(crate) fn on_loop_thread(&self) -> bool {
         // SAFETY: callable from any thread.
         unsafe { (self.0.on_loop_thread)(self.0.ctx) != 0 }
+    }
+
+    /// Whether this thread is this very host's loop thread.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        // SAFETY: callable from any thread.
+        unsafe { (self.0.on_loop_thread)(self.0.ctx) == 1 }
     }
 
     pub(crate) fn room(&self) -> Room {

@@ -198,12 +198,21 @@ impl Drop for Wake {
 }
 
 unsafe extern "C" fn cancel(ctx: Ctx, job: *mut t::RawJob) {
-    // SAFETY: the caller passes a live job; the message takes a reference of its own.
+    // SAFETY: the caller passes a live job.
+    let message = unsafe { cancel_message(job) };
+    // SAFETY: a fresh message that the inbox owns from now on.
+    unsafe { put(of(ctx), message) };
+}
+
+/// A [`t::RawCancel`] with a reference of its own to the job.
+///
+/// # Safety
+/// The job is live.
+pub(super) unsafe fn cancel_message(job: *mut t::RawJob) -> *mut Link {
+    // SAFETY: see above.
     unsafe { ((*(*job).vtable).retain)(job) };
     let message = t::Message { link: Link::new(), kind: t::MESSAGE_CANCEL };
-    let cancel = Box::into_raw(Box::new(t::RawCancel { message, job }));
-    // SAFETY: a fresh message that the inbox owns from now on.
-    unsafe { put(of(ctx), cancel.cast()) };
+    Box::into_raw(Box::new(t::RawCancel { message, job })).cast()
 }
 
 unsafe extern "C" fn post(ctx: Ctx, post: *mut t::RawPost) -> bool {
@@ -226,18 +235,18 @@ unsafe extern "C" fn now(_ctx: Ctx) -> u64 {
     clock::to_ns(clock::now())
 }
 
-unsafe extern "C" fn begin(_ctx: Ctx, stamps: *mut CallStamps) {
+pub(super) unsafe extern "C" fn begin(_ctx: Ctx, stamps: *mut CallStamps) {
     // SAFETY: the caller passes a valid out pointer.
     unsafe { *stamps = CallStamps::begin() };
 }
 
-unsafe extern "C" fn refused(_ctx: Ctx, stamps: *const CallStamps, name: u32, status: u8) {
+pub(super) unsafe extern "C" fn refused(_ctx: Ctx, stamps: *const CallStamps, name: u32, status: u8) {
     let status = Status::ALL.get(status as usize).copied().unwrap_or(Status::Error);
     // SAFETY: the caller passes a valid pointer.
     unsafe { (*stamps).refused(Name(name), status) };
 }
 
-unsafe extern "C" fn intern(_ctx: Ctx, text: *const u8, length: usize) -> u32 {
+pub(super) unsafe extern "C" fn intern(_ctx: Ctx, text: *const u8, length: usize) -> u32 {
     // SAFETY: the caller passes a live buffer of that length.
     let text = unsafe { std::slice::from_raw_parts(text, length) };
     gilscope_instrument::intern(&String::from_utf8_lossy(text)).0

@@ -46,6 +46,8 @@ pub const CANCEL: u32 = 1 << 1;
 pub const CALLER_DROPPED: u32 = 1 << 2;
 /// `RawJob::state`: settled by a deadline.
 pub const DEADLINE: u32 = 1 << 3;
+/// `RawJob::state`: `deliver` stored an outcome that `wake` is to announce.
+pub const PUBLISHED: u32 = 1 << 4;
 
 /// `RawJob::phase`: not started.
 pub const PHASE_QUEUED: u32 = 0;
@@ -65,6 +67,12 @@ pub const JOB_DETACH: u32 = 1 << 2;
 
 /// `RawJob::flags`: `complete` runs user code, which belongs into the call's context.
 pub const JOB_IN_CONTEXT: u32 = 1 << 3;
+
+/// `RawJob::flags`: `deliver` only stores the outcome, `wake` announces it.
+pub const JOB_WAKES: u32 = 1 << 4;
+
+/// `RawJob::flags`: `complete` has handed the outcome over, `deliver` has nothing to do.
+pub const JOB_ATTACHED: u32 = 1 << 5;
 
 /// `complete`: the value returned.
 pub const END_RETURNED: u32 = 0;
@@ -108,6 +116,8 @@ pub struct JobVTable {
     pub complete: unsafe extern "C" fn(*mut RawJob, end: u32, value: Obj) -> Report,
     /// Detached, any thread, after `complete` or a settling `start`: hands the outcome over.
     pub deliver: unsafe extern "C" fn(*mut RawJob) -> Report,
+    /// Detached, any thread, after `deliver` of a job with [`JOB_WAKES`]: wakes the receiver.
+    pub wake: unsafe extern "C" fn(*mut RawJob),
     /// Any thread: claims the job and hands over a failure at once. False if it was settled.
     pub fail: unsafe extern "C" fn(*mut RawJob, end: u32, detail: u32) -> bool,
     /// Any thread: one more reference.

@@ -212,6 +212,13 @@ impl LoopState {
         if job.has(t::CALLER_DROPPED) {
             flags = flags | Flags::CALLER_DROPPED;
         }
+        self.finished.set(true);
+        if job.raw().flags & t::JOB_ATTACHED != 0 {
+            // Handed over already; closed while the GIL still keeps its receiver from looking.
+            self.count(flags);
+            self.recorder.close(call, status, flags);
+            return;
+        }
         self.outbox.borrow_mut().push(Ready { job, call, status, flags });
     }
 }

@@ -59,18 +59,27 @@ impl LoopState {
     fn take_messages(&self, py: Python<'_>) {
         for link in self.shared.inbox.take() {
             // SAFETY: the message came out of the inbox, so it is live and ours.
-            match unsafe { (*link.cast::<t::Message>()).kind } {
-                t::MESSAGE_JOB => {
-                    // SAFETY: its kind says what it is; the queue's reference is ours now.
-                    let job = unsafe { JobRef::from_raw(link.cast()) };
-                    self.shared.calls().backlog.push_back(job);
-                }
-                t::MESSAGE_CANCEL => self.take_cancel(py, link),
-                _ => {
-                    let post = link.cast::<t::RawPost>();
-                    // SAFETY: its kind says what it is; `run` is called once, attached.
-                    unsafe { ((*post).run)(post) };
-                }
+            unsafe { self.take_message(py, link) };
+        }
+    }
+
+    /// A job is queued, anything else is done at once.
+    ///
+    /// # Safety
+    /// The message is live and passes to the loop thread.
+    pub(crate) unsafe fn take_message(&self, py: Python<'_>, link: *mut Link) {
+        // SAFETY: see above.
+        match unsafe { (*link.cast::<t::Message>()).kind } {
+            t::MESSAGE_JOB => {
+                // SAFETY: its kind says what it is; the queue's reference is ours now.
+                let job = unsafe { JobRef::from_raw(link.cast()) };
+                self.shared.calls().backlog.push_back(job);
+            }
+            t::MESSAGE_CANCEL => self.take_cancel(py, link),
+            _ => {
+                let post = link.cast::<t::RawPost>();
+                // SAFETY: its kind says what it is; `run` is called once, attached.
+                unsafe { ((*post).run)(post) };
             }
         }
     }

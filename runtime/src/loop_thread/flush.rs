@@ -7,6 +7,7 @@ use gilscope_instrument::{Flags, clock};
 use pyo3::prelude::*;
 
 use super::state::{LoopState, Ready, current};
+use crate::host::table as t;
 
 /// Lets the loop call [`LoopState::flush`]; for loops whose selector is not ours.
 #[pyclass(frozen, module = "gilscope._native")]
@@ -39,6 +40,7 @@ impl LoopState {
     /// Delivers what is ready, detached for the time it takes.
     pub(crate) fn flush(&self, py: Python<'_>) {
         if self.outbox.borrow().is_empty() {
+            self.after_flush(py);
             return;
         }
         self.recorder.turn_end();
@@ -53,13 +55,22 @@ impl LoopState {
     }
 
     /// Delivers what is ready. Detached.
+    ///
+    /// In two passes: all outcomes are stored and their calls' spans closed before the first waker
+    /// runs, because a woken thread may take this one's processor and should find the whole batch.
     pub(crate) fn deliver_ready(&self) {
         loop {
             let mut batch = std::mem::take(&mut *self.outbox.borrow_mut());
             if batch.is_empty() {
                 return;
             }
-            batch.drain(..).for_each(|ready| self.deliver(ready));
+            batch.iter().for_each(|ready| self.deliver(ready));
+            batch.drain(..).for_each(|ready| {
+                if ready.job.raw().flags & t::JOB_WAKES != 0 {
+                    // SAFETY: the job is live and has been delivered.
+                    unsafe { (ready.job.vtable().wake)(ready.job.as_ptr()) };
+                }
+            });
             let mut outbox = self.outbox.borrow_mut();
             if outbox.is_empty() {
                 // Keeps the allocation for the next batch.
@@ -69,7 +80,7 @@ impl LoopState {
         }
     }
 
-    fn deliver(&self, ready: Ready) {
+    fn deliver(&self, ready: &Ready) {
         // SAFETY: the job is live and was settled by this thread, or by somebody else, in which
         // case there is nothing to hand over and the report is empty.
         let report = unsafe { (ready.job.vtable().deliver)(ready.job.as_ptr()) };
@@ -78,7 +89,7 @@ impl LoopState {
         self.recorder.close(ready.call, ready.status, flags);
     }
 
-    fn count(&self, flags: Flags) {
+    pub(crate) fn count(&self, flags: Flags) {
         let counters = &self.shared.counters;
         let add = |flag, counter: &std::sync::atomic::AtomicU64| {
             if flags.contains(flag) {
@@ -101,15 +112,17 @@ impl LoopState {
     }
 
     /// Room may have come free, or the last call of a shutdown may be over.
-    pub(crate) fn after_flush(&self, py: Python<'_>) {
-        if !self.draining.get() && (self.has_backlog() || self.is_ending()) {
-            if let Err(error) = self.schedule(py, &self.helpers.drain) {
-                error.write_unraisable(py, None);
-            }
+    fn after_flush(&self, py: Python<'_>) {
+        if self.draining.get() || !self.finished.replace(false) || !self.wants_drain() {
+            return;
+        }
+        if let Err(error) = self.schedule(py, &self.helpers.drain) {
+            error.write_unraisable(py, None);
         }
     }
 
-    fn has_backlog(&self) -> bool {
-        !self.shared.calls().backlog.is_empty()
+    /// Whether the end of a call lets something go on: a queued call, or a shutdown.
+    pub(crate) fn wants_drain(&self) -> bool {
+        self.is_ending() || !self.shared.calls().backlog.is_empty()
     }
 }

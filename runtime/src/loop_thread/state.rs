@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use gilscope_instrument::{Flags, LoopRecorder, OpenCall, Status};
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::shared::Shared;
@@ -27,6 +28,8 @@ pub(crate) struct LoopState {
     pub(crate) children: RefCell<super::child::Children>,
     /// Outcomes that are ready and not handed over.
     pub(crate) outbox: RefCell<Vec<Ready>>,
+    /// A call ended since the loop last looked whether that lets something go on.
+    pub(crate) finished: Cell<bool>,
     pub(crate) draining: Cell<bool>,
     pub(crate) stop: Cell<Stop>,
     /// Whether the selector is ours: exact waits, and outcomes leave when it is entered.
@@ -101,6 +104,14 @@ impl Current {
         CURRENT.set(Some(state));
         Self(state)
     }
+
+    /// No longer current: the state, for whoever keeps parts of it.
+    pub(crate) fn into_state(self) -> LoopState {
+        CURRENT.set(None);
+        let state = std::mem::ManuallyDrop::new(self).0;
+        // SAFETY: leaked by `new`, no longer reachable through the cell, and not dropped by `self`.
+        *unsafe { Box::from_raw(state.as_ptr()) }
+    }
 }
 
 impl Drop for Current {
@@ -112,6 +123,35 @@ impl Drop for Current {
 }
 
 impl LoopState {
+    /// A fresh state for this thread. `own_selector`: outcomes leave without a callback of the loop.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        recorder: LoopRecorder,
+        event_loop: &Bound<'_, PyAny>,
+        helpers: Helpers,
+        own_selector: bool,
+    ) -> PyResult<Self> {
+        let py = event_loop.py();
+        // SAFETY: attached; a new reference or NULL with an error set.
+        let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+        Ok(Self {
+            shared,
+            recorder,
+            event_loop: event_loop.clone().unbind(),
+            base_context: context.unbind(),
+            helpers,
+            tasks: Default::default(),
+            children: Default::default(),
+            outbox: Default::default(),
+            finished: Default::default(),
+            draining: Default::default(),
+            stop: Default::default(),
+            own_selector: own_selector.into(),
+            flush_scheduled: Default::default(),
+            debug: event_loop.call_method0("get_debug")?.is_truthy()?,
+        })
+    }
+
     /// Remembers a started call's task.
     pub(crate) fn with_slot<R>(&self, index: usize, use_it: impl FnOnce(&mut Slot) -> R) -> R {
         let mut tasks = self.tasks.borrow_mut();

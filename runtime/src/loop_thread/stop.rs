@@ -51,7 +51,7 @@ impl LoopState {
         }
     }
 
-    fn cancel_open(&self, py: Python<'_>) {
+    pub(crate) fn cancel_open(&self, py: Python<'_>) {
         let open: Vec<usize> = self.shared.calls().open.iter().map(|(index, _)| index).collect();
         for index in open {
             self.cancel_slot(py, index, CancelReason::Shutdown);

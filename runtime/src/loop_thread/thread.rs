@@ -132,9 +132,6 @@ impl Core {
     ) -> PyResult<()> {
         self.shared.enter_thread();
         let module = module(py)?;
-        // SAFETY: attached; a new reference or NULL with an error set.
-        let base_context =
-            unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
         let helpers = Helpers {
             stopped,
             drain: Py::new(py, Drain)?.into_any(),
@@ -143,21 +140,8 @@ impl Core {
         };
         let recorder = LoopRecorder::new(self.shared.number, &self.shared.config.thread_name());
         recorder.attached();
-        let state = LoopState {
-            shared: Arc::clone(&self.shared),
-            recorder,
-            event_loop: event_loop.clone().unbind(),
-            base_context: base_context.unbind(),
-            helpers,
-            tasks: Default::default(),
-            children: Default::default(),
-            outbox: Default::default(),
-            draining: Default::default(),
-            stop: Default::default(),
-            own_selector: selector.is_some().into(),
-            flush_scheduled: Default::default(),
-            debug: event_loop.call_method0("get_debug")?.is_truthy()?,
-        };
+        let shared = Arc::clone(&self.shared);
+        let state = LoopState::new(shared, recorder, &event_loop, helpers, selector.is_some())?;
         if selector.is_some() {
             super::hook::install(&event_loop)?;
         }

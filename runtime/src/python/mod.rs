@@ -13,6 +13,7 @@ pub(crate) mod outcome;
 pub(crate) mod place;
 pub(crate) mod raise;
 pub(crate) mod runtime;
+pub(crate) mod simulation;
 pub(crate) mod submit;
 pub(crate) mod text;
 pub(crate) mod trace;

@@ -28,6 +28,8 @@ mod native {
     #[pymodule_export]
     use crate::python::runtime::{Handle, Runtime};
     #[pymodule_export]
+    use crate::python::simulation::{Simulation, ThreadEntry};
+    #[pymodule_export]
     use crate::python::trace::{
         in_flight, reset_stats, stats, trace_detail, trace_flush, trace_memory, trace_start,
         trace_stop,

@@ -148,7 +148,7 @@ impl Sent {
         let end = Instant::now() + LIMIT;
         let ended = py.detach(|| {
             let mut arrivals = self.inbox.lock();
-            while arrivals.outcomes.is_empty() && !arrivals.closed {
+            while arrivals.outcomes.is_empty() && (self.discards || !arrivals.closed) {
                 if Instant::now() >= end {
                     return false;
                 }

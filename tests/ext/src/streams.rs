@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt};
 use gilscope_runtime::{Error, PyHandle, PyResultType, PyRuntime, PyStream, stream_into_py};
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -14,6 +15,9 @@ use tokio::sync::mpsc;
 use crate::futures::Tracked;
 use crate::own::{exception, tokio, wait};
 use crate::runtime::{Runtime, given};
+
+/// Items, and the exception that ended them.
+type Taken = (Vec<Py<PyAny>>, Option<Py<PyAny>>);
 
 /// Takes up to `take` items of an async generator, pausing after each, and drops the stream.
 /// Returns them and the exception that ended it. `ints` converts each to i64.
@@ -26,13 +30,12 @@ pub(crate) fn collect(
     pause: f64,
     ints: bool,
     runtime: Option<&Bound<'_, Runtime>>,
-) -> PyResult<(Vec<Py<PyAny>>, Option<Py<PyAny>>)> {
+) -> PyResult<Taken> {
     let (py, runtime) = (fun.py(), given(runtime)?);
     let (take, pause) = (take.unwrap_or(usize::MAX), Duration::from_secs_f64(pause));
     if ints {
         let (items, error) = wait(py, taken::<i64>(&runtime, fun, args, take, pause))?;
-        let items: Vec<Py<PyAny>> =
-            items.into_iter().map(|i| Ok(i.into_pyobject(py)?.into_any().unbind())).collect::<PyResult<_>>()?;
+        let items = items.into_iter().map(|i| i.into_py_any(py)).collect::<PyResult<_>>()?;
         return Ok((items, error.map(|error| exception(py, error))));
     }
     let (items, error) = wait(py, taken::<PyHandle>(&runtime, fun, args, take, pause))?;
@@ -94,7 +97,7 @@ pub(crate) fn stream(
 }
 
 fn of(receiver: mpsc::Receiver<u64>) -> impl Stream<Item = u64> + Send {
-    stream::unfold(receiver, |mut receiver| async move {
+    futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|i| (i, receiver))
     })
 }

@@ -1,0 +1,324 @@
+"""The event loop of `gilscope.simulation`: every step is chosen, and time is virtual."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import heapq
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
+
+from gilscope import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+_T = TypeVar("_T")
+
+# Seconds from here on are never reached, and do not fit in nanoseconds.
+_NEVER = float(1 << 62) / 1e9
+_SLACK = 0.5e-9  # timers within half a nanosecond of the clock are due
+
+
+class Deadlock(_native.GilscopeError):
+    """Nothing is ready, no timer is left, and no thread brings anything in."""
+
+
+class TooManySteps(_native.GilscopeError):
+    """The simulation did not end within the steps it was given."""
+
+
+class Step(NamedTuple):
+    """One step of a trace: when (ns), what ran, and the how-manieth of how many lanes it was."""
+
+    at: int
+    what: str
+    choice: int
+    of: int
+
+
+class Lane:
+    """What runs in order: the steps of one task, the calls of one caller, the loop's callbacks."""
+
+    __slots__ = ("_name", "key", "waiting")
+
+    def __init__(self, key: int, name: str | Callable[[], str]) -> None:
+        self.key = key
+        self._name = name
+        # (when it came in, handle or number of an entry of the simulator), oldest first
+        self.waiting: deque[tuple[int, asyncio.Handle | int]] = deque()
+
+    @property
+    def name(self) -> str:
+        """What the lane is, the same in every run."""
+        if not isinstance(self._name, str):
+            self._name = self._name()
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name}>"
+
+
+Chooser = Callable[[Sequence[Lane]], int]
+
+
+def _since(lane: Lane) -> int:
+    return lane.waiting[0][0]
+
+
+def _rust_name(key: int) -> str:
+    """Name a lane of the simulator; see `host/sim/entry.rs`."""
+    producer = "python" if key >> 2 == 0 else f"task {key >> 2}"
+    if key >> 2 == (1 << 62) - 1:
+        producer = "another thread"
+    kinds = (f"task {key >> 2}", f"calls of {producer}", "cancel", f"posts of {producer}")
+    return kinds[key & 3]
+
+
+def _task_name(number: int, task: Any) -> str:
+    coroutine = task.get_coro()
+    return f"py {number} {getattr(coroutine, '__qualname__', type(coroutine).__name__)}"
+
+
+class _Task(asyncio.Task[_T]):
+    """A task whose place in a set depends on its number, not on its address."""
+
+    def __init__(self, coro: Any, *, number: int, **options: Any) -> None:
+        self.number = number
+        self.lane = Lane(-number, lambda: _task_name(number, self))
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class SimulatedLoop(asyncio.BaseEventLoop):
+    """An asyncio loop whose steps, and those of the Rust tasks on its thread, a chooser picks.
+
+    `choose` gets the lanes that could go on, the longest waiting first, and returns an index; 0
+    every time is what asyncio does. While the loop is open it is the process' default runtime.
+    `close` it on the thread that made it.
+    """
+
+    def __init__(
+        self, choose: Chooser, *, max_steps: int = 1_000_000, patience: float = 0.1
+    ) -> None:
+        super().__init__()
+        self._clock_resolution = _SLACK
+        self._now = 0.0
+        self._thread = threading.get_ident()
+        self.choose = choose
+        self.max_steps = max_steps
+        self.patience = patience
+        self.trace: list[Step] = []
+        self._came = 0
+        self._tasks_made = 0
+        self._lanes: list[Lane] = []  # those with something in them, the longest waiting first
+        self._callbacks = Lane(0, "loop")
+        self._others: WeakKeyDictionary[Any, Lane] = WeakKeyDictionary()
+        self._rust: dict[int, Lane] = {}
+        self._in_threads = 0
+        self.simulation = _native.Simulation(self)
+        self._enter_from_thread = self.simulation.entry
+
+    # --- what asyncio asks of a loop
+
+    def time(self) -> float:
+        """Return the virtual time in seconds; a simulation begins at 0."""
+        return self._now
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, _T], *, name: object = None, **options: Any
+    ) -> asyncio.Task[_T]:
+        """Make a task with a number of its own, by which traces name it."""
+        if self.get_task_factory() is not None:
+            return super().create_task(coro, name=name, **options)  # type: ignore[arg-type]
+        self._check_closed()  # type: ignore[attr-defined]
+        self._tasks_made += 1
+        number = self._tasks_made
+        name = f"Task-{number}" if name is None else str(name)
+        return _Task(coro, number=number, loop=self, name=name, **options)
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        """Run in a real thread; the virtual clock stands still until it is done."""
+        future = super().run_in_executor(executor, func, *args)
+        self._in_threads += 1
+        future.add_done_callback(self._left_thread)
+        return future
+
+    def _left_thread(self, _future: object) -> None:
+        self._in_threads -= 1
+
+    def _write_to_self(self) -> None:
+        # `call_soon_threadsafe` wants the loop to wake up; from its own thread there is no need.
+        if threading.get_ident() != self._thread:
+            self._enter_from_thread()
+
+    def _process_events(self, event_list: object) -> None:
+        """There are none: sockets are outside of a simulation."""
+
+    def close(self) -> None:
+        """Drop what is left and put the default runtime back. Idempotent."""
+        if not self.is_closed():
+            super().close()
+            self._lanes.clear()
+            self.simulation.close()
+
+    # --- one step
+
+    def _run_once(self) -> None:
+        self._collect()
+        while not self._lanes:
+            self._wait()
+            self._collect()
+        if len(self.trace) >= self.max_steps:
+            raise TooManySteps(f"not over after {self.max_steps:,} steps\n{self.report()}")
+        lanes = self._lanes
+        count = len(lanes)
+        choice = self.choose(lanes) if count > 1 else 0
+        if not 0 <= choice < count:
+            raise IndexError(f"the chooser chose {choice} of {count} lanes")
+        lane = lanes.pop(choice)
+        _, item = lane.waiting.popleft()
+        if lane.waiting:
+            bisect.insort(lanes, lane, key=_since)
+        elif lane.key > 0:
+            self._rust.pop(lane.key, None)
+        what = self._run(lane, item)
+        if what is not None:
+            self.trace.append(Step(self.simulation.now, what, choice, count))
+
+    def _run(self, lane: Lane, item: Any) -> str | None:
+        """Run what a lane holds; None if there was nothing to run any more."""
+        if isinstance(item, int):
+            return self.simulation.run(item)
+        if item._cancelled:
+            return None
+        what = lane.name
+        if lane is self._callbacks:
+            callback = item._callback
+            what = f"loop {getattr(callback, '__qualname__', type(callback).__name__)}"
+        try:
+            item._run()
+        except BaseException:
+            self.trace.append(Step(self.simulation.now, what, 0, 0))
+            raise
+        return what
+
+    def _collect(self) -> None:
+        """Put what has come in into its lane."""
+        fresh = self.simulation.settle()
+        ready = self._ready  # type: ignore[attr-defined]
+        while ready:
+            handle = ready.popleft()
+            if not handle._cancelled:
+                self._put(self._lane_of(handle), handle)
+        if fresh is not None:
+            for key, entry in fresh:
+                lane = self._rust.get(key)
+                if lane is None:
+                    lane = self._rust[key] = Lane(key, _rust_name(key))
+                self._put(lane, entry)
+        self._collect_due()
+
+    def _collect_due(self) -> None:
+        due = self._now + _SLACK
+        while (handle := self._first_timer()) is not None and handle.when() <= due:
+            self._pop_timer()
+            self._put(self._callbacks, handle)
+
+    def _put(self, lane: Lane, item: asyncio.Handle | int) -> None:
+        self._came += 1
+        if not lane.waiting:
+            self._lanes.append(lane)
+        lane.waiting.append((self._came, item))
+
+    def _lane_of(self, handle: asyncio.Handle) -> Lane:
+        owner = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+        if type(owner) is _Task:
+            return owner.lane
+        if not hasattr(owner, "get_coro"):
+            return self._callbacks
+        lane = self._others.get(owner)
+        if lane is None:
+            self._tasks_made += 1
+            number = self._tasks_made
+            lane = self._others[owner] = Lane(-number, _task_name(number, owner))
+        return lane
+
+    # --- time
+
+    def _first_timer(self) -> asyncio.TimerHandle | None:
+        scheduled = self._scheduled  # type: ignore[attr-defined]
+        while scheduled:
+            handle: asyncio.TimerHandle = scheduled[0]
+            if not handle.cancelled():
+                return handle
+            self._timer_cancelled_count -= 1
+            self._pop_timer()
+        return None
+
+    def _pop_timer(self) -> None:
+        heapq.heappop(self._scheduled)._scheduled = False  # type: ignore[attr-defined]
+
+    def _wait(self) -> None:
+        """Nothing is ready: wait for threads that are at work, else move the clock."""
+        if self._in_threads or self.simulation.is_blocking_outside():
+            self.simulation.wait_outside(0.001)
+            return
+        times = []
+        handle = self._first_timer()
+        if handle is not None and handle.when() < _NEVER:
+            times.append(round(handle.when() * 1e9))
+        rust = self.simulation.next_timer()
+        if rust is not None:
+            times.append(rust)
+        if times:
+            self.simulation.advance(min(times))
+            self._now = self.simulation.now / 1e9
+        elif not self.simulation.wait_outside(self.patience):
+            raise Deadlock(f"nothing is ready and no timer is left\n{self.report()}")
+
+    # --- the end
+
+    def report(self) -> str:
+        """Say what is unfinished and where it waits."""
+        tasks = sorted(asyncio.all_tasks(self), key=lambda task: self._number(task))
+        lines = [f"  {_where(task)}" for task in tasks]
+        return "\n".join([f"at {self._now:.9g} s, after {len(self.trace):,} steps", *lines])
+
+    def _number(self, task: Any) -> int:
+        lane = task.lane if type(task) is _Task else self._others.get(task)
+        return 1 << 62 if lane is None else -lane.key
+
+    def finish(self, max_steps: int = 100_000) -> None:
+        """Cancel what is left and run it to its end, first come first served, outside the trace.
+
+        What does not end within `max_steps` is given up.
+        """
+        self.choose = lambda lanes: 0
+        self.trace = []
+        self.max_steps = max_steps
+        self.simulation.stop()
+        left = sorted(asyncio.all_tasks(self), key=self._number)
+        for task in left:
+            task.cancel()
+        try:
+            if left:
+                self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self.run_until_complete(self.shutdown_asyncgens())
+        except (Deadlock, TooManySteps):
+            return
+
+
+def _where(task: Any) -> str:
+    """Name a task and the line at which it waits."""
+    stack = task.get_stack(limit=1)
+    frame = stack[-1] if stack else None
+    if frame is None:
+        return f"{task.get_name()}: {task.get_coro()!r}"
+    code = frame.f_code
+    return f"{task.get_name()}: {code.co_filename}:{frame.f_lineno} in {code.co_qualname}"

@@ -1,0 +1,205 @@
+//! `_native.Simulation`: what `gilscope.simulation`'s loop drives.
+//!
+//! Invariant: used on one thread; while it is open its table is the default runtime of this process.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use gilscope_instrument::Name;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::host::cell;
+use crate::host::sim::{Seat, Simulator, Way, What};
+use crate::host::table::{self as t, HostTable};
+use crate::loop_thread::flush::SameThread;
+use crate::loop_thread::state::{LoopState, current};
+use crate::queue::stack::Link;
+
+/// One simulation at a time in a process: there is one cell to swap.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The Rust half of a simulated loop.
+#[pyclass(unsendable, module = "gilscope._native")]
+pub(crate) struct Simulation {
+    simulator: Simulator,
+    before: *const HostTable,
+    seat: Option<Seat>,
+    panics: u64,
+}
+
+impl Simulation {
+    fn state(&self) -> PyResult<&'static LoopState> {
+        let closed = || PyRuntimeError::new_err("the simulation is closed");
+        if self.seat.is_none() {
+            return Err(closed());
+        }
+        current().ok_or_else(closed)
+    }
+}
+
+#[pymethods]
+impl Simulation {
+    /// Becomes the default runtime of the process, for a loop on this thread.
+    #[new]
+    fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if TAKEN.swap(true, Ordering::AcqRel) {
+            let text = "another simulation is running in this process";
+            return Err(PyRuntimeError::new_err(text));
+        }
+        let seat = Seat::take(event_loop).inspect_err(|_| TAKEN.store(false, Ordering::Release))?;
+        let simulator = Simulator::open();
+        let before = cell::swap(simulator.table);
+        Ok(Self { simulator, before, seat: Some(seat), panics: 0 })
+    }
+
+    /// The virtual clock in nanoseconds.
+    #[getter]
+    fn now(&self) -> u64 {
+        self.simulator.host.now()
+    }
+
+    /// How many steps of Rust tasks panicked.
+    #[getter]
+    fn panics(&self) -> u64 {
+        self.panics
+    }
+
+    /// How often threads outside control came in, by way.
+    #[getter]
+    fn outside<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        for ((_, name), count) in Way::ALL.iter().zip(self.simulator.host.outside()) {
+            if count > 0 {
+                dict.set_item(name, count)?;
+            }
+        }
+        Ok(dict)
+    }
+
+    /// What came in after the close.
+    #[getter]
+    fn late(&self) -> u64 {
+        self.simulator.host.late()
+    }
+
+    /// Hand over what is ready; return what has come in since the last time: (lane, entry).
+    fn settle(&self, py: Python<'_>) -> PyResult<Option<Vec<(u64, u64)>>> {
+        let state = self.state()?;
+        state.flush(py);
+        if !crate::handle::release::is_empty() {
+            crate::handle::release::drain(py);
+        }
+        let fresh = self.simulator.host.take_fresh();
+        Ok(if fresh.is_empty() { None } else { Some(fresh) })
+    }
+
+    /// Run an entry; return what it was, or None if it is gone.
+    fn run(&mut self, py: Python<'_>, entry: u64) -> PyResult<Option<String>> {
+        let state = self.state()?;
+        let host = self.simulator.host;
+        let Some(what) = host.take(entry).and_then(crate::host::sim::Entry::into_inner) else {
+            return Ok(None);
+        };
+        match what {
+            What::Step(runnable) => {
+                let name = format!("task {}", runnable.task);
+                let runnable = SameThread(runnable);
+                if py.detach(move || host.step(&runnable.get())) {
+                    self.panics += 1;
+                    return Ok(Some(name + " panicked"));
+                }
+                Ok(Some(name))
+            }
+            What::Message(link) => {
+                let name = name_of(link);
+                // SAFETY: taken out of the entries just above, so it is live and ours.
+                unsafe { state.take_message(py, link) };
+                state.start_calls(py);
+                Ok(Some(name))
+            }
+        }
+    }
+
+    /// When the next timer of a Rust task is due, in nanoseconds.
+    fn next_timer(&self) -> Option<u64> {
+        self.simulator.host.next_timer()
+    }
+
+    /// Move the clock and wake what is due.
+    fn advance(&self, py: Python<'_>, to: u64) {
+        py.detach(|| self.simulator.host.advance(to));
+    }
+
+    /// Whether tokio's blocking threads, or file operations, are at work.
+    #[staticmethod]
+    fn is_blocking_outside() -> bool {
+        crate::tasks::is_blocking()
+    }
+
+    /// What asyncio calls when it is entered from another thread. For any thread.
+    #[getter]
+    fn entry(&self) -> ThreadEntry {
+        ThreadEntry(self.simulator)
+    }
+
+    /// Wait in real time for another thread to bring something in; False if none did.
+    fn wait_outside(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let patience = Duration::try_from_secs_f64(seconds)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(py.detach(|| self.simulator.host.wait_outside(patience)))
+    }
+
+    /// Refuse calls, fail those that have not started, cancel those that run.
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        let state = self.state()?;
+        self.simulator.host.stop();
+        state.cancel_open(py);
+        Ok(())
+    }
+
+    /// Put the default runtime back and drop what is left. Idempotent.
+    fn close(&mut self, py: Python<'_>) {
+        let Some(seat) = self.seat.take() else { return };
+        cell::restore(self.simulator.table, self.before);
+        self.simulator.host.close();
+        if let Some(state) = current() {
+            state.flush(py);
+        }
+        drop(seat);
+        self.simulator.host.close();
+        crate::handle::release::drain(py);
+        TAKEN.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        Python::attach(|py| self.close(py));
+    }
+}
+
+/// The part of a simulation that any thread may use.
+#[pyclass(frozen, module = "gilscope._native")]
+pub(crate) struct ThreadEntry(Simulator);
+
+#[pymethods]
+impl ThreadEntry {
+    fn __call__(&self) {
+        self.0.host.threadsafe();
+    }
+}
+
+/// What a message is, for the trace.
+fn name_of(link: *mut Link) -> String {
+    // SAFETY: the caller has just taken the message, which is live; its kind says what it is.
+    unsafe {
+        let name = |job: *mut t::RawJob| gilscope_instrument::resolve(Name((*job).name));
+        match (*link.cast::<t::Message>()).kind {
+            t::MESSAGE_JOB => format!("call {}", name(link.cast())),
+            t::MESSAGE_CANCEL => format!("cancel {}", name((*link.cast::<t::RawCancel>()).job)),
+            _ => "post".to_owned(),
+        }
+    }
+}
