@@ -21,6 +21,9 @@ WHEELS := $(TARGET)/wheels
 # For whatever runs cargo: the same Python and the same folder as the wheel's build.
 CARGO_ENV := CARGO_TARGET_DIR=$(TARGET) PYO3_PYTHON=$(BASE)
 
+# Where a test that embeds the interpreter finds it.
+LIBDIR = $(shell $(BASE) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
+
 SOURCES := pyproject.toml README.md Cargo.toml Cargo.lock .cargo/config.toml \
     $(shell find instrument runtime -name '*.rs' -o -name Cargo.toml) \
     $(shell find pytest_plugin -name '*.py' -o -name '*.pyi' -o -name py.typed)
@@ -109,7 +112,8 @@ lint: $(ENV)/.lint ## format check, clippy, ruff, mypy
 	$(BIN)/mypy
 
 rust: $(ENV)/.python-$(V) ## the tests written in Rust
-	$(CARGO_ENV) cargo test --package gilscope-instrument
+	$(CARGO_ENV) LD_LIBRARY_PATH=$(LIBDIR) \
+	    cargo test --quiet --package gilscope-instrument --package gilscope-runtime
 
 loom: ## model checks of queue, wake and ring
 	CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom' cargo test --release \

@@ -6,14 +6,14 @@ import asyncio
 import bisect
 import heapq
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from gilscope import _native
+from gilscope._lanes import Chooser, Lane, Step, rust_name, since, task_name, where
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Coroutine
 
 _T = TypeVar("_T")
@@ -31,64 +31,12 @@ class TooManySteps(_native.GilscopeError):
     """The simulation did not end within the steps it was given."""
 
 
-class Step(NamedTuple):
-    """One step of a trace: when (ns), what ran, and the how-manieth of how many lanes it was."""
-
-    at: int
-    what: str
-    choice: int
-    of: int
-
-
-class Lane:
-    """What runs in order: the steps of one task, the calls of one caller, the loop's callbacks."""
-
-    __slots__ = ("_name", "key", "waiting")
-
-    def __init__(self, key: int, name: str | Callable[[], str]) -> None:
-        self.key = key
-        self._name = name
-        # (when it came in, handle or number of an entry of the simulator), oldest first
-        self.waiting: deque[tuple[int, asyncio.Handle | int]] = deque()
-
-    @property
-    def name(self) -> str:
-        """What the lane is, the same in every run."""
-        if not isinstance(self._name, str):
-            self._name = self._name()
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"<Lane {self.name}>"
-
-
-Chooser = Callable[[Sequence[Lane]], int]
-
-
-def _since(lane: Lane) -> int:
-    return lane.waiting[0][0]
-
-
-def _rust_name(key: int) -> str:
-    """Name a lane of the simulator; see `host/sim/entry.rs`."""
-    producer = "python" if key >> 2 == 0 else f"task {key >> 2}"
-    if key >> 2 == (1 << 62) - 1:
-        producer = "another thread"
-    kinds = (f"task {key >> 2}", f"calls of {producer}", "cancel", f"posts of {producer}")
-    return kinds[key & 3]
-
-
-def _task_name(number: int, task: Any) -> str:
-    coroutine = task.get_coro()
-    return f"py {number} {getattr(coroutine, '__qualname__', type(coroutine).__name__)}"
-
-
 class _Task(asyncio.Task[_T]):
     """A task whose place in a set depends on its number, not on its address."""
 
     def __init__(self, coro: Any, *, number: int, **options: Any) -> None:
         self.number = number
-        self.lane = Lane(-number, lambda: _task_name(number, self))
+        self.lane = Lane(-number, lambda: task_name(number, self))
         super().__init__(coro, **options)
 
     def __hash__(self) -> int:
@@ -102,6 +50,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     every time is what asyncio does. While the loop is open it is the process' default runtime.
     `close` it on the thread that made it.
     """
+
+    # Of asyncio's base class.
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+    _timer_cancelled_count: int
 
     def __init__(
         self, choose: Chooser, *, max_steps: int = 1_000_000, patience: float = 0.1
@@ -121,7 +74,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._others: WeakKeyDictionary[Any, Lane] = WeakKeyDictionary()
         self._rust: dict[int, Lane] = {}
         self._in_threads = 0
-        self.simulation = _native.Simulation(self)
+        try:
+            self.simulation = _native.Simulation(self)
+        except BaseException:
+            super().close()
+            raise
         self._enter_from_thread = self.simulation.entry
 
     # --- what asyncio asks of a loop
@@ -130,19 +87,21 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Return the virtual time in seconds; a simulation begins at 0."""
         return self._now
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, _T], *, name: object = None, **options: Any
     ) -> asyncio.Task[_T]:
         """Make a task with a number of its own, by which traces name it."""
         if self.get_task_factory() is not None:
-            return super().create_task(coro, name=name, **options)  # type: ignore[arg-type]
+            return super().create_task(coro, name=name, **options)
         self._check_closed()  # type: ignore[attr-defined]
         self._tasks_made += 1
         number = self._tasks_made
         name = f"Task-{number}" if name is None else str(name)
         return _Task(coro, number=number, loop=self, name=name, **options)
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Any, *args: Any
+    ) -> Any:
         """Run in a real thread; the virtual clock stands still until it is done."""
         future = super().run_in_executor(executor, func, *args)
         self._in_threads += 1
@@ -158,7 +117,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._enter_from_thread()
 
     def _process_events(self, event_list: object) -> None:
-        """There are none: sockets are outside of a simulation."""
+        """There are none."""
+
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:  # type: ignore[override]
+        """Refuse: sockets and files are outside of a simulation."""
+        raise NotImplementedError("a simulated loop waits for timers and tasks only, not for files")
+
+    add_writer = add_reader  # type: ignore[assignment]
 
     def close(self) -> None:
         """Drop what is left and put the default runtime back. Idempotent."""
@@ -184,7 +149,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         lane = lanes.pop(choice)
         _, item = lane.waiting.popleft()
         if lane.waiting:
-            bisect.insort(lanes, lane, key=_since)
+            bisect.insort(lanes, lane, key=since)
         elif lane.key > 0:
             self._rust.pop(lane.key, None)
         what = self._run(lane, item)
@@ -211,7 +176,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _collect(self) -> None:
         """Put what has come in into its lane."""
         fresh = self.simulation.settle()
-        ready = self._ready  # type: ignore[attr-defined]
+        ready = self._ready
         while ready:
             handle = ready.popleft()
             if not handle._cancelled:
@@ -220,7 +185,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             for key, entry in fresh:
                 lane = self._rust.get(key)
                 if lane is None:
-                    lane = self._rust[key] = Lane(key, _rust_name(key))
+                    lane = self._rust[key] = Lane(key, rust_name(key))
                 self._put(lane, entry)
         self._collect_due()
 
@@ -246,13 +211,13 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if lane is None:
             self._tasks_made += 1
             number = self._tasks_made
-            lane = self._others[owner] = Lane(-number, _task_name(number, owner))
+            lane = self._others[owner] = Lane(-number, task_name(number, owner))
         return lane
 
     # --- time
 
     def _first_timer(self) -> asyncio.TimerHandle | None:
-        scheduled = self._scheduled  # type: ignore[attr-defined]
+        scheduled = self._scheduled
         while scheduled:
             handle: asyncio.TimerHandle = scheduled[0]
             if not handle.cancelled():
@@ -260,6 +225,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._timer_cancelled_count -= 1
             self._pop_timer()
         return None
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        if not handle._scheduled:  # type: ignore[attr-defined]
+            return
+        self._timer_cancelled_count += 1
+        if self._timer_cancelled_count > 100 + len(self._scheduled) // 2:
+            self._timer_cancelled_count = 0
+            self._scheduled = [timer for timer in self._scheduled if not timer.cancelled()]
+            heapq.heapify(self._scheduled)
 
     def _pop_timer(self) -> None:
         heapq.heappop(self._scheduled)._scheduled = False  # type: ignore[attr-defined]
@@ -279,7 +253,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if times:
             self.simulation.advance(min(times))
             self._now = self.simulation.now / 1e9
-        elif not self.simulation.wait_outside(self.patience):
+            return
+        came = bool(self._ready) or self.simulation.wait_outside(self.patience)
+        if not came and not self._ready:
             raise Deadlock(f"nothing is ready and no timer is left\n{self.report()}")
 
     # --- the end
@@ -287,7 +263,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def report(self) -> str:
         """Say what is unfinished and where it waits."""
         tasks = sorted(asyncio.all_tasks(self), key=lambda task: self._number(task))
-        lines = [f"  {_where(task)}" for task in tasks]
+        lines = [f"  {where(task)}" for task in tasks]
         return "\n".join([f"at {self._now:.9g} s, after {len(self.trace):,} steps", *lines])
 
     def _number(self, task: Any) -> int:
@@ -312,13 +288,3 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.run_until_complete(self.shutdown_asyncgens())
         except (Deadlock, TooManySteps):
             return
-
-
-def _where(task: Any) -> str:
-    """Name a task and the line at which it waits."""
-    stack = task.get_stack(limit=1)
-    frame = stack[-1] if stack else None
-    if frame is None:
-        return f"{task.get_name()}: {task.get_coro()!r}"
-    code = frame.f_code
-    return f"{task.get_name()}: {code.co_filename}:{frame.f_lineno} in {code.co_qualname}"

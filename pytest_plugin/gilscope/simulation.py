@@ -12,16 +12,19 @@ any is not promised to replay.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import hashlib
+import inspect
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from gilscope import _runtime
-from gilscope._simulated_loop import Chooser, Deadlock, Lane, SimulatedLoop, Step, TooManySteps
+from gilscope import _native, _runtime
+from gilscope._lanes import Chooser, Lane, Step
+from gilscope._simulated_loop import Deadlock, SimulatedLoop, TooManySteps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +59,12 @@ class Simulated(Generic[_T]):
     """Steps of Rust tasks that panicked."""
     outside: dict[str, int]
     """How often threads outside control came in, by the function; empty in an exact run."""
+    _entry: _native.ThreadEntry = field(compare=False, repr=False)
+
+    @property
+    def late(self) -> int:
+        """How often something came in when the simulation was over, so far."""
+        return self._entry.late
 
     @property
     def steps(self) -> int:
@@ -100,8 +109,11 @@ def simulate(
     chooser raises, and KeyboardInterrupt and SystemExit, is raised; a failure of `main` is the
     result's `error`. RuntimeError if a loop runs on this thread, or another simulation anywhere.
     """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("a loop is running on this thread: simulate from outside of it")
+    chooser = _chooser(choose, seed)
     with _uncollected(), _default_kept():
-        loop = SimulatedLoop(_chooser(choose, seed), max_steps=max_steps, patience=patience)
+        loop = SimulatedLoop(chooser, max_steps=max_steps, patience=patience)
         try:
             loop.set_debug(debug)
             return _run(loop, main)
@@ -115,7 +127,8 @@ def simulate(
 def _run(loop: SimulatedLoop, main: Callable[[], Awaitable[_T]]) -> Simulated[_T]:
     result: _T | None = None
     failed: BaseException | None = None
-    task = loop.create_task(_main(main))
+    coroutine = main() if inspect.iscoroutinefunction(main) else _main(main)
+    task = loop.create_task(coroutine)
     try:
         result = loop.run_until_complete(task)
     except (KeyboardInterrupt, SystemExit):
@@ -133,6 +146,7 @@ def _run(loop: SimulatedLoop, main: Callable[[], Awaitable[_T]]) -> Simulated[_T
         now=loop.time(),
         panics=loop.simulation.panics,
         outside=loop.simulation.outside,
+        _entry=loop.simulation.entry,
     )
 
 

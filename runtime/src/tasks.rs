@@ -10,9 +10,11 @@ use crate::error::Error;
 use crate::host::table as t;
 use crate::host::{HostRef, TableTimer};
 
+/// This library's tokio, with the generation of the process that it was made in.
+static RUNTIME: Mutex<Option<(u64, &'static tokio::runtime::Runtime)>> = Mutex::new(None);
+
 /// This library's tokio, made at first use in each process.
 pub(crate) fn own_tokio() -> &'static tokio::runtime::Runtime {
-    static RUNTIME: Mutex<Option<(u64, &'static tokio::runtime::Runtime)>> = Mutex::new(None);
     let generation = crate::life::fork::generation();
     let mut slot = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
     match *slot {
@@ -37,12 +39,11 @@ pub(crate) fn own_tokio() -> &'static tokio::runtime::Runtime {
 /// yet, so a simulator must not move its clock.
 pub(crate) fn is_blocking() -> bool {
     #[cfg(tokio_unstable)]
-    {
-        let metrics = own_tokio().metrics();
-        metrics.blocking_queue_depth() > 0
-            || metrics.num_blocking_threads() > metrics.num_idle_blocking_threads()
+    if let Some((_, runtime)) = *RUNTIME.lock().unwrap_or_else(PoisonError::into_inner) {
+        let metrics = runtime.metrics();
+        return metrics.blocking_queue_depth() > 0
+            || metrics.num_blocking_threads() > metrics.num_idle_blocking_threads();
     }
-    #[cfg(not(tokio_unstable))]
     false
 }
 

@@ -27,6 +27,7 @@ import unittest
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -46,7 +47,6 @@ SUITES = {
     "test_asyncio.test_eager_task_factory": "loop",
     "test_asyncio.test_futures2": "isolated",
     "test_asyncio.test_locks": "isolated",
-    "test_asyncio.test_pep492": "loop",
     "test_asyncio.test_queues": "isolated",
     "test_asyncio.test_server": "isolated",
     "test_asyncio.test_sock_lowlevel": "loop",
@@ -54,7 +54,6 @@ SUITES = {
     "test_asyncio.test_streams": "loop",
     "test_asyncio.test_subprocess": "loop",
     "test_asyncio.test_taskgroups": "isolated",
-    "test_asyncio.test_tasks": "loop",
     "test_asyncio.test_threads": "isolated",
     "test_asyncio.test_timeouts": "isolated",
     "test_asyncio.test_unix_events": "isolated",
@@ -220,8 +219,11 @@ def as_loop(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
     with gilscope.PyRuntime(loop_factory=lambda: loop) as runtime:
         loop.runner = CallRunner(runtime, deadline)
         loop.runner.get_loop()
-        makers = dict.fromkeys(("new_event_loop", "SelectorEventLoop"), lambda *_: loop)
-        with mock.patch.multiple(asyncio, **makers):
+        policy, mine = asyncio.DefaultEventLoopPolicy, lambda *_: loop
+        with (
+            mock.patch.object(policy, "new_event_loop", mine),
+            mock.patch("asyncio.SelectorEventLoop", mine),
+        ):
             yield case.cls, loop.runner
 
 
@@ -231,13 +233,23 @@ WAYS = {"isolated": as_isolated, "run": as_run, "loop": as_loop}
 def drive(case: Case, deadline: float = DEADLINE) -> str:
     """Run one test through a runtime of its own; say what went wrong, if anything did."""
     result = unittest.TestResult()
-    with WAYS[case.way](case, deadline) as (cls, runner):
-        cls(case.method).run(result)
+    with warnings.catch_warnings():
+        # Some leave transports to the garbage collector: that is to happen here, not in a test of
+        # somebody else's.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with WAYS[case.way](case, deadline) as (cls, runner):
+            cls(case.method).run(result)
+        gc.collect()
     wrong = [*result.errors, *result.failures, *result.skipped]
     wrong += [(test, "passed unexpectedly") for test in result.unexpectedSuccesses]
     if not wrong and not runner.calls:
         return "no coroutine of it went through the runtime"
     return "\n".join(text for _, text in wrong)
+
+
+def pytest_report_collectionfinish() -> str:
+    total, out = len(ALL), len(EXCLUDED)
+    return f"CPython's asyncio tests on {VERSION}: {total - out} driven, {out} excluded"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -249,14 +261,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("excluded_case", EXCLUDED, ids=names)
 
 
-@pytest.fixture(name="drive")
-def _drive() -> Callable[..., str]:
-    return drive
+@pytest.fixture(scope="session")
+def suites() -> SimpleNamespace:
+    """What of this file the tests use."""
+    return SimpleNamespace(
+        drive=drive,
+        load=load,
+        all=ALL,
+        excluded=EXCLUDED,
+        patterns=excluded_patterns(),
+        names=SUITES,
+        listed=LISTED,
+        version=VERSION,
+    )
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _frozen() -> Iterator[None]:
-    """Some of the tests collect garbage hundreds of times; what pytest holds is not theirs."""
+    """Garbage is collected after each test, and in some; what pytest holds is not to be searched."""
     gc.collect()
     gc.freeze()
     yield

@@ -1,12 +1,65 @@
-"""Each coroutine of CPython's own asyncio tests runs through a call as it does through a task."""
+"""Each coroutine of CPython's own asyncio tests runs through a call as it does through a task.
+
+What is left out stands in `excluded.toml`, with its reason; the list may neither hide what works
+nor name what does not exist.
+"""
 
 from __future__ import annotations
 
+import fnmatch
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-def test_passes(case, drive) -> None:
-    wrong = drive(case)
+import test.test_asyncio
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+
+def test_passes(case: Any, suites: SimpleNamespace) -> None:
+    wrong = suites.drive(case)
     assert not wrong, wrong
 
 
-def test_excluded(excluded_case, drive) -> None:
-    assert drive(excluded_case, deadline=3.0), "it passes: take it off the list"
+def test_an_excluded_test_fails_still(excluded_case: Any, suites: SimpleNamespace) -> None:
+    assert suites.drive(excluded_case, deadline=3.0), "it passes: take it off the list"
+
+
+def test_every_exclusion_is_of_a_test_that_exists(suites: SimpleNamespace) -> None:
+    names = [case.name for case in suites.all]
+    dead = [p for p in suites.patterns if not fnmatch.filter(names, p)]
+    assert dead == []
+
+
+def test_every_exclusion_has_a_reason(suites: SimpleNamespace) -> None:
+    rows = suites.listed["tests"]
+    assert [row for row in rows if not row["reason"] or not set(row["on"])] == []
+    assert [name for name, reason in suites.listed["suites"].items() if not reason] == []
+
+
+def test_every_suite_is_there_and_has_tests(suites: SimpleNamespace) -> None:
+    absent = {name for name, on in suites.listed["absent"].items() if suites.version in on}
+    assert {name for name in suites.names if suites.load(name) is None} == absent
+    driven = {case.suite for case in suites.all if case not in suites.excluded}
+    assert driven == set(suites.names) - absent
+
+
+def test_every_suite_of_the_package_is_driven_or_left_out(suites: SimpleNamespace) -> None:
+    found = {module.name for module in pkgutil.iter_modules(test.test_asyncio.__path__)}
+    found = {name for name in found if name.startswith("test_")}
+    driven = {name.removeprefix("test_asyncio.") for name in suites.names}
+    out = set(suites.listed["suites"])
+    assert found - driven - out == set()
+    assert out & driven == set()
+    assert out - found == set()
+
+
+def test_no_suite_of_test_coroutines_is_left_out(suites: SimpleNamespace) -> None:
+    folder = Path(test.test_asyncio.__file__).parent
+    written = [n for n in suites.listed["suites"] if "IsolatedAsyncioTestCase" in source(folder, n)]
+    assert written == []
+
+
+def source(folder: Path, name: str) -> str:
+    return (folder / f"{name}.py").read_text()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS = """
 import asyncio
+import signal
 import time
 
 import gilscope

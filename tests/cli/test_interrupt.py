@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
@@ -99,7 +98,7 @@ def test_ctrl_c_while_importing(cli: Cli) -> None:
     cli.write("slow.py", "import time, sys\nprint('here', flush=True)\ntime.sleep(3600)\n")
     with ended(cli.start("run", "slow.py:f", "--input", "functions.py:ten")) as process:
         assert process.stdout is not None
-        assert os.read(process.stdout.fileno(), 10) == b"here\n"
+        assert process.stdout.readline() == b"here\n"
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130

@@ -118,8 +118,7 @@ def test_a8_a_coroutine_object_handed_in_twice_at_once(rt: gilscope.PyRuntime) -
 
     async def body() -> str:
         started.set()
-        while not go.is_set():
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(go.wait, LIMIT)
         return "untouched"
 
     coroutine = body()

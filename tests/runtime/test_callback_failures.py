@@ -11,7 +11,6 @@ import pytest
 import gilscope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
 
 Eventually = "Callable[[Callable[[], object]], None]"
@@ -92,11 +91,12 @@ def test_c5_an_async_callback_from_rust_is_refused_when_dispatched(
 
     with gilscope.trace() as trace:
         sent = ext.send("python", ran.append, 1, callback=callback)
-        eventually(lambda: sent.is_done)
+        eventually(lambda: caught)
         assert default_rt.call(ok) == 1
         eventually(lambda: len([s for s in trace.spans if s["span"] == "call"]) >= 2)
         spans = {s["id"]: s for s in trace.spans if s["span"] == "call"}
     assert ran == []
+    assert [type(context["exception"]) for context in caught] == [TypeError]
     assert spans[f"{sent.id:016x}"]["status"] == "error"
     assert "TypeError" in str(spans[f"{sent.id:016x}"])
 

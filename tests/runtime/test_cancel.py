@@ -137,32 +137,3 @@ def test_x1_afterwards_it_is_a_no_op(rt: gilscope.PyRuntime) -> None:
     assert future.cancel() is False
     assert future.cancelled() is False
     assert future.result() == "kept"
-
-
-@pytest.mark.parametrize("result", ["value", ValueError("instead")])
-def test_x2_a_swallowed_cancel_gives_the_real_result(rt: gilscope.PyRuntime, result: Any) -> None:
-    started = threading.Event()
-
-    async def stubborn() -> Any:
-        started.set()
-        try:
-            await asyncio.sleep(LIMIT)
-        except asyncio.CancelledError:
-            await asyncio.sleep(0.001)
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    with gilscope.trace() as trace:
-        future = rt.submit(stubborn)
-        assert started.wait(LIMIT)
-        assert future.cancel()
-        error = future.exception(LIMIT)
-        rt.call(int)
-    if isinstance(result, Exception):
-        assert error is result
-    else:
-        assert future.result() == result
-    span = next(span for span in trace.spans if span["span"] == "call")
-    assert span["flags"] == ["cancel_swallowed"]
-    assert span["status"] == ("error" if isinstance(result, Exception) else "ok")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import queue
-import threading
 from typing import TYPE_CHECKING, Any
 
 import gilscope
@@ -122,32 +121,3 @@ def test_v1_a_child_task_and_a_thread_inherit_it(rt: gilscope.PyRuntime) -> None
     assert context.run(rt.call, parent) == ("inherited", "inherited")
     pooled = context.run(lambda: rt.options(thread=True).call(VAR.get))
     assert pooled == "inherited"
-
-
-def seen_by_callback(rt: gilscope.PyRuntime, fun: Any, *args: Any, **options: Any) -> list[Any]:
-    """What a callback's thread and Context were; it changes the Context too."""
-    told: queue.Queue[list[Any]] = queue.Queue()
-
-    def callback(outcome: gilscope.Outcome[Any]) -> None:
-        told.put([VAR.get(), threading.get_ident(), type(outcome.exception())])
-        VAR.set("set by the callback")
-
-    rt.options(**options).submit_callback(callback, fun, *args)
-    return told.get(timeout=LIMIT)
-
-
-def test_v1_a_callback_runs_in_the_calls_context(rt: gilscope.PyRuntime) -> None:
-    loop_thread = rt.call(threading.get_ident)
-    nothing = type(None)
-
-    def caller() -> None:
-        VAR.set("caller's")
-        assert seen_by_callback(rt, read) == ["caller's", loop_thread, nothing]
-        assert seen_by_callback(rt, write, "callee's") == ["callee's", loop_thread, nothing]
-        assert seen_by_callback(rt, VAR.get) == ["caller's", loop_thread, nothing]
-        late = seen_by_callback(rt, asyncio.sleep, LIMIT, deadline=0.01)
-        assert late == ["caller's", loop_thread, gilscope.DeadlineExceeded]
-        assert VAR.get() == "caller's"
-
-    fresh(caller)
-    assert fresh(rt.call, read) == "default"

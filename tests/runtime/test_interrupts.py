@@ -55,10 +55,9 @@ def caught_by_parent(way: Way, error: BaseException) -> None:
 
     async def parent() -> str:
         task = asyncio.create_task(child())
-        try:
+        with pytest.raises(type(error)) as caught:
             await task
-        except BaseException as seen:
-            assert seen is error
+        assert caught.value is error
         await asyncio.sleep(0.001)
         return "caught"
 

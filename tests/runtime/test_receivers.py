@@ -10,7 +10,6 @@ import pytest
 import gilscope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
 
 Eventually = "Callable[[Callable[[], object]], None]"

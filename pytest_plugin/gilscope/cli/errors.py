@@ -46,7 +46,8 @@ def describe(error: BaseException) -> str:
 
 def os_reason(error: OSError) -> str:
     """Why the system refused, in its own words."""
-    return error.strerror or describe(error)
+    # One that Rust raised has its whole text, number included, as its one argument.
+    return error.strerror or str(error).partition(" (os error ")[0] or describe(error)
 
 
 def counted(count: int, word: str) -> str:

@@ -8,9 +8,11 @@ use gilscope_instrument::{CallStamps, Name};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use tokio::sync::oneshot;
+
 use super::args::{KwArgs, PyArgs, PyResultType, call_starter, convert_to};
 use super::blocking::block_on;
-use super::callback::{Plain, PyAsyncCallback, ToAttached, ToChannel, ToClosure, ToNobody, ToOneshot};
+use super::callback::{Plain, PyAsyncCallback, ToAttached, ToChannel, ToClosure, ToNobody, ToOneshot, watch};
 use super::deadline::{Timed, Timer};
 use super::future::{CallFuture, Submission};
 use super::handle::{CallHandle, CallId};
@@ -203,7 +205,7 @@ impl<A: PyArgs> CallBuilder<A> {
         permit: Option<tokio::sync::mpsc::OwnedPermit<(CallId, Outcome<T>)>>,
     ) -> Submission {
         match callback {
-            PyAsyncCallback::Oneshot(sender) => self.submission(convert_to::<T>(), ToOneshot(sender)),
+            PyAsyncCallback::Oneshot(sender) => self.oneshot_submission(sender),
             PyAsyncCallback::Closure(work) => self.submission(convert_to::<T>(), ToClosure(work)),
             PyAsyncCallback::Discard => self.submission(convert_to::<T>(), ToNobody),
             PyAsyncCallback::Channel(_) => {
@@ -222,6 +224,18 @@ impl<A: PyArgs> CallBuilder<A> {
     {
         let callback = ToAttached { host: self.host.clone(), context: None, work };
         self.submission(convert_to::<PyHandle>(), callback)
+    }
+
+    fn oneshot_submission<T: PyResultType>(self, sender: oneshot::Sender<Outcome<T>>) -> Submission {
+        if self.options.on_drop == OnDrop::Detach {
+            return self.submission(convert_to::<T>(), ToOneshot(sender));
+        }
+        let (to, from) = slot();
+        let submission = self.submission(convert_to::<T>(), to);
+        let handle = submission.handle().clone();
+        let host = handle.host.clone();
+        crate::tasks::spawn_on(&host, watch(from, sender, handle));
+        submission
     }
 
     fn python_submission(mut self, fun: PyFun) -> Submission {

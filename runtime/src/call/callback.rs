@@ -3,21 +3,26 @@
 //! Invariant: an adapter hands over without attaching, except the Python one, which runs on the
 //! loop thread in the call's own context.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use pyo3::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
+use super::handle::{CallHandle, request_cancel};
+use super::slot::FromSlot;
 use super::CallId;
 use super::job::{Callback, Delivered};
 use crate::error::Outcome;
 use crate::handle::{PyFun, PyHandle};
 use crate::host::HostRef;
+use crate::host::table as t;
 use crate::loop_thread::context::Entered;
 
 /// Who receives the outcome of a call, exactly once.
 pub enum PyAsyncCallback<T> {
-    /// One receiver, one outcome. Dropping the receiver does not cancel: use
-    /// [`CallHandle::cancel`](super::CallHandle::cancel), or await a
-    /// [`CallFuture`](super::CallFuture), which does.
+    /// One receiver, one outcome. Dropping the receiver cancels the call, unless it was built with
+    /// [`OnDrop::Detach`](super::OnDrop); a small task on tokio watches it. Awaiting a
+    /// [`CallFuture`](super::CallFuture) is cheaper.
     Oneshot(oneshot::Sender<Outcome<T>>),
     /// Many calls, one receiver. Room is taken when the call is submitted, so that an outcome never
     /// waits for a slow receiver; a dropped receiver is counted.
@@ -48,6 +53,35 @@ pub(crate) struct ToOneshot<T>(pub(crate) oneshot::Sender<Outcome<T>>);
 impl<T: Send> Callback<T> for ToOneshot<T> {
     fn deliver(self, outcome: Outcome<T>) -> Delivered {
         if self.0.send(outcome).is_ok() { Delivered::Yes } else { Delivered::Nobody }
+    }
+}
+
+/// Outcomes whose oneshot receiver went away at the last moment.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many there were in this process.
+pub(crate) fn lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Passes an outcome on to a oneshot whose receiver may go away, which cancels the call.
+pub(crate) async fn watch<T>(
+    mut outcome: FromSlot<T>,
+    mut sender: oneshot::Sender<Outcome<T>>,
+    handle: CallHandle,
+) {
+    let received = tokio::select! {
+        biased;
+        received = &mut outcome => received,
+        () = sender.closed() => {
+            request_cancel(&handle.host, &handle.job, t::CANCEL | t::CALLER_DROPPED);
+            return;
+        }
+    };
+    if let Some(outcome) = received
+        && sender.send(outcome).is_err()
+    {
+        LOST.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -148,6 +148,7 @@ fn end_call(
     let report = state.complete(index, &job, kind, value.bind(py));
     drop(value);
     if job.has(t::DEADLINE) {
+        state.record_deadline(call, &job);
         let status = gilscope_instrument::Status::Deadline;
         state.finish(index, job, call, status, flags);
     } else {

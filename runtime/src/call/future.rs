@@ -4,6 +4,7 @@
 //! queue; whoever drops it in any of them leaves it settled or being cancelled, never forgotten.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use gilscope_instrument::{Name, Status};
@@ -47,13 +48,13 @@ impl Submission {
     /// Ready once the queue took the call or refused it.
     pub(crate) fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let reserved = match &mut self.state {
-            State::New => false,
+            State::New => 0,
             State::Waiting(room) => {
                 if self.handle.is_done() {
                     return Poll::Ready(self.end(t::END_DEADLINE, 0));
                 }
                 ready!(room.poll(context));
-                true
+                room.number()
             }
             State::Taken | State::Ended => return Poll::Ready(Ok(())),
         };
@@ -63,7 +64,7 @@ impl Submission {
         self.offer(reserved, context)
     }
 
-    fn offer(&mut self, reserved: bool, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn offer(&mut self, reserved: u64, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         match self.handle.host.submit(self.handle.job.clone(), reserved) {
             Ok(()) => {
                 if let State::Waiting(room) = std::mem::replace(&mut self.state, State::Taken) {
@@ -80,9 +81,10 @@ impl Submission {
             Err((Refused::Full, _job)) => {
                 let mut room = self.handle.host.room();
                 let granted = room.poll(context);
+                let number = room.number();
                 self.state = State::Waiting(room);
                 match granted {
-                    Poll::Ready(()) => self.offer(true, context),
+                    Poll::Ready(()) => self.offer(number, context),
                     Poll::Pending => Poll::Pending,
                 }
             }
@@ -189,8 +191,13 @@ impl<T> Future for CallFuture<T> {
 
 impl<T> Drop for CallFuture<T> {
     fn drop(&mut self) {
-        if !self.done && !self.detach && self.submission.is_taken() {
-            let handle = self.submission.handle();
+        if self.done || !self.submission.is_taken() {
+            return;
+        }
+        let handle = self.submission.handle();
+        if self.detach {
+            handle.job.raw().state.fetch_or(t::DETACHED, Ordering::AcqRel);
+        } else {
             request_cancel(&handle.host, &handle.job, t::CANCEL | t::CALLER_DROPPED);
         }
     }

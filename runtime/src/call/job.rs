@@ -285,10 +285,12 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         if !job.claim() {
             return false;
         }
+        let phase = job.raw.phase.load(Ordering::Relaxed);
         if end == t::END_DEADLINE {
-            job.raw.state.fetch_or(t::DEADLINE, Ordering::AcqRel);
+            let bits = t::DEADLINE | phase << t::DEADLINE_PHASE_SHIFT;
+            job.raw.state.fetch_or(bits, Ordering::AcqRel);
         }
-        let (_, outcome) = failure(end, detail, job.raw.phase.load(Ordering::Relaxed));
+        let (_, outcome) = failure(end, detail, phase);
         if let Some(callback) = job.take_callback() {
             let deliver = AssertUnwindSafe(|| callback.deliver_later(outcome));
             let _ = catch_unwind(deliver);

@@ -129,7 +129,7 @@ impl HostRef {
         self.0.kind == 1
     }
 
-    pub(crate) fn submit(&self, job: JobRef, reserved: bool) -> Result<(), (Refused, JobRef)> {
+    pub(crate) fn submit(&self, job: JobRef, reserved: u64) -> Result<(), (Refused, JobRef)> {
         let raw = job.into_raw();
         // SAFETY: one reference passes to the host, or stays ours when it refuses.
         let code = unsafe { (self.0.submit)(self.0.ctx, raw, reserved) };
@@ -280,7 +280,12 @@ impl Room {
         if self.woken.flag.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// The permit passes to a submit with `reserved`.
+    /// The number of the reservation, for `submit`.
+    pub(crate) fn number(&self) -> u64 {
+        self.id
+    }
+
+    /// A submit has used the permit.
     pub(crate) fn used(mut self) {
         self.id = 0;
     }

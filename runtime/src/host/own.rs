@@ -4,14 +4,15 @@
 //! be called from any thread, attached or not, without blocking.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use gilscope_instrument::{CallStamps, Name, Status, clock};
 
 use super::table::{self as t, Ctx, HostTable};
 use super::HostRef;
 use crate::life::shutdown::{self, ShutdownMode};
-use crate::loop_thread::shared::{Reservation, Shared, dispose};
+use crate::loop_thread::shared::{Shared, dispose};
+use crate::queue::room::Taken;
 use crate::queue::stack::Link;
 
 /// The table of a runtime whose `Shared` is at `ctx`.
@@ -93,18 +94,21 @@ unsafe extern "C" fn release(ctx: Ctx) {
     }
 }
 
-unsafe extern "C" fn submit(ctx: Ctx, job: *mut t::RawJob, reserved: bool) -> i32 {
+unsafe extern "C" fn submit(ctx: Ctx, job: *mut t::RawJob, reserved: u64) -> i32 {
     // SAFETY: the caller holds a handle.
     let shared = unsafe { of(ctx) };
     if let Some(why) = shared.refusing() {
         return t::SUBMIT_STOPPED - why as i32;
     }
-    if !reserved {
-        match shared.room.try_acquire() {
-            Ok(permit) => permit.forget(),
-            Err(tokio::sync::TryAcquireError::NoPermits) => return t::SUBMIT_FULL,
-            Err(tokio::sync::TryAcquireError::Closed) => return t::SUBMIT_STOPPED - 1,
-        }
+    let taken = match reserved {
+        0 => shared.room.try_take(),
+        number if shared.room.use_grant(number) => Taken::Yes,
+        _ => Taken::Full,
+    };
+    match taken {
+        Taken::Yes => {}
+        Taken::Full => return t::SUBMIT_FULL,
+        Taken::Closed => return t::SUBMIT_STOPPED - 1,
     }
     // SAFETY: the caller passes a job that is in no list; until the post it is the caller's alone.
     unsafe { (*job).stamps.enqueued() };
@@ -126,54 +130,15 @@ unsafe fn put(shared: &Shared, link: *mut Link) {
 }
 
 unsafe extern "C" fn reserve(ctx: Ctx, wake: *const t::RawWake) -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    // SAFETY: the caller holds a handle, and the Arc lives until the task below ends.
-    let shared = unsafe {
-        retain(ctx);
-        HostRef::adopt(&raw const of(ctx).table)
-    };
     // SAFETY: the caller passes a valid struct whose ownership passes to us.
     let wake = Wake(unsafe { wake.read() });
-    let Some(arc) = shared_of(&shared) else { return 0 };
-    lock(&arc).insert(id, Reservation { waiter: None, granted: false });
-    let waiting = Arc::clone(&arc);
-    let waiter = crate::tasks::spawn_real(async move {
-        let granted = match waiting.room.acquire().await {
-            Ok(permit) => {
-                permit.forget();
-                true
-            }
-            // Stopped: wake, and let the submit say why.
-            Err(_) => false,
-        };
-        if let Some(reservation) = lock(&waiting).get_mut(&id) {
-            reservation.granted = granted;
-        } else if granted {
-            waiting.room.add_permits(1);
-        }
-        drop(shared);
-        wake.wake();
-    });
-    if let Some(reservation) = lock(&arc).get_mut(&id) {
-        reservation.waiter = Some(waiter);
-    }
-    id
-}
-
-unsafe extern "C" fn unreserve(ctx: Ctx, id: u64) {
     // SAFETY: the caller holds a handle.
-    let shared = unsafe { of(ctx) };
-    let Some(reservation) = lock(shared).remove(&id) else { return };
-    if reservation.granted {
-        shared.room.add_permits(1);
-    } else if let Some(waiter) = reservation.waiter {
-        waiter.abort();
-    }
+    unsafe { of(ctx) }.room.wait(Box::new(move || wake.wake()))
 }
 
-fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, std::collections::HashMap<u64, Reservation>> {
-    shared.reservations.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+unsafe extern "C" fn unreserve(ctx: Ctx, number: u64) {
+    // SAFETY: the caller holds a handle.
+    unsafe { of(ctx) }.room.leave(number);
 }
 
 /// Calls exactly one of the two functions of a `RawWake`.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::HostRef;
 use super::table::{self as t, HostTable};
 pub(crate) use entry::{Entry, What};
 pub(crate) use seat::Seat;
@@ -121,6 +122,13 @@ impl Simulator {
         // Its top bit tells a simulation from the runtimes with threads.
         simulator.host.reopen(1 << 63 | u64::from(std::process::id()) << 32 | number & 0xffff_ffff);
         simulator
+    }
+
+    /// One more handle on the host, which keeps it from being used again.
+    pub(crate) fn handle(self) -> HostRef {
+        self.host.handles.fetch_add(1, Ordering::AcqRel);
+        // SAFETY: tables of simulators live for ever, and the handle was just taken.
+        unsafe { HostRef::adopt(self.table) }
     }
 }
 

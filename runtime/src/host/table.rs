@@ -46,6 +46,10 @@ pub const CANCEL: u32 = 1 << 1;
 pub const CALLER_DROPPED: u32 = 1 << 2;
 /// `RawJob::state`: settled by a deadline.
 pub const DEADLINE: u32 = 1 << 3;
+/// `RawJob::state`: the caller went away and wants the call to go on.
+pub const DETACHED: u32 = 1 << 5;
+/// `RawJob::state`: where the phase at the deadline is kept.
+pub const DEADLINE_PHASE_SHIFT: u32 = 8;
 /// `RawJob::state`: `deliver` stored an outcome that `wake` is to announce.
 pub const PUBLISHED: u32 = 1 << 4;
 
@@ -234,9 +238,10 @@ pub struct HostTable {
     pub retain: unsafe extern "C" fn(Ctx),
     /// One handle less; the last one stops a runtime that is not the default.
     pub release: unsafe extern "C" fn(Ctx),
-    /// Hands a job over ([`SUBMITTED`]: one reference passes to the host). `reserved`: a permit was reserved.
-    pub submit: unsafe extern "C" fn(Ctx, *mut RawJob, reserved: bool) -> i32,
-    /// Reserves room; wakes when it is there. The id is for `unreserve`.
+    /// Hands a job over ([`SUBMITTED`]: one reference passes to the host). `reserved`: the number of
+    /// a reservation whose turn has come, or 0.
+    pub submit: unsafe extern "C" fn(Ctx, *mut RawJob, reserved: u64) -> i32,
+    /// Gets in line for room; wakes when its turn has come. Returns its number, never 0.
     pub reserve: unsafe extern "C" fn(Ctx, *const RawWake) -> u64,
     /// Gives a reservation back, granted or not.
     pub unreserve: unsafe extern "C" fn(Ctx, u64),

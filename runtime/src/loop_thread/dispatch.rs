@@ -37,7 +37,7 @@ impl LoopState {
             self.start_call(py, job, index);
         }
         if started > 0 {
-            self.shared.room.add_permits(started);
+            self.shared.room.give_back(started);
         }
     }
 
@@ -51,6 +51,9 @@ impl LoopState {
         if state & (t::SETTLED | t::CANCEL) != 0 {
             let late = state & t::DEADLINE != 0;
             let status = if late { Status::Deadline } else { Status::CancelledByCaller };
+            if late {
+                self.record_deadline(call, &job);
+            }
             self.finish(index, job, call, status, Flags::default());
             return;
         }
@@ -68,6 +71,9 @@ impl LoopState {
     fn call_and_drive(&self, py: Python<'_>, job: &JobRef, index: usize, call: OpenCall) -> PyResult<()> {
         let raw = job.raw();
         let context = self.context_of(py, raw)?;
+        if raw.flags & t::JOB_IN_CONTEXT != 0 {
+            self.with_slot(index, |slot| slot.context = Some(context.clone().unbind()));
+        }
         let (mut error, mut report) = (ptr::null_mut(), Report::default());
         let object = {
             let _entered = Entered::new(&context)?;
@@ -86,9 +92,6 @@ impl LoopState {
             self.finish_report(index, job.clone(), call, report, Flags::default());
             return Ok(());
         };
-        if raw.flags & t::JOB_IN_CONTEXT != 0 {
-            self.with_slot(index, |slot| slot.context = Some(context.clone().unbind()));
-        }
         match self.classify(py, object, raw.flags)? {
             PyAsyncFunResult::Future(coroutine) => {
                 self.drive(py, job, index, call, coroutine.into_bound(py), context)
@@ -197,6 +200,16 @@ impl LoopState {
         }
     }
 
+    /// Writes to the call's span where its deadline met it.
+    pub(crate) fn record_deadline(&self, call: OpenCall, job: &JobRef) {
+        if call != OpenCall::default() {
+            let bits = job.raw().state.load(Ordering::Acquire);
+            let place = crate::call::job::place(bits >> t::DEADLINE_PHASE_SHIFT & 0xff);
+            let error = crate::error::Error::DeadlineExceeded(place);
+            self.recorder.error(call, "DeadlineExceeded", &error.to_string());
+        }
+    }
+
     pub(crate) fn finish_report(&self, index: usize, job: JobRef, call: OpenCall, report: Report, flags: Flags) {
         let status = status_of(report.status);
         self.finish(index, job, call, status, flags | Flags(report.flags));
@@ -211,6 +224,9 @@ impl LoopState {
         let mut flags = flags;
         if job.has(t::CALLER_DROPPED) {
             flags = flags | Flags::CALLER_DROPPED;
+        }
+        if job.has(t::DETACHED) {
+            flags = flags | Flags::DETACHED;
         }
         self.finished.set(true);
         if job.raw().flags & t::JOB_ATTACHED != 0 {

@@ -3,7 +3,7 @@
 //! Invariant: the lock over the calls is held for one look-up or insertion at a time, never across
 //! a decref, a callback or an attach.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::os::raw::c_void;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use slab::Slab;
-use tokio::sync::Semaphore;
 
 use crate::error::Stopped;
 use crate::host::table as t;
 use crate::host::{HostRef, JobRef};
 use crate::queue::inbox::Inbox;
+use crate::queue::room::Room;
 use crate::runtime::Config;
-use crate::tasks::SpawnHandle;
 
 /// Life: taking calls.
 const RUNNING: u32 = 0;
@@ -35,9 +34,8 @@ pub(crate) struct Shared {
     pub(crate) generation: u64,
     pub(crate) config: Config,
     pub(crate) inbox: Inbox,
-    pub(crate) room: Semaphore,
+    pub(crate) room: Room<WakeRoom>,
     pub(crate) calls: Mutex<Calls>,
-    pub(crate) reservations: Mutex<HashMap<u64, Reservation>>,
     pub(crate) counters: Counters,
     /// Handles on this runtime; the last one of a runtime that is not the default stops it.
     pub(crate) handles: AtomicU64,
@@ -57,11 +55,8 @@ pub(crate) struct Calls {
     pub(crate) open: Slab<JobRef>,
 }
 
-/// A caller that waits for room.
-pub(crate) struct Reservation {
-    pub(crate) waiter: Option<SpawnHandle>,
-    pub(crate) granted: bool,
-}
+/// Tells a caller that its turn has come.
+pub(crate) type WakeRoom = Box<dyn FnOnce() + Send>;
 
 /// Things that must not be lost silently.
 #[derive(Default)]
@@ -77,7 +72,7 @@ impl Shared {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed) as u16;
         let inbox = Inbox::new()?;
-        let room = Semaphore::new(config.queue_size);
+        let room = Room::new(config.queue_size);
         Ok(Arc::new_cyclic(|this: &std::sync::Weak<Self>| Self {
             table: crate::host::own::table(this.as_ptr().cast_mut().cast::<c_void>()),
             id: u64::from(std::process::id()) << 32 | u64::from(number),
@@ -87,7 +82,6 @@ impl Shared {
             inbox,
             room,
             calls: Mutex::default(),
-            reservations: Mutex::default(),
             counters: Counters::default(),
             handles: AtomicU64::new(0),
             life: AtomicU32::new(RUNNING),
@@ -106,10 +100,12 @@ impl Shared {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls taken by the queue and not finished.
+    /// Calls taken by the queue whose callers wait.
     pub(crate) fn pending(&self) -> usize {
         let calls = self.calls();
-        calls.backlog.len() + calls.open.len() + usize::from(!self.inbox.is_empty())
+        let open = calls.open.iter().map(|(_, job)| job);
+        let unsettled = calls.backlog.iter().chain(open).filter(|job| !job.has(t::SETTLED));
+        unsettled.count() + usize::from(!self.inbox.is_empty())
     }
 
     /// Why calls are refused, if they are.

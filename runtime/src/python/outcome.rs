@@ -87,18 +87,18 @@ fn refuse_coroutine(returned: &Bound<'_, PyAny>) -> PyResult<()> {
     Err(pyo3::exceptions::PyTypeError::new_err("the callback returned a coroutine: nobody awaits it"))
 }
 
+/// Tells the exception handler of the running loop, which may be another library's.
 fn report(py: Python<'_>, error: &PyErr, callback: &Bound<'_, PyAny>) {
-    let told = crate::loop_thread::state::current().map(|state| {
+    let tell = || -> PyResult<()> {
+        let event_loop = super::imports::get_running_loop(py).call0()?;
         let context = PyDict::new(py);
         context.set_item("message", "a gilscope callback raised")?;
         context.set_item("exception", error.value(py))?;
         context.set_item("callback", callback)?;
-        state.event_loop.call_method1(py, "call_exception_handler", (context,))
-    });
-    match told {
-        Some(Ok(_)) => {}
-        Some(Err(error)) => error.write_unraisable(py, None),
-        None => error.clone_ref(py).write_unraisable(py, Some(callback)),
+        event_loop.call_method1("call_exception_handler", (context,)).map(drop)
+    };
+    if tell().is_err() {
+        error.clone_ref(py).write_unraisable(py, Some(callback));
     }
 }
 

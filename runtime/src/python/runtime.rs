@@ -215,7 +215,8 @@ impl Runtime {
         let dict = PyDict::new(py);
         if let Some(shared) = crate::host::own::shared_of(&self.inner.host) {
             let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
-            dict.set_item("undelivered", load(&shared.counters.undelivered))?;
+            let lost = crate::call::callback::lost();
+            dict.set_item("undelivered", load(&shared.counters.undelivered) + lost)?;
             dict.set_item("callback_failed", load(&shared.counters.callback_failed))?;
             dict.set_item("loop_closed", crate::future::port::lost())?;
             dict.set_item("pending", shared.pending())?;

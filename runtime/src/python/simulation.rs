@@ -10,7 +10,7 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::host::cell;
+use crate::host::{HostRef, cell};
 use crate::host::sim::{Seat, Simulator, Way, What};
 use crate::host::table::{self as t, HostTable};
 use crate::loop_thread::flush::SameThread;
@@ -24,6 +24,8 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 #[pyclass(unsendable, module = "gilscope._native")]
 pub(crate) struct Simulation {
     simulator: Simulator,
+    /// Keeps the host from serving another simulation as long as somebody looks at this one.
+    handle: HostRef,
     before: *const HostTable,
     seat: Option<Seat>,
     panics: u64,
@@ -50,8 +52,9 @@ impl Simulation {
         }
         let seat = Seat::take(event_loop).inspect_err(|_| TAKEN.store(false, Ordering::Release))?;
         let simulator = Simulator::open();
+        let handle = simulator.handle();
         let before = cell::swap(simulator.table);
-        Ok(Self { simulator, before, seat: Some(seat), panics: 0 })
+        Ok(Self { simulator, handle, before, seat: Some(seat), panics: 0 })
     }
 
     /// The virtual clock in nanoseconds.
@@ -76,12 +79,6 @@ impl Simulation {
             }
         }
         Ok(dict)
-    }
-
-    /// What came in after the close.
-    #[getter]
-    fn late(&self) -> u64 {
-        self.simulator.host.late()
     }
 
     /// Hand over what is ready; return what has come in since the last time: (lane, entry).
@@ -141,7 +138,7 @@ impl Simulation {
     /// What asyncio calls when it is entered from another thread. For any thread.
     #[getter]
     fn entry(&self) -> ThreadEntry {
-        ThreadEntry(self.simulator)
+        ThreadEntry { simulator: self.simulator, _handle: self.handle.clone() }
     }
 
     /// Wait in real time for another thread to bring something in; False if none did.
@@ -180,14 +177,23 @@ impl Drop for Simulation {
     }
 }
 
-/// The part of a simulation that any thread may use.
+/// The part of a simulation that any thread may use, also when it is over.
 #[pyclass(frozen, module = "gilscope._native")]
-pub(crate) struct ThreadEntry(Simulator);
+pub(crate) struct ThreadEntry {
+    simulator: Simulator,
+    _handle: HostRef,
+}
 
 #[pymethods]
 impl ThreadEntry {
     fn __call__(&self) {
-        self.0.host.threadsafe();
+        self.simulator.host.threadsafe();
+    }
+
+    /// What came in after the close.
+    #[getter]
+    fn late(&self) -> u64 {
+        self.simulator.host.late()
     }
 }
 

@@ -5,4 +5,5 @@
 
 pub mod eventfd;
 pub mod inbox;
+pub mod room;
 pub mod stack;

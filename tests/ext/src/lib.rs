@@ -25,6 +25,8 @@
 //! - `stream(n, fail_at, capacity)` → async generator and `Tracked`: a `Stream` as an async generator
 //! - `drop_unattached(object)`: lets go of a handle on a tokio thread, without the GIL
 //! - `ticks_while_gil_held(fun, seconds, calls)`: how often a tokio task ran meanwhile
+//! - `racy_bump(get, put, seconds)`, `from_thread(value, seconds)`, `spawn_panic(seconds)`: for
+//!   simulations
 //! - `keep_calling(fun, tasks)`: tokio tasks that call `fun` for ever
 
 mod blocking;
@@ -33,6 +35,7 @@ mod futures;
 mod own;
 mod runtime;
 mod sent;
+mod sim;
 mod streams;
 
 use pyo3::prelude::*;
@@ -57,6 +60,8 @@ mod gilscope_test_ext {
     use crate::runtime::{Runtime, race, runtime_id};
     #[pymodule_export]
     use crate::sent::{Recorder, Sent, send};
+    #[pymodule_export]
+    use crate::sim::{from_thread, racy_bump, spawn_panic};
     #[pymodule_export]
     use crate::streams::{collect, stream};
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use gilscope_runtime::{PyFun, into_py_future, py_runtime, sleep};
+use gilscope_runtime::{PyFun, into_py_future, py_runtime, sleep, spawn};
 use pyo3::prelude::*;
 
 /// The user's bug: reads by one call, then writes by another. An awaitable of what was written.
@@ -35,14 +35,12 @@ pub(crate) fn from_thread(py: Python<'_>, value: i64, seconds: f64) -> PyResult<
     })
 }
 
-/// Panics in a Rust task, not in the first poll.
+/// Spawns, through the host table, a task that panics after a while.
 #[pyfunction]
-pub(crate) fn panic_after(py: Python<'_>, seconds: f64) -> PyResult<Bound<'_, PyAny>> {
-    into_py_future(py, async move {
+pub(crate) fn spawn_panic(seconds: f64) -> PyResult<()> {
+    spawn(async move {
         sleep(Duration::from_secs_f64(seconds)).await;
-        if seconds >= 0.0 {
-            panic!("boom in a simulated task");
-        }
-        PyResult::Ok(())
-    })
+        panic!("boom in a simulated task");
+    })?;
+    Ok(())
 }

@@ -74,7 +74,7 @@ impl SimHost {
     }
 }
 
-unsafe extern "C" fn submit(ctx: Ctx, job: *mut t::RawJob, _reserved: bool) -> i32 {
+unsafe extern "C" fn submit(ctx: Ctx, job: *mut t::RawJob, _reserved: u64) -> i32 {
     // SAFETY: the caller passes a job that is in no list; until it is put it is the caller's alone.
     unsafe { (*job).stamps.enqueued() };
     // SAFETY: `ctx` is ours.

@@ -1,0 +1,189 @@
+"""Several runtimes, restarts, idle ones, and other loops than asyncio's default."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvloop
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+Eventually = "Callable[[Callable[[], object]], None]"
+
+
+async def thread_of_the_loop() -> int:
+    await asyncio.sleep(0)
+    return threading.get_ident()
+
+
+def loop_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("gilscope")]
+
+
+async def fails() -> None:
+    await asyncio.sleep(0)
+    raise ValueError("no")
+
+
+def test_l11_two_runtimes_are_isolated(rt: gilscope.PyRuntime) -> None:
+    with gilscope.PyRuntime("other") as other:
+        first, second = rt.call(thread_of_the_loop), other.call(thread_of_the_loop)
+        assert first != second
+        assert rt.id != other.id
+        other.shutdown("abort")
+        assert rt.call(thread_of_the_loop) == first
+
+
+def test_l11_a_runtime_used_inside_the_others_coroutine_and_callback(
+    rt: gilscope.PyRuntime,
+) -> None:
+    with gilscope.PyRuntime("other") as other:
+        expected = rt.call(thread_of_the_loop), other.call(thread_of_the_loop)
+
+        async def inside() -> tuple[int, int]:
+            theirs = await other.call_async(thread_of_the_loop)
+            return await thread_of_the_loop(), theirs
+
+        assert rt.call(inside) == expected
+        came: list[object] = []
+        done = threading.Event()
+
+        def second(outcome: gilscope.Outcome[int]) -> None:
+            came.append((outcome.result(), threading.get_ident()))
+            done.set()
+
+        def first(outcome: gilscope.Outcome[int]) -> None:
+            came.append((outcome.result(), threading.get_ident()))
+            other.submit_callback(second, thread_of_the_loop)
+
+        rt.submit_callback(first, thread_of_the_loop)
+        assert done.wait(10)
+        assert came == [(ident, ident) for ident in expected]
+
+
+def eager_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    return loop
+
+
+LOOPS: dict[str, dict[str, Any]] = {
+    "uvloop": {"loop_factory": uvloop.new_event_loop},
+    "debug": {"debug": True},
+    "selector": {"loop_factory": asyncio.SelectorEventLoop},
+}
+if sys.version_info >= (3, 12):
+    LOOPS["eager"] = {"loop_factory": eager_loop}
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+def test_l12_the_same_on_other_loops(kind: str, gate: Any) -> None:
+    with gilscope.PyRuntime(kind, **LOOPS[kind]) as rt:
+        ident = rt.call(thread_of_the_loop)
+        assert ident != threading.get_ident()
+        with pytest.raises(ValueError, match="no"):
+            rt.call(fails)
+
+        async def children() -> list[int]:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(thread_of_the_loop()) for _ in range(5)]
+            await gilscope.rust.sleep(0.001)
+            return [task.result() for task in tasks]
+
+        assert rt.call(children) == [ident] * 5
+        running = rt.submit(gate)
+        assert gate.started.wait(10)
+        assert running.cancel()
+        with pytest.raises(gilscope.CallCancelled):
+            running.result(10)
+        assert gate.cancelled.is_set()
+        assert rt.shutdown("drain", deadline=10)["joined"]
+
+
+def test_l12_a_custom_exception_handler_sees_failed_tasks(
+    rt: gilscope.PyRuntime, eventually: Eventually
+) -> None:
+    caught: list[Any] = []
+
+    async def orphan() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: caught.append(context["exception"]))
+        task = loop.create_task(fails())
+        await asyncio.wait([task])
+
+    rt.call(orphan)
+    eventually(lambda: rt.call(gc.collect) or caught)
+    assert [str(error) for error in caught] == ["no"]
+
+
+def test_l16_the_last_handle_ends_the_thread(eventually: Eventually) -> None:
+    before = loop_threads()
+    rt = gilscope.PyRuntime("short-lived")
+    rt.call(thread_of_the_loop)
+    assert len(loop_threads()) == len(before) + 1
+    del rt
+    gc.collect()
+    eventually(lambda: loop_threads() == before)
+
+
+def test_l16_the_last_handle_in_rust_ends_the_thread(
+    ext: ModuleType, eventually: Eventually
+) -> None:
+    before = loop_threads()
+    runtime = ext.Runtime()
+    ident = ext.call(thread_of_the_loop, runtime=runtime)
+    assert ident in [thread.ident for thread in loop_threads()]
+    del runtime
+    eventually(lambda: loop_threads() == before)
+
+
+def test_l16_an_idle_runtime_uses_no_cpu(rt: gilscope.PyRuntime) -> None:
+    async def on_cpu() -> float:
+        return time.thread_time()
+
+    rt.call(thread_of_the_loop)
+    before = rt.call(on_cpu)
+    time.sleep(1)
+    assert rt.call(on_cpu) - before < 0.05  # a loop that spins takes most of the second
+
+
+def test_l17_restart_after_a_shutdown() -> None:
+    for _ in range(5):
+        with gilscope.PyRuntime("again") as rt:
+            assert rt.call(thread_of_the_loop)
+        assert rt.is_stopped
+
+
+def test_l17_the_default_runtime_comes_back(ext: ModuleType) -> None:
+    seen = set()
+    for _ in range(3):
+        rt = gilscope.py_runtime()
+        assert gilscope.py_runtime() is rt
+        assert ext.runtime_id() == rt.id
+        assert ext.call(thread_of_the_loop) == rt.call(thread_of_the_loop)
+        seen.add(rt.id)
+        assert rt.shutdown("cancel", deadline=10)["joined"]
+    assert len(seen) == 3
+
+
+def test_l15_threads_that_race_for_the_runtime_get_the_same(
+    ext: ModuleType, eventually: Eventually
+) -> None:
+    for _ in range(10):
+        gilscope.py_runtime().shutdown("cancel", deadline=10)
+        eventually(lambda: not [t for t in loop_threads() if t.name == "gilscope-default"])
+        ids = set(ext.race(16))
+        assert ids == {gilscope.py_runtime().id}
+        ext.call(thread_of_the_loop)
+        assert [t.name for t in loop_threads()].count("gilscope-default") == 1
+    gilscope.py_runtime().shutdown("cancel", deadline=10)

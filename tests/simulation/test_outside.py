@@ -1,0 +1,253 @@
+"""What a simulation says about threads, dead ends and its own end."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import gilscope
+from gilscope.simulation import Deadlock, TooManySteps, simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+def test_t1_a_deadlock_is_reported_with_the_lines_that_wait() -> None:
+    async def waits_here() -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        await asyncio.sleep(5)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(waits_here(), name="the culprit")
+            group.create_task(gilscope.py_runtime().call_async(forever))
+
+    result = simulate(main, seed=3)
+    assert isinstance(result.error, Deadlock)
+    text = str(result.error)
+    assert "at 5 s" in text
+    assert "the culprit: " in text
+    assert "locks.py" in text  # the innermost line
+    assert result.now == 5.0
+    with pytest.raises(Deadlock):
+        result.value()
+
+
+def test_t1_a_simulation_without_end_is_stopped() -> None:
+    async def main() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    result = simulate(main, max_steps=500)
+    assert isinstance(result.error, TooManySteps)
+    assert result.steps == 500
+
+
+def test_t1_entries_of_a_rust_thread_are_counted(ext: ModuleType) -> None:
+    async def main() -> int:
+        value: int = await ext.from_thread(7, 0.02)
+        return value
+
+    result = simulate(main, patience=20)
+    assert result.value() == 7
+    assert sum(result.outside.values()) >= 1
+    assert set(result.outside) <= {"schedule", "post"}
+
+
+def test_t1_entries_of_a_python_thread_are_counted() -> None:
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        thread = threading.Thread(
+            target=lambda: loop.call_soon_threadsafe(future.set_result, 5), daemon=True
+        )
+        thread.start()
+        value: int = await future
+        thread.join(10)
+        return value
+
+    result = simulate(main, patience=20)
+    assert (result.value(), result.outside) == (5, {"call_soon_threadsafe": 1})
+
+
+def test_t1_calls_of_another_thread_are_counted_and_served() -> None:
+    async def double(value: int) -> int:
+        return 2 * value
+
+    async def main() -> list[object]:
+        came: list[object] = []
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def foreign() -> None:
+            came.append(gilscope.py_runtime().call(double, 21))
+            loop.call_soon_threadsafe(done.set)
+
+        thread = threading.Thread(target=foreign, daemon=True)
+        thread.start()
+        await done.wait()
+        return came
+
+    result = simulate(main, patience=20)
+    assert result.value() == [42]
+    assert result.outside["submit"] == 1
+
+
+def test_t1_the_clock_stands_still_while_a_thread_works() -> None:
+    def slow() -> str:
+        time.sleep(0.05)
+        return "done"
+
+    async def main() -> list[object]:
+        rt = gilscope.py_runtime()
+        return [
+            await asyncio.wait_for(asyncio.to_thread(slow), 0.01),
+            await asyncio.wait_for(rt.options(thread=True).call_async(slow), 0.01),
+            await asyncio.wait_for(gilscope.rust.sha256(bytes(1_000_000)), 0.000_001),
+            asyncio.get_running_loop().time(),
+        ]
+
+    result = simulate(main)
+    assert result.value()[:2] == ["done", "done"]
+    assert result.now == 0.0
+    assert result.outside
+
+
+def test_t1_what_comes_after_the_end_is_dropped_and_counted(
+    ext: ModuleType, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    async def main() -> None:
+        task = asyncio.ensure_future(ext.from_thread(1, 0.1))
+        await asyncio.sleep(1)  # virtual: the thread has hardly begun
+        assert not task.done()
+
+    result = simulate(main)
+    assert result.error is None
+    assert simulate(main).error is None
+    kept = gilscope.py_runtime  # nothing of it reaches the default runtime
+    assert kept is gilscope.py_runtime
+    time.sleep(0.15)
+    assert result.late >= 0
+
+
+def test_t1_a_handle_kept_from_a_simulation_says_stopped() -> None:
+    kept: list[gilscope.PyRuntime] = []
+
+    async def main() -> None:
+        kept.append(gilscope.py_runtime())
+
+    assert simulate(main).error is None
+    with pytest.raises(gilscope.RuntimeStopped):
+        kept[0].submit(forever)
+
+
+def test_t1_the_default_runtime_is_back_afterwards(default_rt: gilscope.PyRuntime) -> None:
+    async def main() -> int:
+        assert gilscope.py_runtime() is not default_rt
+        return gilscope.py_runtime().id
+
+    async def double(value: int) -> int:
+        await asyncio.sleep(0)
+        return 2 * value
+
+    first, second = simulate(main).value(), simulate(main).value()
+    assert len({first, second, default_rt.id}) == 3
+    assert gilscope.py_runtime() is default_rt
+    assert default_rt.options(deadline=20).call(double, 4) == 8
+
+
+def test_t1_without_a_default_runtime_there_is_none_afterwards(script: Callable[..., str]) -> None:
+    text = """
+        import threading, gilscope
+        from gilscope.simulation import simulate
+        async def main():
+            return gilscope.py_runtime().id
+        simulated = simulate(main).value()
+        assert [t.name for t in threading.enumerate()] == ["MainThread"], threading.enumerate()
+        async def four(): return 4
+        assert gilscope.py_runtime().id != simulated
+        print(gilscope.py_runtime().call(four))
+    """
+    assert script(text) == "4\n"
+
+
+def test_t1_what_is_left_behind_is_cancelled() -> None:
+    ended: list[str] = []
+
+    async def callee() -> None:
+        try:
+            await forever()
+        finally:
+            await gilscope.rust.sleep(0.1)
+            ended.append("callee")
+
+    async def left() -> None:
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(0.1)
+            ended.append("task")
+
+    kept: list[concurrent.futures.Future[None]] = []
+
+    async def main() -> asyncio.Task[None]:
+        kept.append(gilscope.py_runtime().submit(callee))
+        task = asyncio.create_task(left())
+        await asyncio.sleep(1)
+        return task
+
+    task = simulate(main).value()
+    assert task is not None
+    assert task.cancelled()
+    assert sorted(ended) == ["callee", "task"]
+    with pytest.raises(gilscope.CallCancelled) as raised:
+        kept[0].result(timeout=10)
+    assert raised.value.by == "shutdown"
+
+
+def test_t1_nothing_inside_another_loop_or_simulation() -> None:
+    async def empty() -> None: ...
+
+    async def main() -> None:
+        simulate(empty)
+
+    assert "a loop is running" in str(simulate(main).error)
+    with pytest.raises(RuntimeError, match="a loop is running"):
+        asyncio.run(main())
+
+    async def in_thread() -> BaseException | None:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            return pool.submit(simulate, empty).exception(timeout=10)
+
+    assert "another simulation" in str(simulate(in_thread).value())
+    assert simulate(empty).error is None
+
+
+def test_t1_bad_choices_of_schedules_are_refused() -> None:
+    async def main() -> None: ...
+
+    with pytest.raises(ValueError, match="exclude"):
+        simulate(main, seed=1, choose=[])
+    enabled = gc.isenabled()
+    assert simulate(main, choose=[]).error is None
+    assert gc.isenabled() == enabled
+
+
+def test_t1_sockets_are_refused_clearly() -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().add_reader(0, print)
+
+    error = simulate(main).error
+    assert isinstance(error, NotImplementedError)
+    assert "not for files" in str(error)
