@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gilscope import rust
+    from gilscope import rust, simulation
     from gilscope._native import (
         ArgumentError,
         CallCancelled,
@@ -41,6 +41,7 @@ __all__ = [
     "WrongThread",
     "py_runtime",
     "rust",
+    "simulation",
     "stats",
     "trace",
 ]
@@ -50,6 +51,7 @@ _ELSEWHERE = {
     "PyRuntime": "gilscope._runtime",
     "py_runtime": "gilscope._runtime",
     "rust": "gilscope.rust",
+    "simulation": "gilscope.simulation",
     "trace": "gilscope._trace",
 }
 
@@ -58,7 +60,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'gilscope' has no attribute {name!r}")
     module = import_module(_ELSEWHERE.get(name, "gilscope._native"))
-    value: object = module if name == "rust" else getattr(module, name)
+    value: object = module if name in ("rust", "simulation") else getattr(module, name)
     globals()[name] = value  # the next look-up does not come here
     return value
 

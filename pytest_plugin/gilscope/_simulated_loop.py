@@ -6,6 +6,7 @@ import asyncio
 import bisect
 import heapq
 import threading
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -61,7 +62,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> None:
         super().__init__()
         self._clock_resolution = _SLACK
-        self._now = 0.0
+        self._at = 0  # nanoseconds
+        self._now = 0.0  # the same in seconds
         self._thread = threading.get_ident()
         self.choose = choose
         self.max_steps = max_steps
@@ -154,7 +156,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self._rust.pop(lane.key, None)
         what = self._run(lane, item)
         if what is not None:
-            self.trace.append(Step(self.simulation.now, what, choice, count))
+            self.trace.append(Step(self._at, what, choice, count))
 
     def _run(self, lane: Lane, item: Any) -> str | None:
         """Run what a lane holds; None if there was nothing to run any more."""
@@ -169,7 +171,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         try:
             item._run()
         except BaseException:
-            self.trace.append(Step(self.simulation.now, what, 0, 0))
+            self.trace.append(Step(self._at, what, 0, 0))
             raise
         return what
 
@@ -252,11 +254,19 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             times.append(rust)
         if times:
             self.simulation.advance(min(times))
-            self._now = self.simulation.now / 1e9
+            self._at = self.simulation.now
+            self._now = self._at / 1e9
             return
-        came = bool(self._ready) or self.simulation.wait_outside(self.patience)
-        if not came and not self._ready:
+        if not self._threads_come_in():
             raise Deadlock(f"nothing is ready and no timer is left\n{self.report()}")
+
+    def _threads_come_in(self) -> bool:
+        """Wait for threads outside control, in slices, so that Ctrl-C is heard."""
+        end = time.monotonic() + self.patience
+        while not self._ready and (left := end - time.monotonic()) > 0:
+            if self.simulation.wait_outside(min(left, 0.05)):
+                return True
+        return bool(self._ready)
 
     # --- the end
 

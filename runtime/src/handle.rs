@@ -163,6 +163,8 @@ fn qualified_name(object: &Bound<'_, PyAny>) -> String {
 /// The lane by which references reach an attached thread.
 pub(crate) mod release {
     use super::{Py, PyAny, Python};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use crossbeam_queue::SegQueue;
     use pyo3::ffi;
 
@@ -179,8 +181,32 @@ pub(crate) mod release {
             drop(object);
         } else {
             LANE.push(object);
-            crate::life::registry::ring_any();
+            // A simulated loop looks by itself after every step of this thread.
+            if !crate::host::sim::is_seat() && !crate::life::registry::ring_any() {
+                ask_host();
+            }
         }
+    }
+
+    /// This library has no loop of its own: has the one it uses look at our lane.
+    fn ask_host() {
+        static ASKED: AtomicBool = AtomicBool::new(false);
+        let Some(host) = crate::host::cell::current_host() else { return };
+        if ASKED.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // However the post ends: run, refused or disposed of.
+        struct Asked;
+        impl Drop for Asked {
+            fn drop(&mut self) {
+                ASKED.store(false, Ordering::Release);
+            }
+        }
+        let asked = Asked;
+        let _ = host.post(move |py: Python<'_>| {
+            drop(asked);
+            drain(py);
+        });
     }
 
     /// Releases what has come in. Called by loop threads, attached, between calls.

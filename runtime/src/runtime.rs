@@ -163,7 +163,7 @@ impl PyRuntime {
     /// Submits what a channel brings until it is closed: the queue worker of the seed's design.
     ///
     /// # Errors
-    /// The first submission that fails; its callback received the same error.
+    /// The first submission that is refused.
     pub async fn process_coroutines<T: PyResultType>(
         &self,
         mut calls: tokio::sync::mpsc::Receiver<PyAsyncFun<T>>,

@@ -31,8 +31,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import gilscope
 import pytest
+
+import gilscope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ class Case:
         """Whether there is anything to drive; some tests only look at an object."""
         method = inspect.unwrap(getattr(self.cls, self.method))
         if self.way == "loop":
-            return re.search(r"\brun_(until_complete|coro)\(", inspect.getsource(method)) is not None
+            return bool(re.search(r"\brun_(until_complete|coro)\(", inspect.getsource(method)))
         return inspect.iscoroutinefunction(method)
 
 
@@ -156,22 +157,22 @@ def isolated(cls: type[Any], runner: CallRunner) -> type[unittest.TestCase]:
     """`cls` with every step of its tests, plain functions too, run on the loop thread."""
 
     class Driven(cls):  # type: ignore[misc]
-        def _setupAsyncioRunner(self) -> None:  # noqa: N802
+        def _setupAsyncioRunner(self) -> None:
             self._asyncioRunner = runner
 
-        def _callMaybeAsync(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:  # noqa: N802
+        def _callMaybeAsync(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
             if inspect.iscoroutinefunction(function):
                 runner.calls += 1
             step = lambda: function(*args, **kwargs)  # noqa: E731
             return runner.on_loop(self._asyncioTestContext, step)
 
-        _callAsync = _callMaybeAsync  # noqa: N815
+        _callAsync = _callMaybeAsync
 
-        def _callSetUp(self) -> None:  # noqa: N802
+        def _callSetUp(self) -> None:
             self._callMaybeAsync(self.setUp)
             self._callMaybeAsync(self.asyncSetUp)
 
-        def _callTearDown(self) -> None:  # noqa: N802
+        def _callTearDown(self) -> None:
             self._callMaybeAsync(self.asyncTearDown)
             self._callMaybeAsync(self.tearDown)
 
@@ -230,16 +231,30 @@ def as_loop(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
 WAYS = {"isolated": as_isolated, "run": as_run, "loop": as_loop}
 
 
+@contextlib.contextmanager
+def litter() -> Iterator[None]:
+    """Some tests leave transports to the garbage collector: it is to find them here.
+
+    Not in a test of somebody else's; and what asyncio's own finalizers then say is not ours.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not str(getattr(unraisable.object, "__module__", "")).startswith("asyncio."):
+            before(unraisable)
+
+    with warnings.catch_warnings(), mock.patch("sys.unraisablehook", hook):
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
+
+
 def drive(case: Case, deadline: float = DEADLINE) -> str:
     """Run one test through a runtime of its own; say what went wrong, if anything did."""
     result = unittest.TestResult()
-    with warnings.catch_warnings():
-        # Some leave transports to the garbage collector: that is to happen here, not in a test of
-        # somebody else's.
-        warnings.simplefilter("ignore", ResourceWarning)
-        with WAYS[case.way](case, deadline) as (cls, runner):
-            cls(case.method).run(result)
-        gc.collect()
+    with litter(), WAYS[case.way](case, deadline) as (cls, runner):
+        cls(case.method).run(result)
+        runner.on_loop(None, gc.collect)  # while their loop still runs
     wrong = [*result.errors, *result.failures, *result.skipped]
     wrong += [(test, "passed unexpectedly") for test in result.unexpectedSuccesses]
     if not wrong and not runner.calls:
@@ -278,7 +293,7 @@ def suites() -> SimpleNamespace:
 
 @pytest.fixture(scope="package", autouse=True)
 def _frozen() -> Iterator[None]:
-    """Garbage is collected after each test, and in some; what pytest holds is not to be searched."""
+    """Take what pytest holds out of the garbage collections that come after each test."""
     gc.collect()
     gc.freeze()
     yield

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import anyio.from_thread
+import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
@@ -24,7 +25,7 @@ def test_a_task_group_runs_its_children(call: Bounded) -> None:
         found: list[int] = []
 
         async def add(i: int) -> None:
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             found.append(i * i)
 
         async with anyio.create_task_group() as group:
@@ -45,7 +46,7 @@ def test_a_child_that_fails_cancels_its_siblings(call: Bounded) -> None:
             ended.append("sibling")
 
     async def fails() -> None:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         raise ValueError("child")
 
     async def parent() -> None:
@@ -78,7 +79,7 @@ def test_cancelling_a_scope_ends_only_its_body(call: Bounded) -> None:
         with anyio.CancelScope() as scope:
             scope.cancel()
             await anyio.sleep_forever()
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         task = asyncio.current_task()
         assert task is not None
         return scope.cancelled_caught, "went on", task.cancelling()
@@ -210,7 +211,7 @@ def test_worker_threads_end_with_the_runtime(threads: Callable[[str], list[str]]
 
 def test_a_worker_thread_calls_back(call: Bounded) -> None:
     async def on_loop(n: int) -> tuple[int, int]:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return n, threading.get_ident()
 
     def work(n: int) -> tuple[int, int, int]:
@@ -260,7 +261,7 @@ def test_rust_is_awaited_in_a_scope(call: Bounded) -> None:
 
 def test_anyio_runs_beside_a_runtime(call: Bounded) -> None:
     async def double(n: int) -> int:
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return 2 * n
 
     async def main() -> list[int]:

@@ -107,7 +107,9 @@ def test_l12_an_immediate_function_returns(on: Bounded) -> None:
     assert on(pow, 2, 10) == 1024
 
 
-@pytest.mark.parametrize("kind_of_error", [ValueError, KeyboardInterrupt, SystemExit, StopAsyncIteration])
+@pytest.mark.parametrize(
+    "kind_of_error", [ValueError, KeyboardInterrupt, SystemExit, StopAsyncIteration]
+)
 def test_l12_errors_are_delivered_as_themselves(
     on: Bounded, kind_of_error: type[BaseException]
 ) -> None:
@@ -327,19 +329,18 @@ def test_l12_a_shutdown_gives_every_caller_an_outcome(
 ) -> None:
     runtime = make(**kind.options).runtime
     started = threading.Semaphore(0)
-    release = threading.Event()
+    release = runtime.call(asyncio.Event)
 
     async def waits() -> str:
         started.release()
-        while not release.is_set():
-            await asyncio.sleep(0.001)
+        await release.wait()
         return "ended"
 
     futures = [runtime.submit(waits) for _ in range(20)]
     for _ in futures:
         assert started.acquire(timeout=30)
     if mode == "drain":
-        release.set()
+        runtime.submit(release.set)
     assert runtime.shutdown(mode, deadline=20)["joined"]
     outcomes = [future.exception(timeout=30) or future.result() for future in futures]
     if mode == "drain":

@@ -43,7 +43,6 @@ CASES: dict[str, tuple[Any, ...]] = {
     "immediate": ("caller's", type(None), {}, VAR.get),
     "raises at once": ("caller's", ValueError, {}, refuse),
     "deadline": ("caller's", gilscope.DeadlineExceeded, {"deadline": 0.01}, asyncio.sleep, LIMIT),
-    "too late": ("caller's", gilscope.DeadlineExceeded, {"deadline": 0}, asyncio.sleep, 0),
 }
 
 

@@ -19,6 +19,16 @@ NEVER = [math.inf, 1e300, 1.8e19, 5e9]
 NAN = [math.nan, -math.nan]
 
 
+def test_t2_a_deadline_that_has_passed_is_told_once(rt: gilscope.PyRuntime) -> None:
+    told: list[Any] = []
+    try:
+        rt.options(deadline=0).submit_callback(told.append, int)
+    except gilscope.DeadlineExceeded as error:
+        told.append(error)
+    rt.call(asyncio.sleep, 0.001)
+    assert len(told) == 1
+
+
 def attempts(calls: Any, fun: Callable[..., Any], *args: Any) -> list[Callable[[], Any]]:
     """The call, in each way."""
 
@@ -107,7 +117,9 @@ def test_t2_a_rust_sleep_of_nan_is_refused(seconds: float) -> None:
     asyncio.run(main())
 
 
-def test_x4_a_deadline_and_a_result_at_the_same_instant(rt: gilscope.PyRuntime) -> None:
+def test_x4_a_deadline_and_a_result_at_the_same_instant(
+    rt: gilscope.PyRuntime, eventually: Callable[[Callable[[], object]], None]
+) -> None:
     ended: set[int] = set()
 
     async def body(number: int) -> int:
@@ -125,6 +137,7 @@ def test_x4_a_deadline_and_a_result_at_the_same_instant(rt: gilscope.PyRuntime) 
 
     for number in outcomes:
         calls.submit_callback(arrived(number), body, number)
+    eventually(lambda: all(outcomes.values()))
     rt.shutdown("drain", deadline=LIMIT)
     for number, came in outcomes.items():
         assert len(came) == 1, "one outcome, neither lost nor doubled"

@@ -151,9 +151,9 @@ impl<A: PyArgs> CallBuilder<A> {
     /// Submits, waiting for room if there is none, and returns once the queue took the call.
     ///
     /// # Errors
-    /// [`Error::QueueFull`], [`Error::RuntimeStopped`], [`Error::DeadlineExceeded`]: the call never
-    /// ran, and the callback received the same error. Dropping the returned future before it is
-    /// ready withdraws the call.
+    /// [`Error::QueueFull`], [`Error::RuntimeStopped`]: the queue refused the call, and the callback is
+    /// dropped unused; every other failure goes to the callback. Dropping the returned future before
+    /// it is ready withdraws the call: the callback receives [`Error::Cancelled`].
     pub async fn send<T: PyResultType>(
         self,
         callback: PyAsyncCallback<T>,

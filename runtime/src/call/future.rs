@@ -11,7 +11,6 @@ use gilscope_instrument::{Name, Status};
 
 use super::builder::Full;
 use super::handle::{CallHandle, request_cancel};
-use super::job;
 use super::slot::FromSlot;
 use crate::error::{Error, Outcome, Stopped};
 use crate::host::table as t;
@@ -22,6 +21,8 @@ pub(crate) struct Submission {
     handle: CallHandle,
     full: Full,
     state: State,
+    /// Refusals go to the callback.
+    told: bool,
 }
 
 enum State {
@@ -34,7 +35,7 @@ enum State {
 
 impl Submission {
     pub(crate) fn new(handle: CallHandle, full: Full) -> Self {
-        Self { handle, full, state: State::New }
+        Self { handle, full, state: State::New, told: false }
     }
 
     pub(crate) fn handle(&self) -> &CallHandle {
@@ -45,13 +46,14 @@ impl Submission {
         matches!(self.state, State::Taken)
     }
 
-    /// Ready once the queue took the call or refused it.
+    /// Ready once the queue took the call, refused it (`Err`), or a deadline settled it before.
     pub(crate) fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let reserved = match &mut self.state {
             State::New => 0,
             State::Waiting(room) => {
                 if self.handle.is_done() {
-                    return Poll::Ready(self.end(t::END_DEADLINE, 0));
+                    self.leave(t::END_DEADLINE, Status::Deadline);
+                    return Poll::Ready(Ok(()));
                 }
                 ready!(room.poll(context));
                 room.number()
@@ -59,7 +61,8 @@ impl Submission {
             State::Taken | State::Ended => return Poll::Ready(Ok(())),
         };
         if self.handle.is_done() {
-            return Poll::Ready(self.end(t::END_DEADLINE, 0));
+            self.leave(t::END_DEADLINE, Status::Deadline);
+            return Poll::Ready(Ok(()));
         }
         self.offer(reserved, context)
     }
@@ -72,12 +75,8 @@ impl Submission {
                 }
                 Poll::Ready(Ok(()))
             }
-            Err((Refused::Stopped(why), _job)) => {
-                Poll::Ready(self.end(t::END_STOPPED, why as u32))
-            }
-            Err((Refused::Full, _job)) if self.full == Full::Fail => {
-                Poll::Ready(self.end(t::END_QUEUE_FULL, 0))
-            }
+            Err((Refused::Stopped(why), _job)) => self.refuse(Error::RuntimeStopped(why)),
+            Err((Refused::Full, _job)) if self.full == Full::Fail => self.refuse(Error::QueueFull),
             Err((Refused::Full, _job)) => {
                 let mut room = self.handle.host.room();
                 let granted = room.poll(context);
@@ -91,24 +90,31 @@ impl Submission {
         }
     }
 
-    /// Ends a call that never reached the queue: settles it, unless a deadline did, and its span.
-    fn end(&mut self, end: u32, detail: u32) -> Result<(), Error> {
+    /// The queue refused the call: its submitter gets the error, its callback is dropped unused.
+    fn refuse(&mut self, error: Error) -> Poll<Result<(), Error>> {
+        let status = match error {
+            Error::QueueFull => Status::QueueFull,
+            _ => Status::Stopped,
+        };
+        let end = match (self.told, &error) {
+            (false, _) => t::END_REFUSED,
+            (true, Error::QueueFull) => t::END_QUEUE_FULL,
+            (true, _) => t::END_STOPPED,
+        };
+        if !self.leave(end, status) {
+            return Poll::Ready(Ok(())); // a deadline was faster, and has told the callback
+        }
+        Poll::Ready(Err(error))
+    }
+
+    /// Ends a call that never reached the queue, and its span. False: a deadline has settled it.
+    fn leave(&mut self, end: u32, status: Status) -> bool {
         self.state = State::Ended;
         let raw = self.handle.job.raw();
-        let settled = self.handle.job.fail(end, detail);
-        let (status, error) = match end {
-            t::END_QUEUE_FULL if settled => (Status::QueueFull, Error::QueueFull),
-            t::END_STOPPED if settled => {
-                (Status::Stopped, Error::RuntimeStopped(job::stopped(detail)))
-            }
-            t::END_CANCELLED_BY_CALLER if settled => (
-                Status::CancelledByCaller,
-                Error::Cancelled(crate::error::CancelledBy::Caller),
-            ),
-            _ => (Status::Deadline, Error::DeadlineExceeded(crate::error::Place::Queued)),
-        };
+        let ours = self.handle.job.fail(end, 0);
+        let status = if ours { status } else { Status::Deadline };
         self.handle.host.refused(&raw.stamps, Name(raw.name), status);
-        Err(error)
+        ours
     }
 
     /// Waits until the queue took the call.
@@ -116,6 +122,17 @@ impl Submission {
         let handle = self.handle.clone();
         std::future::poll_fn(|context| self.poll_taken(context)).await?;
         Ok(handle)
+    }
+
+    /// Whether a full queue refuses the call.
+    pub(crate) fn fails_when_full(&self) -> bool {
+        self.full == Full::Fail
+    }
+
+    /// As [`sent`](Self::sent), where nobody is left to take a refusal but the callback.
+    pub(crate) async fn sent_or_told(mut self) {
+        self.told = true;
+        let _ = std::future::poll_fn(|context| self.poll_taken(context)).await;
     }
 
     /// Takes the call to the queue or fails; never waits.
@@ -133,7 +150,7 @@ impl Submission {
 impl Drop for Submission {
     fn drop(&mut self) {
         if matches!(self.state, State::New | State::Waiting(_)) {
-            let _ = self.end(t::END_CANCELLED_BY_CALLER, 0);
+            self.leave(t::END_CANCELLED_BY_CALLER, Status::CancelledByCaller);
         }
     }
 }
@@ -176,15 +193,12 @@ impl<T> Future for CallFuture<T> {
             let taken = this.submission.poll_taken(context);
             if let Poll::Ready(Err(error)) = taken {
                 this.done = true;
-                let settled = this.receiver.try_take();
-                return Poll::Ready(settled.unwrap_or(Err(error)));
+                return Poll::Ready(Err(error));
             }
         }
         let received = ready!(Pin::new(&mut this.receiver).poll(context));
         this.done = true;
-        if !this.submission.is_taken() {
-            let _ = this.submission.end(t::END_DEADLINE, 0);
-        }
+        this.submission.handle().host.help();
         Poll::Ready(received.unwrap_or(Err(Error::RuntimeStopped(Stopped::Shutdown))))
     }
 }

@@ -291,10 +291,14 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
             job.raw.state.fetch_or(bits, Ordering::AcqRel);
         }
         let (_, outcome) = failure(end, detail, phase);
-        if let Some(callback) = job.take_callback() {
-            let deliver = AssertUnwindSafe(|| callback.deliver_later(outcome));
-            let _ = catch_unwind(deliver);
-        }
+        let callback = job.take_callback();
+        let hand_over = AssertUnwindSafe(|| match callback {
+            Some(callback) if end != t::END_REFUSED => {
+                callback.deliver_later(outcome);
+            },
+            unused => drop(unused),
+        });
+        let _ = catch_unwind(hand_over);
         true
     }
 

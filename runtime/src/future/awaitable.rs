@@ -288,6 +288,12 @@ fn wake(py: Python<'_>, pending: &Pending) {
         if done.is_truthy(py)? {
             return Ok(());
         }
+        // Its loop may have been closed, and this be the courier: nobody waits any more.
+        let event_loop = future.call_method0(py, pyo3::intern!(py, "get_loop"))?;
+        if !imports::get_running_loop(py).call0().is_ok_and(|running| running.is(&event_loop)) {
+            super::port::count_lost();
+            return Ok(());
+        }
         future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),)).map(drop)
     });
     if let Err(error) = woken {

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::host::HostRef;
-use crate::loop_thread::{shared::dispose, state};
+use crate::loop_thread::state;
 use crate::queue::inbox::Inbox;
 
 /// Completions whose loop had gone.
@@ -21,6 +21,11 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 /// How many completions found their loop closed, in this process.
 pub(crate) fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
+}
+
+/// One more completion that found its loop closed.
+pub(crate) fn count_lost() {
+    LOST.fetch_add(1, Ordering::Relaxed);
 }
 
 /// See the module's text.
@@ -54,7 +59,7 @@ impl Port {
         match self {
             Self::Host(host) => {
                 if host.post(work).is_err() {
-                    LOST.fetch_add(1, Ordering::Relaxed);
+                    count_lost();
                 }
             }
             Self::Foreign(foreign) => {
@@ -70,8 +75,10 @@ impl Port {
 impl Drop for Foreign {
     fn drop(&mut self) {
         for message in self.inbox.take() {
-            LOST.fetch_add(1, Ordering::Relaxed);
-            dispose(message, crate::host::table::END_STOPPED, 2);
+            count_lost();
+            let post = message.cast::<crate::host::table::RawPost>();
+            // SAFETY: only posts are sent to foreign ports; `drop` is called instead of `run`.
+            unsafe { ((*post).drop)(post) };
         }
     }
 }

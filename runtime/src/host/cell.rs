@@ -107,18 +107,22 @@ fn handle_table(shared: &Arc<Shared>) -> *const HostTable {
     table
 }
 
-/// A handle on the simulator, if one is installed in the cell in use.
-pub(crate) fn simulated_host() -> Option<HostRef> {
+/// A handle on the default runtime, or the simulator, if there is one; makes none.
+pub(crate) fn current_host() -> Option<HostRef> {
     let table = cell().table.load(Ordering::Acquire).cast_const();
-    // SAFETY: tables in cells are never freed.
-    if table.is_null() || unsafe { (*table).kind } != 1 {
+    if table.is_null() {
         return None;
     }
-    // SAFETY: as above.
+    // SAFETY: tables in cells are never freed.
     unsafe {
         ((*table).retain)((*table).ctx);
         Some(HostRef::adopt(table))
     }
+}
+
+/// A handle on the simulator, if one is installed in the cell in use.
+pub(crate) fn simulated_host() -> Option<HostRef> {
+    current_host().filter(HostRef::is_simulated)
 }
 
 /// As [`simulated_host`], on the simulation's own thread; other threads are outside of it.

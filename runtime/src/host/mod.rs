@@ -168,6 +168,14 @@ impl HostRef {
         unsafe { (self.0.refused)(self.0.ctx, stamps, name.0, status as u8) };
     }
 
+    /// Lends this thread to the host: see `loop_thread::wakes`.
+    pub(crate) fn help(&self) {
+        if let Some(help) = self.0.help {
+            // SAFETY: callable from any thread.
+            unsafe { help(self.0.ctx) };
+        }
+    }
+
     pub(crate) fn runtime_id(&self) -> u64 {
         // SAFETY: callable from any thread.
         unsafe { (self.0.runtime_id)(self.0.ctx) }

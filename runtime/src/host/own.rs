@@ -40,6 +40,7 @@ pub(crate) fn table(ctx: Ctx) -> HostTable {
         timer: None,
         timer_cancel: None,
         register: None,
+        help: Some(help),
     }
 }
 
@@ -189,6 +190,11 @@ unsafe extern "C" fn post(ctx: Ctx, post: *mut t::RawPost) -> bool {
     // SAFETY: the caller passes a message that is in no list, and it is the inbox's from now on.
     unsafe { put(shared, post.cast()) };
     true
+}
+
+unsafe extern "C" fn help(ctx: Ctx) {
+    // SAFETY: the caller holds a handle.
+    unsafe { of(ctx) }.wakes.help();
 }
 
 unsafe extern "C" fn runtime_id(ctx: Ctx) -> u64 {

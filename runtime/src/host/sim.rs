@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::HostRef;
 use super::table::{self as t, HostTable};
 pub(crate) use entry::{Entry, What};
-pub(crate) use seat::Seat;
+pub(crate) use seat::{Seat, is_seat};
 
 /// Deadlines from here on are never reached (146 years).
 const NEVER: u64 = 1 << 62;
@@ -110,17 +110,25 @@ impl Simulator {
     pub(crate) fn open() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = pool.iter().copied().find(|simulator| simulator.host.is_free());
+        let free = pool
+            .iter()
+            .copied()
+            .find(|simulator| simulator.host.is_free());
         let simulator = free.unwrap_or_else(|| {
             let host: &'static SimHost = Box::leak(Box::default());
             let ctx = std::ptr::from_ref(host).cast_mut().cast();
-            let simulator = Self { host, table: Box::leak(Box::new(table::table(ctx))) };
+            let simulator = Self {
+                host,
+                table: Box::leak(Box::new(table::table(ctx))),
+            };
             pool.push(simulator);
             simulator
         });
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // Its top bit tells a simulation from the runtimes with threads.
-        simulator.host.reopen(1 << 63 | u64::from(std::process::id()) << 32 | number & 0xffff_ffff);
+        simulator
+            .host
+            .reopen(1 << 63 | u64::from(std::process::id()) << 32 | number & 0xffff_ffff);
         simulator
     }
 
@@ -146,7 +154,10 @@ impl SimHost {
         self.owner.store(this_thread(), Ordering::Relaxed);
         self.now.store(0, Ordering::Relaxed);
         let mut state = self.lock();
-        *state = State { life: Life::Open, ..State::default() };
+        *state = State {
+            life: Life::Open,
+            ..State::default()
+        };
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -170,7 +181,11 @@ impl SimHost {
 
     /// Whoever is bringing something in: the task being stepped, Python, or another thread.
     fn producer(&self) -> u64 {
-        if self.is_here() { self.running.load(Ordering::Relaxed) } else { OUTSIDE }
+        if self.is_here() {
+            self.running.load(Ordering::Relaxed)
+        } else {
+            OUTSIDE
+        }
     }
 
     /// Asyncio was entered from another thread.
@@ -250,7 +265,9 @@ impl SimHost {
             let jobs = state.entries.iter().filter(|(_, entry)| entry.is_job());
             let mut ids: Vec<u64> = jobs.map(|(id, _)| *id).collect();
             ids.sort_unstable();
-            ids.iter().filter_map(|id| state.entries.remove(id)).collect::<Vec<_>>()
+            ids.iter()
+                .filter_map(|id| state.entries.remove(id))
+                .collect::<Vec<_>>()
         };
         drop(refused);
     }
@@ -263,9 +280,14 @@ impl SimHost {
                 let mut state = self.lock();
                 state.fresh.clear();
                 state.deadlines.clear();
-                (std::mem::take(&mut state.entries), std::mem::take(&mut state.timers))
+                (
+                    std::mem::take(&mut state.entries),
+                    std::mem::take(&mut state.timers),
+                )
             };
             if entries.is_empty() && timers.is_empty() {
+                // What the drops themselves brought in was not late.
+                self.lock().late = 0;
                 return;
             }
             drop(entries);

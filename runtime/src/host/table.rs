@@ -95,6 +95,9 @@ pub const END_QUEUE_FULL: u32 = 6;
 /// `fail`: the runtime is stopped; `detail` is a [`crate::error::Stopped`].
 pub const END_STOPPED: u32 = 7;
 
+/// `fail`: the queue refused the call, whose submitter is told; the callback is dropped unused.
+pub const END_REFUSED: u32 = 8;
+
 /// What `complete` and `deliver` report about the hand-over.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -271,6 +274,8 @@ pub struct HostTable {
     pub timer_cancel: Option<unsafe extern "C" fn(Ctx, u64)>,
     /// Registers a library's own clock.
     pub register: Option<unsafe extern "C" fn(Ctx, *const LibHooks)>,
+    /// A receiver found its outcome: wakes the rest of the batch on the calling thread.
+    pub help: Option<unsafe extern "C" fn(Ctx)>,
 }
 
 // SAFETY: every function of a table may be called from any thread; `ctx` is only passed back to them.

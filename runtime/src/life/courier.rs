@@ -7,10 +7,15 @@
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
 use crate::call::job::Delivered;
+use crate::host::table::RawPost;
+
+/// How long a shutdown waits for the courier.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 type Work = Box<dyn FnOnce(Python<'_>) + Send>;
 
@@ -39,6 +44,41 @@ where
         return Delivered::Yes;
     }
     if send(Box::new(work)) { Delivered::Yes } else { Delivered::Nobody }
+}
+
+/// Runs a post that no loop thread will take.
+pub(crate) fn run_post(post: *mut RawPost) {
+    let post = Orphan(post);
+    // Dropped, and counted as undelivered by who asks, only once the interpreter has gone.
+    let _ = run(move |_py| post.run());
+}
+
+/// A post that came out of a closed inbox.
+struct Orphan(*mut RawPost);
+
+// SAFETY: posts are made to be run on another thread than their maker's.
+unsafe impl Send for Orphan {}
+
+impl Orphan {
+    fn run(self) {
+        // SAFETY: the post is live and ours; `run` is called once, attached.
+        unsafe { ((*self.0).run)(self.0) };
+    }
+}
+
+/// Returns when everything handed to the courier before has been handed over. Detached.
+pub(crate) fn flush() {
+    let (done, wait) = channel();
+    let running = {
+        let slot = COURIER.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = slot.as_ref().filter(|it| it.generation == super::fork::generation());
+        let barrier: Work = Box::new(move |_py| done.send(()).unwrap_or_default());
+        current.is_some_and(|courier| courier.work.send(barrier).is_ok())
+    };
+    if running {
+        // Bounded: a callback of the user may be slow, and a shutdown has a deadline.
+        let _ = wait.recv_timeout(PATIENCE);
+    }
 }
 
 fn send(work: Work) -> bool {

@@ -23,13 +23,11 @@ pub(crate) fn all() -> Vec<Arc<Shared>> {
     live.filter(|shared| shared.generation == generation && !shared.is_stopped()).collect()
 }
 
-/// Rings some loop's bell, so that it looks at the release lane.
-pub(crate) fn ring_any() {
+/// Rings some loop's bell, so that it looks at the release lane. False: this library has no loop.
+pub(crate) fn ring_any() -> bool {
     // A destructor may run inside code that holds the lock; the next ring or turn will do then.
-    let Ok(runtimes) = RUNTIMES.try_lock() else { return };
+    let Ok(runtimes) = RUNTIMES.try_lock() else { return true };
     let live = runtimes.iter().filter_map(Weak::upgrade).find(|shared| !shared.is_stopped());
     drop(runtimes);
-    if let Some(shared) = live {
-        shared.inbox.bell().ring();
-    }
+    live.inspect(|shared| shared.inbox.bell().ring()).is_some()
 }

@@ -55,6 +55,19 @@ pub(crate) fn run(
     mode: ShutdownMode,
     deadline: Option<Duration>,
 ) -> ShutdownReport {
+    let report = stop(shared, mode, deadline);
+    if report.joined {
+        // What the loop thread could not hand over any more is with the courier.
+        super::courier::flush();
+    }
+    report
+}
+
+fn stop(
+    shared: &Arc<Shared>,
+    mode: ShutdownMode,
+    deadline: Option<Duration>,
+) -> ShutdownReport {
     let mut report = ShutdownReport { pending: request(shared, mode), ..Default::default() };
     if shared.on_loop_thread() {
         return report;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use gilscope_instrument::{Name, OpenTask, Status};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::state::{LoopState, current};
 
@@ -22,7 +23,7 @@ pub(crate) struct Children {
 /// What surrounds one step of a child.
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Child {
-    pub(crate) callback: Py<PyAny>,
+    callback: Py<PyAny>,
     task: Py<PyAny>,
     open: u32,
     /// The task, under the name by which asyncio's debug output asks for it.
@@ -31,6 +32,16 @@ pub(crate) struct Child {
 
 #[pymethods]
 impl Child {
+    #[pyo3(signature = (*args))]
+    fn __call__<'py>(&self, py: Python<'py>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        let result = self.step(py, |callback| {
+            // SAFETY: a callable and a tuple; a new reference or NULL with an error set.
+            unsafe { ffi::PyObject_CallObject(callback.as_ptr(), args.as_ptr()) }
+        });
+        // SAFETY: as above.
+        unsafe { Bound::from_owned_ptr_or_err(py, result) }
+    }
+
     #[getter]
     fn __self__(&self, py: Python<'_>) -> Py<PyAny> {
         self.task.clone_ref(py)
@@ -114,7 +125,26 @@ impl Child {
         Py::new(py, child).map(Py::into_any)
     }
 
-    pub(crate) fn before(&self) {
+    /// Runs the step between two stamps.
+    pub(crate) fn step(
+        &self,
+        py: Python<'_>,
+        run: impl FnOnce(&Py<PyAny>) -> *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject {
+        self.before();
+        let result = run(&self.callback);
+        if result.is_null() {
+            // KeyboardInterrupt and SystemExit come out of a step; looking must not lose them.
+            let error = PyErr::fetch(py);
+            self.after(py);
+            error.restore(py);
+        } else {
+            self.after(py);
+        }
+        result
+    }
+
+    fn before(&self) {
         let Some(state) = current() else { return };
         let open = OpenTask(self.open);
         let outer = std::mem::replace(&mut state.children.borrow_mut().polled, open);
@@ -122,7 +152,7 @@ impl Child {
         state.recorder.task_poll_start(open);
     }
 
-    pub(crate) fn after(&self, py: Python<'_>) {
+    fn after(&self, py: Python<'_>) {
         let Some(state) = current() else { return };
         let open = OpenTask(self.open);
         state.recorder.task_poll_end(open);

@@ -65,12 +65,9 @@ impl LoopState {
                 return;
             }
             batch.iter().for_each(|ready| self.deliver(ready));
-            batch.drain(..).for_each(|ready| {
-                if ready.job.raw().flags & t::JOB_WAKES != 0 {
-                    // SAFETY: the job is live and has been delivered.
-                    unsafe { (ready.job.vtable().wake)(ready.job.as_ptr()) };
-                }
-            });
+            let wakes = batch.drain(..).map(|ready| ready.job);
+            let wakes = wakes.filter(|job| job.raw().flags & t::JOB_WAKES != 0);
+            self.shared.wakes.wake(wakes);
             let mut outbox = self.outbox.borrow_mut();
             if outbox.is_empty() {
                 // Keeps the allocation for the next batch.

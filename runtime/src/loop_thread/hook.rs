@@ -99,7 +99,12 @@ fn look(py: Python<'_>, callback: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
     let task = child_of(callback)?;
     let state = current()?;
     let child = child::scheduled(state, &task)?;
-    STEP.bind(Child::keep(py, callback, &task, child).ok()?.bind(py)).ok().map(Bound::unbind)
+    let child = Child::keep(py, callback, &task, child).ok()?;
+    if state.debug {
+        // asyncio's debug output asks the callback for its `__self__`, the task.
+        return Some(child);
+    }
+    STEP.bind(child.bind(py)).ok().map(Bound::unbind)
 }
 
 /// The asyncio task that `callback` would step: its C code schedules a step wrapper or, from a
@@ -150,20 +155,9 @@ unsafe extern "C" fn step(
     Python::attach(|py| {
         // SAFETY: `STEP` is bound to `Child` objects only.
         let child = unsafe { Bound::from_borrowed_ptr(py, this).cast_into_unchecked::<Child>() };
-        let child = child.get();
-        child.before();
-        // SAFETY: the arguments are passed on as they came.
-        let result = unsafe {
-            ffi::PyObject_Vectorcall(child.callback.as_ptr(), args, nargs as usize, names)
-        };
-        if result.is_null() {
-            // KeyboardInterrupt and SystemExit come out of a step; looking must not lose them.
-            let error = PyErr::fetch(py);
-            child.after(py);
-            error.restore(py);
-        } else {
-            child.after(py);
-        }
-        result
+        child.get().step(py, |callback| {
+            // SAFETY: the arguments are passed on as they came.
+            unsafe { ffi::PyObject_Vectorcall(callback.as_ptr(), args, nargs as usize, names) }
+        })
     })
 }

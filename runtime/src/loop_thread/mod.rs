@@ -14,3 +14,4 @@ pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod stop;
 pub(crate) mod thread;
+pub(crate) mod wakes;

@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) room: Room<WakeRoom>,
     pub(crate) calls: Mutex<Calls>,
     pub(crate) counters: Counters,
+    pub(crate) wakes: super::wakes::Wakes,
     /// Handles on this runtime; the last one of a runtime that is not the default stops it.
     pub(crate) handles: AtomicU64,
     life: AtomicU32,
@@ -83,6 +84,7 @@ impl Shared {
             room,
             calls: Mutex::default(),
             counters: Counters::default(),
+            wakes: super::wakes::Wakes::default(),
             handles: AtomicU64::new(0),
             life: AtomicU32::new(RUNNING),
             thread_id: AtomicU64::new(0),
@@ -103,9 +105,8 @@ impl Shared {
     /// Calls taken by the queue whose callers wait.
     pub(crate) fn pending(&self) -> usize {
         let calls = self.calls();
-        let open = calls.open.iter().map(|(_, job)| job);
-        let unsettled = calls.backlog.iter().chain(open).filter(|job| !job.has(t::SETTLED));
-        unsettled.count() + usize::from(!self.inbox.is_empty())
+        let running = calls.open.iter().filter(|(_, job)| !job.has(t::SETTLED)).count();
+        running + self.config.queue_size.saturating_sub(self.room.free())
     }
 
     /// Why calls are refused, if they are.
@@ -211,11 +212,7 @@ pub(crate) fn dispose(message: *mut crate::queue::stack::Link, end: u32, detail:
             // SAFETY: it carries one reference.
             drop(unsafe { JobRef::from_raw(cancel.job) });
         }
-        _ => {
-            let post = message.cast::<t::RawPost>();
-            // SAFETY: its kind says what it is; `drop` is called instead of `run`.
-            unsafe { ((*post).drop)(post) };
-        }
+        _ => crate::life::courier::run_post(message.cast()),
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) fn unsupported(free_threaded: bool) -> Option<&'static str> {
 #[pymodule(name = "_native", gil_used = true)]
 mod native {
     use super::{PyImportError, PyResult, unsupported};
+    use pyo3::ffi;
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -38,6 +39,12 @@ mod native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        // SAFETY: attached, so there is a current interpreter.
+        let interpreter = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+        if interpreter != 0 {
+            let why = "gilscope does not support subinterpreters: import it in the main interpreter";
+            return Err(PyImportError::new_err(why));
+        }
         // First imported on our loop thread, 3.11 would take that for the main thread.
         py.import("threading")?;
         let config = py.import("sysconfig")?;

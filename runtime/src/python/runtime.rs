@@ -22,6 +22,7 @@ use crate::runtime::{Config, PyRuntime};
 #[pyclass(frozen, name = "Runtime", module = "gilscope._native", subclass, weakref)]
 pub(crate) struct Runtime {
     pub(crate) inner: PyRuntime,
+    line: super::submit::Line,
 }
 
 impl Runtime {
@@ -63,7 +64,7 @@ impl Runtime {
         _default: bool,
     ) -> PyResult<Self> {
         if _default {
-            return Ok(Self { inner: crate::runtime::py_runtime()? });
+            return Ok(Self { inner: crate::runtime::py_runtime()?, line: Default::default() });
         }
         for (what, number) in [
             ("queue_size", Some(queue_size)),
@@ -85,7 +86,7 @@ impl Runtime {
             threads,
             debug,
         };
-        Ok(Self { inner: PyRuntime::new(config)? })
+        Ok(Self { inner: PyRuntime::new(config)?, line: Default::default() })
     }
 
     #[getter]
@@ -143,7 +144,7 @@ impl Runtime {
             super::outcome::hand_over(py, &done, outcome)
         });
         let handle = submission.handle().clone();
-        super::submit::go(py, submission)?;
+        self.line.submit(py, submission)?;
         Ok(Handle { inner: handle })
     }
 

@@ -2,7 +2,9 @@
 //!
 //! Invariant: used on one thread; while it is open its table is the default runtime of this process.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use gilscope_instrument::Name;
@@ -10,9 +12,9 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::host::{HostRef, cell};
 use crate::host::sim::{Seat, Simulator, Way, What};
 use crate::host::table::{self as t, HostTable};
+use crate::host::{HostRef, cell};
 use crate::loop_thread::flush::SameThread;
 use crate::loop_thread::state::{LoopState, current};
 use crate::queue::stack::Link;
@@ -21,23 +23,31 @@ use crate::queue::stack::Link;
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// The Rust half of a simulated loop.
-#[pyclass(unsendable, module = "gilscope._native")]
+#[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Simulation {
     simulator: Simulator,
     /// Keeps the host from serving another simulation as long as somebody looks at this one.
     handle: HostRef,
-    before: *const HostTable,
-    seat: Option<Seat>,
-    panics: u64,
+    before: SameThread<*const HostTable>,
+    seat: Mutex<Option<SameThread<Seat>>>,
+    thread: ThreadId,
+    panics: AtomicU64,
 }
+
+// SAFETY: `before` is only compared and stored; everything else is `Sync`.
+unsafe impl Sync for Simulation {}
 
 impl Simulation {
     fn state(&self) -> PyResult<&'static LoopState> {
-        let closed = || PyRuntimeError::new_err("the simulation is closed");
-        if self.seat.is_none() {
-            return Err(closed());
-        }
-        current().ok_or_else(closed)
+        let text = "the simulation is closed, or another thread's";
+        let here = std::thread::current().id() == self.thread && self.lock().is_some();
+        current()
+            .filter(|_| here)
+            .ok_or_else(|| PyRuntimeError::new_err(text))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<SameThread<Seat>>> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -54,7 +64,14 @@ impl Simulation {
         let simulator = Simulator::open();
         let handle = simulator.handle();
         let before = cell::swap(simulator.table);
-        Ok(Self { simulator, handle, before, seat: Some(seat), panics: 0 })
+        Ok(Self {
+            simulator,
+            handle,
+            before: SameThread(before),
+            seat: Mutex::new(Some(SameThread(seat))),
+            thread: std::thread::current().id(),
+            panics: AtomicU64::new(0),
+        })
     }
 
     /// The virtual clock in nanoseconds.
@@ -66,7 +83,7 @@ impl Simulation {
     /// How many steps of Rust tasks panicked.
     #[getter]
     fn panics(&self) -> u64 {
-        self.panics
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// How often threads outside control came in, by way.
@@ -93,10 +110,13 @@ impl Simulation {
     }
 
     /// Run an entry; return what it was, or None if it is gone.
-    fn run(&mut self, py: Python<'_>, entry: u64) -> PyResult<Option<String>> {
+    fn run(&self, py: Python<'_>, entry: u64) -> PyResult<Option<String>> {
         let state = self.state()?;
         let host = self.simulator.host;
-        let Some(what) = host.take(entry).and_then(crate::host::sim::Entry::into_inner) else {
+        let Some(what) = host
+            .take(entry)
+            .and_then(crate::host::sim::Entry::into_inner)
+        else {
             return Ok(None);
         };
         match what {
@@ -104,7 +124,7 @@ impl Simulation {
                 let name = format!("task {}", runnable.task);
                 let runnable = SameThread(runnable);
                 if py.detach(move || host.step(&runnable.get())) {
-                    self.panics += 1;
+                    self.panics.fetch_add(1, Ordering::Relaxed);
                     return Ok(Some(name + " panicked"));
                 }
                 Ok(Some(name))
@@ -138,7 +158,10 @@ impl Simulation {
     /// What asyncio calls when it is entered from another thread. For any thread.
     #[getter]
     fn entry(&self) -> ThreadEntry {
-        ThreadEntry { simulator: self.simulator, _handle: self.handle.clone() }
+        ThreadEntry {
+            simulator: self.simulator,
+            _handle: self.handle.clone(),
+        }
     }
 
     /// Wait in real time for another thread to bring something in; False if none did.
@@ -156,10 +179,15 @@ impl Simulation {
         Ok(())
     }
 
-    /// Put the default runtime back and drop what is left. Idempotent.
-    fn close(&mut self, py: Python<'_>) {
-        let Some(seat) = self.seat.take() else { return };
-        cell::restore(self.simulator.table, self.before);
+    /// Put the default runtime back and drop what is left. Idempotent; on its own thread.
+    fn close(&self, py: Python<'_>) {
+        if std::thread::current().id() != self.thread {
+            return;
+        }
+        let Some(seat) = self.lock().take() else {
+            return;
+        };
+        cell::restore(self.simulator.table, self.before.0);
         self.simulator.host.close();
         if let Some(state) = current() {
             state.flush(py);
@@ -174,6 +202,8 @@ impl Simulation {
 impl Drop for Simulation {
     fn drop(&mut self) {
         Python::attach(|py| self.close(py));
+        // Not closed, and dropped on another thread: its thread stays taken.
+        std::mem::forget(self.lock().take());
     }
 }
 

@@ -1,7 +1,10 @@
-//! Submitting from a Python thread, which must not wait while it holds the GIL.
+//! Submitting from Python threads, which must not wait while they hold the GIL.
 //!
-//! Invariant: calls of one thread reach the queue in their order, also when the queue is full.
+//! Invariant: the calls of one thread reach the queue in their order, also when the queue is full:
+//! whoever finds no room stands in one line, and nobody goes past a line.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use pyo3::prelude::*;
@@ -10,26 +13,60 @@ use super::exceptions::to_py_err;
 use crate::call::Submission;
 use crate::tasks;
 
-/// Offers the call to the queue; if there is no room, a tokio task goes on waiting for it.
-///
-/// # Errors
-/// If the runtime is stopped, or the queue is full and the call does not want to wait.
-pub(crate) fn go(py: Python<'_>, mut submission: Submission) -> PyResult<()> {
-    // The first poll takes its place in the line for room, which is first come, first served.
-    let polled = py.detach(|| {
+/// The line of one runtime's submissions that wait for room. Not bounded: `submit` never blocks, so
+/// who wants a bound asks for `full="fail"`, or uses `map`.
+#[derive(Clone, Default)]
+pub(crate) struct Line(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Submission>,
+    /// A task offers the waiting ones, one after the other.
+    moving: bool,
+}
+
+impl Line {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Offers the call to the queue; if there is no room, it stands in line.
+    ///
+    /// # Errors
+    /// If the runtime is stopped, or the queue is full and the call does not want to wait.
+    pub(crate) fn submit(&self, py: Python<'_>, submission: Submission) -> PyResult<()> {
+        py.detach(|| self.offer(submission)).map_err(|error| to_py_err(py, error))
+    }
+
+    fn offer(&self, mut submission: Submission) -> Result<(), crate::error::Error> {
         let handle = tasks::tokio_handle();
         let _entered = handle.enter();
-        let polled = submission.poll_taken(&mut Context::from_waker(Waker::noop()));
-        match polled {
-            Poll::Ready(taken) => taken,
-            Poll::Pending => {
-                tasks::spawn_real(async move {
-                    // An error has reached the callback already.
-                    let _ = submission.sent().await;
-                });
-                Ok(())
+        let mut line = self.lock();
+        if !line.moving || submission.fails_when_full() {
+            let mut context = Context::from_waker(Waker::noop());
+            if let Poll::Ready(taken) = submission.poll_taken(&mut context) {
+                drop(line);
+                return taken;
             }
         }
-    });
-    polled.map_err(|error| to_py_err(py, error))
+        line.waiting.push_back(submission);
+        if !std::mem::replace(&mut line.moving, true) {
+            let line = self.clone();
+            handle.spawn(async move { line.advance().await });
+        }
+        Ok(())
+    }
+
+    async fn advance(&self) {
+        loop {
+            let next = {
+                let mut line = self.lock();
+                let next = line.waiting.pop_front();
+                line.moving = next.is_some();
+                next
+            };
+            let Some(submission) = next else { return };
+            submission.sent_or_told().await;
+        }
+    }
 }

@@ -3,6 +3,9 @@
 //! Invariant: a message that was posted is either taken by the loop thread or, once the inbox is
 //! closed, by whoever posted or closed last; none stays behind.
 
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicBool, Ordering};
+#[cfg(not(loom))]
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::eventfd::EventFd;

@@ -110,6 +110,11 @@ impl<W: FnOnce()> Room<W> {
         woken.into_iter().for_each(|wake| wake());
     }
 
+    /// Permits that are neither with a queued call nor granted to a waiter.
+    pub fn free(&self) -> usize {
+        self.lock().free
+    }
+
     /// No more calls: everybody who waits is woken and finds the room closed.
     pub fn close(&self) {
         let mut state = self.lock();
@@ -160,6 +165,7 @@ mod tests {
         room.leave(first);
         assert!(room.use_grant(second));
         room.give_back(1);
+        assert_eq!(room.free(), 1);
         assert_eq!(room.try_take(), Taken::Yes, "the permit is free again");
     }
 

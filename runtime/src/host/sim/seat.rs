@@ -42,6 +42,11 @@ impl Kept {
     }
 }
 
+/// Whether this thread is that of a simulation of this library.
+pub(crate) fn is_seat() -> bool {
+    current().is_some_and(|_| crate::host::cell::simulated_here().is_some())
+}
+
 /// Makes this thread a loop thread for as long as it lives.
 pub(crate) struct Seat(Option<Current>);
 
@@ -80,10 +85,14 @@ impl Drop for Seat {
         state.close_children();
         state.recorder.turn_end();
         // Jobs that nobody drives any more still have callers.
-        state.shared.fail_everything(crate::host::table::END_STOPPED, 1);
+        state
+            .shared
+            .fail_everything(crate::host::table::END_STOPPED, 1);
         let open = std::mem::take(&mut *state.shared.calls());
         drop(open);
-        let LoopState { shared, recorder, .. } = state;
+        let LoopState {
+            shared, recorder, ..
+        } = state;
         KEPT.with_borrow_mut(|kept| *kept = Some(Kept { shared, recorder }));
     }
 }

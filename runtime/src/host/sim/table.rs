@@ -36,6 +36,7 @@ pub(super) fn table(ctx: Ctx) -> HostTable {
         timer: Some(timer),
         timer_cancel: Some(timer_cancel),
         register: None,
+        help: None,
     }
 }
 
@@ -62,7 +63,11 @@ impl SimHost {
         let producer = self.producer();
         let mut state = self.lock();
         self.entered(&mut state, way);
-        let refused = if kind == t::MESSAGE_JOB { Life::Stopping } else { Life::Closed };
+        let refused = if kind == t::MESSAGE_JOB {
+            Life::Stopping
+        } else {
+            Life::Closed
+        };
         if state.life >= refused {
             return false;
         }

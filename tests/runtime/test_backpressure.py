@@ -1,0 +1,151 @@
+"""Full queues and blocking: wait, fail or deadline, and never with the GIL."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+Eventually = "Callable[[Callable[[], object]], None]"
+
+
+async def echo(x: object = 1) -> object:
+    return x
+
+
+class Held:
+    """A runtime whose loop stands still, its queue of two full, until `release`."""
+
+    def __init__(self) -> None:
+        self.rt = gilscope.PyRuntime("held", queue_size=2)
+        self.release = threading.Event()
+        started = threading.Event()
+
+        def hold() -> None:
+            started.set()
+            assert self.release.wait(30)
+
+        self.futures: list[Any] = [self.rt.submit(hold)]
+        assert started.wait(10)
+        # The running call may give its room back only when the loop goes on.
+        for _ in range(3):
+            try:
+                self.futures.append(self.rt.options(full="fail").submit(echo))
+            except gilscope.QueueFull:
+                break
+        else:
+            raise AssertionError("a queue of two took more")
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    held = Held()
+    yield held
+    held.release.set()
+    assert held.rt.shutdown("drain", deadline=10)["joined"]
+
+
+def test_b1_fail_fails_at_once(held: Held) -> None:
+    calls = held.rt.options(full="fail")
+    with pytest.raises(gilscope.QueueFull):
+        calls.submit(echo)
+    with pytest.raises(gilscope.QueueFull):
+        calls.call(echo)
+    with pytest.raises(gilscope.QueueFull):
+        asyncio.run(calls.call_async(echo))
+
+
+def test_b1_wait_waits_without_the_gil_and_then_runs(held: Held) -> None:
+    order: list[int] = []
+    waiting = [held.rt.submit(order.append, i) for i in range(50)]  # returns: never blocks
+    blocked = threading.Thread(target=held.rt.call, args=(order.append, 50))
+    blocked.start()
+    assert not any(future.done() for future in waiting)
+    held.release.set()  # possible at all, so the blocked thread does not hold the GIL
+    blocked.join(10)
+    assert not blocked.is_alive()
+    for future in [*held.futures, *waiting]:
+        future.result(10)
+    assert sorted(order) == list(range(51))
+
+
+def test_b1_a_deadline_bounds_the_wait_for_room(held: Held) -> None:
+    ran: list[int] = []
+    calls = held.rt.options(deadline=0.05)
+    with pytest.raises(gilscope.DeadlineExceeded) as caught:
+        calls.call(ran.append, 1)
+    assert caught.value.where == "queued"
+    future = calls.submit(ran.append, 1)
+    with pytest.raises(gilscope.DeadlineExceeded):
+        future.result(10)
+    with pytest.raises(gilscope.DeadlineExceeded):
+        asyncio.run(calls.call_async(ran.append, 1))
+    held.release.set()
+    assert held.rt.call(echo, 2) == 2
+    assert ran == []
+
+
+def test_b1_a_cancelled_wait_gives_its_room_up(held: Held) -> None:
+    ran: list[int] = []
+    waiting = [held.rt.submit(ran.append, i) for i in range(10)]
+    assert [future.cancel() for future in waiting] == [True] * 10
+    held.release.set()
+    for future in waiting:
+        with pytest.raises(gilscope.CallCancelled):
+            future.result(10)
+    assert [held.rt.submit(echo, i).result(10) for i in range(10)] == list(range(10))
+    assert ran == []
+
+
+def test_b1_shutdown_frees_who_waits_for_room(held: Held) -> None:
+    waiting = [held.rt.submit(echo, i) for i in range(10)]
+    threading.Timer(0.05, held.release.set).start()
+    held.rt.shutdown("cancel", deadline=10)
+    for future in waiting:
+        with pytest.raises(gilscope.RuntimeStopped):
+            future.result(10)
+
+
+def test_b2_a_million_enqueues_before_the_loop_starts(ext: ModuleType) -> None:
+    release = threading.Event()
+
+    async def on_start() -> None:
+        assert release.wait(60)
+
+    ran: list[int] = []
+    runtime = ext.Runtime(queue_size=1000, on_start=on_start)
+    taken, full = runtime.try_many(lambda: ran.append(1), 1_000_000)
+    assert (taken, full) == (1000, 999_000)
+    assert ran == []
+    release.set()
+    assert runtime.shutdown("drain", 30)[2]
+    assert len(ran) == 1000
+
+
+def test_b3_blocking_on_a_loop_thread_is_refused(
+    ext: ModuleType, default_rt: gilscope.PyRuntime, rt: gilscope.PyRuntime
+) -> None:
+    async def inside(call: Callable[..., object]) -> object:
+        return call(echo)
+
+    for runtime in (default_rt, rt):  # its own loop, and another's
+        for call in (default_rt.call, rt.call, ext.call_blocking):
+            with pytest.raises(gilscope.WrongThread):
+                runtime.call(inside, call)
+    assert default_rt.call(echo) == rt.call(echo) == 1
+
+
+def test_b3_blocking_on_a_tokio_worker_is_refused(
+    ext: ModuleType, default_rt: gilscope.PyRuntime
+) -> None:
+    with pytest.raises(gilscope.WrongThread, match="tokio"):
+        ext.call_blocking_on_worker(echo)
+    assert ext.call_blocking(echo) == 1

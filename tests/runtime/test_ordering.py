@@ -1,0 +1,140 @@
+"""What is promised about order, and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import gilscope
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ALGEBRA = ["enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback"]
+
+
+async def echo(x: object) -> object:
+    await asyncio.sleep(0)
+    return x
+
+
+def in_threads(n: int, work: Any) -> None:
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("queue_size", [2000, 2], ids=["with_room", "through_a_full_queue"])
+def test_o1_each_threads_calls_start_in_its_order(queue_size: int) -> None:
+    started: dict[int, list[int]] = {}
+
+    async def start(thread: int, i: int) -> None:
+        started.setdefault(thread, []).append(i)
+        await asyncio.sleep(0)
+
+    def produce(thread: int) -> None:
+        for future in [rt.submit(start, thread, i) for i in range(400)]:
+            future.result(30)
+
+    with gilscope.PyRuntime("ordered", queue_size=queue_size) as rt:
+        in_threads(4, produce)
+    assert started == {thread: list(range(400)) for thread in range(4)}
+
+
+def test_o1_from_rust_through_a_full_queue(ext: ModuleType) -> None:
+    started: list[int] = []
+
+    async def start(i: int) -> int:
+        started.append(i)
+        return i
+
+    runtime = ext.Runtime(queue_size=2, max_in_flight=1)
+    arrived = ext.burst(start, 300, runtime=runtime)
+    assert started == list(range(300))
+    assert [(i, value) for i, _, value in arrived] == [(i, i) for i in range(300)]
+    assert runtime.shutdown("cancel", 10)[2]
+
+
+def test_o2_outcomes_come_in_the_order_in_which_they_got_ready(
+    ext: ModuleType, default_rt: gilscope.PyRuntime
+) -> None:
+    order: list[int] = []
+    turns = [asyncio.Event() for _ in range(50)]
+
+    async def ready_backwards(i: int) -> None:
+        if i < 49:
+            await turns[i].wait()
+        order.append(i)
+        if i:
+            turns[i - 1].set()
+
+    arrived = [i for i, ok, _ in ext.burst(ready_backwards, 50) if ok]
+    assert order == list(range(49, -1, -1))
+    assert arrived == order
+
+
+def test_o2_for_submitted_futures_too(rt: gilscope.PyRuntime) -> None:
+    arrived: list[int] = []
+    futures = [rt.submit(echo, i) for i in range(500)]
+    for i, future in enumerate(futures):
+        future.add_done_callback(lambda _, i=i: arrived.append(i))
+    assert [future.result(30) for future in futures] == list(range(500))
+    assert rt.call(echo, 1) == 1
+    assert sorted(arrived) == list(range(500))
+    late = arrived.index(499)
+    assert arrived[late:] == sorted(arrived[late:])
+
+
+def test_o3_across_threads_only_counts_are_promised(rt: gilscope.PyRuntime) -> None:
+    total = 0
+
+    async def add(n: int) -> int:
+        nonlocal total
+        before = total
+        total += n  # atomic between awaits: one loop thread
+        return before
+
+    seen: list[int] = []
+
+    def produce(_: int) -> None:
+        mine = [rt.call(add, 1) for _ in range(200)]
+        assert mine == sorted(mine)
+        seen.extend(mine)
+
+    in_threads(4, produce)
+    assert sorted(seen) == list(range(800))
+
+
+def test_o4_every_call_goes_through_its_stations_in_order(
+    ext: ModuleType, default_rt: gilscope.PyRuntime
+) -> None:
+    async def hops(i: int) -> int:
+        for _ in range(i % 4):
+            await asyncio.sleep(0)
+        return i
+
+    with gilscope.trace() as trace:
+        assert ext.flood(hops, 100, 16) == list(range(100))
+        futures = [default_rt.submit(hops, i) for i in range(100)]
+        assert [future.result(10) for future in futures] == list(range(100))
+        default_rt.call(echo, 1)
+        spans = trace.spans
+    calls = [span for span in spans if span["span"] == "call" and "hops" in span["name"]]
+    assert len(calls) == 200
+    for call in calls:
+        parts = [span for span in spans if span["parent"] == call["id"]]
+        assert [span["span"] for span in parts] == sorted(
+            (span["span"] for span in parts),
+            key=lambda name: ALGEBRA.index("poll" if name == "suspended" else name),
+        )
+        assert parts[0]["start_ns"] == call["start_ns"]
+        for before, after in zip(parts, parts[1:], strict=False):
+            assert before["start_ns"] + before["dur_ns"] == after["start_ns"]
+        assert sum(span["dur_ns"] for span in parts) == call["dur_ns"]
+        assert [span["span"] for span in parts].count("poll") == call["polls"]
