@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -98,7 +98,7 @@ class Gate:
         """Wait until the gate is opened, or the call cancelled; the arguments."""
         self.started.set()
         try:
-            while not self._open.is_set():  # opened by another thread, in whichever loop
+            while not self._open.is_set():  # noqa: ASYNC110 - opened by another thread, in any loop
                 await asyncio.sleep(0.001)
         except asyncio.CancelledError:
             self.cancelled.set()
@@ -128,3 +128,10 @@ def eventually() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.002)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Any:
+    """The binaries of `examples/embed`, built for this Python; see tests/embedded.py."""
+    module = runpy.run_path(str(Path(__file__).parent / "embedded.py"))
+    return module["Embedded"](module["build"]())

@@ -22,20 +22,14 @@ class Step(NamedTuple):
 class Lane:
     """What runs in order: the steps of one task, the calls of one caller, the loop's callbacks."""
 
-    __slots__ = ("_name", "key", "waiting")
+    __slots__ = ("key", "name", "waiting")
 
-    def __init__(self, key: int, name: str | Callable[[], str]) -> None:
+    def __init__(self, key: int, name: str) -> None:
         self.key = key
-        self._name = name
+        self.name = name
+        """What the lane is, the same in every run."""
         # (when it came in, handle or number of an entry of the simulator), oldest first
         self.waiting: deque[tuple[int, asyncio.Handle | int]] = deque()
-
-    @property
-    def name(self) -> str:
-        """What the lane is, the same in every run."""
-        if not isinstance(self._name, str):
-            self._name = self._name()
-        return self._name
 
     def __repr__(self) -> str:
         return f"<Lane {self.name}>"
@@ -57,8 +51,8 @@ def rust_name(key: int) -> str:
     return kinds[key & 3]
 
 
-def task_name(number: int, task: Any) -> str:
-    coroutine = task.get_coro()
+def task_name(number: int, coroutine: object) -> str:
+    """Name a Python task by its place in the order of their creation."""
     return f"py {number} {getattr(coroutine, '__qualname__', type(coroutine).__name__)}"
 
 

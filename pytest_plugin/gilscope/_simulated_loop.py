@@ -37,7 +37,7 @@ class _Task(asyncio.Task[_T]):
 
     def __init__(self, coro: Any, *, number: int, **options: Any) -> None:
         self.number = number
-        self.lane = Lane(-number, lambda: task_name(number, self))
+        self.lane = Lane(-number, task_name(number, coro))
         super().__init__(coro, **options)
 
     def __hash__(self) -> int:
@@ -132,6 +132,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if not self.is_closed():
             super().close()
             self._lanes.clear()
+            self.__dict__.pop("call_soon", None)  # the recorder's, which refers to this loop
             self.simulation.close()
 
     # --- one step
@@ -204,7 +205,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         lane.waiting.append((self._came, item))
 
     def _lane_of(self, handle: asyncio.Handle) -> Lane:
-        owner = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+        owner: Any = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
+        if type(owner) is _Task:
+            return owner.lane
+        # Where spans are recorded, what surrounds the step of a task is between the two.
+        owner = getattr(owner, "__self__", owner)
         if type(owner) is _Task:
             return owner.lane
         if not hasattr(owner, "get_coro"):
@@ -213,7 +218,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if lane is None:
             self._tasks_made += 1
             number = self._tasks_made
-            lane = self._others[owner] = Lane(-number, task_name(number, owner))
+            lane = self._others[owner] = Lane(-number, task_name(number, owner.get_coro()))
         return lane
 
     # --- time
@@ -245,20 +250,22 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         if self._in_threads or self.simulation.is_blocking_outside():
             self.simulation.wait_outside(0.001)
             return
-        times = []
-        handle = self._first_timer()
-        if handle is not None and handle.when() < _NEVER:
-            times.append(round(handle.when() * 1e9))
-        rust = self.simulation.next_timer()
-        if rust is not None:
-            times.append(rust)
-        if times:
-            self.simulation.advance(min(times))
-            self._at = self.simulation.now
-            self._now = self._at / 1e9
-            return
-        if not self._threads_come_in():
+        handle, rust = self._first_timer(), self.simulation.next_timer()
+        when = _NEVER if handle is None else handle.when()
+        python = round(when * 1e9) if when < _NEVER else None
+        if python is not None and (rust is None or python <= rust):
+            # At large times a float is coarser than a nanosecond: reach the timer in any case.
+            self._advance(python, when)
+        elif rust is not None:
+            self._advance(rust, 0.0)
+        elif not self._threads_come_in():
             raise Deadlock(f"nothing is ready and no timer is left\n{self.report()}")
+
+    def _advance(self, to: int, at_least: float) -> None:
+        self.simulation.advance(to)
+        self._at = self.simulation.now
+        now = self._at / 1e9
+        self._now = max(self._now, at_least if now + _SLACK < at_least else now)
 
     def _threads_come_in(self) -> bool:
         """Wait for threads outside control, in slices, so that Ctrl-C is heard."""

@@ -3,6 +3,11 @@
 //! Invariant: no thread of a caller, and no tokio worker, ever runs Python; one loop thread per
 //! runtime does.
 
+#[cfg(panic = "abort")]
+compile_error!(
+    "gilscope-runtime needs panic = \"unwind\": a panic in one call must not end the process"
+);
+
 pub mod call;
 mod driver;
 mod error;

@@ -6,7 +6,6 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::error::Error;
 use crate::host::table as t;
 use crate::host::{HostRef, TableTimer};
 
@@ -85,19 +84,20 @@ impl Drop for SpawnHandle {
     }
 }
 
-/// Spawns a task through the default runtime's host: on tokio, or on the simulator.
-///
-/// # Errors
-/// [`Error::RuntimeStopped`] if there is no runtime to be had.
-pub fn spawn(future: impl Future<Output = ()> + Send + 'static) -> Result<SpawnHandle, Error> {
-    Ok(spawn_on(&crate::host::cell::default_host()?, future))
+/// Spawns a task through the host table: on tokio, or on the simulator if one is installed. Starts no
+/// runtime.
+pub fn spawn(future: impl Future<Output = ()> + Send + 'static) -> SpawnHandle {
+    match crate::host::cell::current_host() {
+        Some(host) => spawn_on(&host, future),
+        None => spawn_real(future),
+    }
 }
 
-/// Sleeps on the default runtime's clock.
+/// Sleeps on the host's clock: tokio's, or the simulator's if one is installed. Starts no runtime.
 pub async fn sleep(duration: Duration) {
-    match crate::host::cell::default_host() {
-        Ok(host) => sleep_on(&host, duration).await,
-        Err(_) => tokio::time::sleep(duration).await,
+    match crate::host::cell::current_host() {
+        Some(host) => sleep_on(&host, duration).await,
+        None => tokio::time::sleep(duration).await,
     }
 }
 

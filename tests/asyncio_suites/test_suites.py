@@ -41,7 +41,7 @@ def test_every_exclusion_has_a_reason(suites: SimpleNamespace) -> None:
 def test_every_suite_has_tests_that_are_driven(suites: SimpleNamespace) -> None:
     absent = {name for name, on in suites.listed["absent"].items() if suites.version in on}
     driven = {case.suite for case in suites.all if case not in suites.excluded}
-    assert driven == set(suites.names) - absent
+    assert set(suites.names) - driven <= absent
 
 
 def test_every_suite_of_the_package_is_driven_or_left_out(suites: SimpleNamespace) -> None:

@@ -174,11 +174,11 @@ def test_cancelling_the_call_runs_its_shielded_clean_up(call: Bounded) -> None:
 
 def test_200_calls_share_the_limiters_threads(call: Bounded, threads: Callable[..., int]) -> None:
     limit = 5
-    seen: set[int] = set()
+    seen: set[threading.Thread] = set()
     running: list[int] = []
 
     def work(n: int) -> int:
-        seen.add(threading.get_ident())
+        seen.add(threading.current_thread())
         running.append(len(threads("AnyIO worker thread")))
         return n + 1
 
@@ -192,11 +192,10 @@ def test_200_calls_share_the_limiters_threads(call: Bounded, threads: Callable[.
 
 
 def test_one_call_after_the_other_uses_one_thread(call: Bounded) -> None:
-    async def body(_: int) -> int:
-        return await anyio.to_thread.run_sync(threading.get_ident)
+    async def body() -> threading.Thread:
+        return await anyio.to_thread.run_sync(threading.current_thread)
 
-    idents = {call(body, n) for n in range(20)}
-    assert len(idents) == 1
+    assert len({call(body) for _ in range(20)}) == 1
 
 
 def test_worker_threads_end_with_the_runtime(threads: Callable[[str], list[str]]) -> None:

@@ -14,6 +14,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import anyio.to_thread
 import pytest
 import uvloop
 
@@ -309,8 +311,58 @@ def test_l12_streams(on: Bounded) -> None:
 
 def test_l12_blocking_functions_run_in_threads(on: Bounded) -> None:
     calls = on.runtime.options(thread=True, deadline=30)
-    idents = {calls.submit(threading.get_ident).result(timeout=30) for _ in range(5)}
-    assert on(threading.get_ident) not in idents
+    used = {calls.submit(threading.current_thread).result(timeout=30) for _ in range(5)}
+    assert on(threading.current_thread) not in used
+    assert threading.current_thread() not in used
+
+
+def test_l12_sockets_and_subprocesses(on: Bounded) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.readline()).upper())
+        await writer.drain()
+        writer.close()
+
+    async def over_a_socket() -> bytes:
+        async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"abc\n")
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        return answer
+
+    async def from_a_process(n: int) -> tuple[bytes, int | None]:
+        process = await asyncio.create_subprocess_exec(
+            "sh",
+            "-c",
+            f"cat; exit {n}",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate(b"abc")
+        return out, process.returncode
+
+    assert on(over_a_socket) == b"ABC\n"
+    assert on.each(from_a_process, 3) == [(b"abc", n) for n in range(3)]
+    on(asyncio.sleep, 0.01)
+
+
+def test_l12_anyio_runs(on: Bounded) -> None:
+    async def body(n: int) -> tuple[bool, int]:
+        with anyio.move_on_after(0.01) as scope:
+            await anyio.sleep_forever()
+        found = []
+
+        async def add(i: int) -> None:
+            found.append(await anyio.to_thread.run_sync(abs, -i))
+
+        async with anyio.create_task_group() as group:
+            for i in range(n):
+                group.start_soon(add, i)
+        return scope.cancelled_caught, sum(found)
+
+    assert on.each(body, 10) == [(True, sum(range(n))) for n in range(10)]
 
 
 def test_l12_stopping_the_loop_ends_nothing(on: Bounded) -> None:

@@ -18,7 +18,7 @@ MODULE = "gilscope_test_ext"
 
 def target() -> Path:
     """Where cargo builds: beside the other builds for this Python, never in the same folder."""
-    # `PYO3_BUILD_EXTENSION_MODULE` below changes how pyo3 links: sharing would rebuild it each time.
+    # `PYO3_BUILD_EXTENSION_MODULE` below changes how pyo3 links: it would be rebuilt each time.
     if (given := os.environ.get("CARGO_TARGET_DIR")) is not None:
         return Path(given) / "ext"
     return ROOT / "target" / "ext-{}.{}".format(*sys.version_info)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -134,7 +135,7 @@ def test_o4_every_call_goes_through_its_stations_in_order(
             key=lambda name: ALGEBRA.index("poll" if name == "suspended" else name),
         )
         assert parts[0]["start_ns"] == call["start_ns"]
-        for before, after in zip(parts, parts[1:], strict=False):
+        for before, after in itertools.pairwise(parts):
             assert before["start_ns"] + before["dur_ns"] == after["start_ns"]
         assert sum(span["dur_ns"] for span in parts) == call["dur_ns"]
         assert [span["span"] for span in parts].count("poll") == call["polls"]

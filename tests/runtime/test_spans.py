@@ -64,7 +64,10 @@ PATHS: dict[str, tuple[Callable[[Any, Any], object], str]] = {
         lambda ext, rt: quietly(lambda: ext.call_bad_args("error", print)),
         "argument_error",
     ),
-    "argument_panics": (lambda ext, rt: quietly(lambda: ext.call_bad_args("panic", print)), "panic"),
+    "argument_panics": (
+        lambda ext, rt: quietly(lambda: ext.call_bad_args("panic", print)),
+        "panic",
+    ),
     "result": (lambda ext, rt: quietly(lambda: ext.call_int(lambda: "x")), "result_error"),
     "result_panics": (lambda ext, rt: quietly(lambda: ext.call_bad_result(ok)), "panic"),
     "callback_panics": (lambda ext, rt: ext.send("closure_panics", ok).wait(), "ok"),

@@ -96,6 +96,22 @@ def test_t1_a_timer_never_fires_early_nor_out_of_order() -> None:
         assert all(at == delay for at, delay in fired), fired
 
 
+def test_t1_timers_are_reached_however_late_it_is() -> None:
+    century = 86_400.0 * 365 * 100
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(century)
+        for _ in range(20):
+            before = loop.time()
+            await asyncio.sleep(0.1)
+            await gilscope.rust.sleep(0.1)
+            assert 0.199_99 < loop.time() - before < 0.200_01
+        return loop.time()
+
+    assert simulate(main).value() > century
+
+
 def test_t2_a_call_s_deadline_is_virtual() -> None:
     async def forever() -> None:
         await asyncio.Event().wait()

@@ -20,7 +20,9 @@ fn post(inbox: &Inbox, by: usize, number: usize) -> Vec<(usize, usize)> {
 }
 
 fn closing(producers: usize, messages: usize, asleep: bool) {
-    loom::model(move || {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || {
         let inbox = Arc::new(Inbox::new().unwrap());
         if asleep {
             assert!(inbox.try_sleep());

@@ -13,7 +13,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::HostRef;
-use super::table::{HostCell, HostTable, VERSION};
+use super::table::{HostCell, HostTable, SIZES, VERSION};
 use crate::error::{Error, Stopped};
 use crate::loop_thread::shared::Shared;
 use crate::runtime::Config;
@@ -24,6 +24,7 @@ pub const CAPSULE: &CStr = c"gilscope._native._host_cell";
 static OWN: HostCell = HostCell {
     size: size_of::<HostCell>(),
     version: VERSION,
+    sizes: SIZES,
     table: AtomicPtr::new(ptr::null_mut()),
     refill,
 };
@@ -190,6 +191,15 @@ pub fn discover(py: Python<'_>) -> PyResult<bool> {
         return Err(PyImportError::new_err(format!(
             "the installed gilscope speaks version {version} of the host table and this extension \
              version {VERSION}: rebuild the extension against the installed gilscope-runtime"
+        )));
+    }
+    // SAFETY: the size says that the field is there.
+    let theirs = unsafe { (*found).sizes };
+    // Tables only grow at their end; jobs and their functions are read by both sides.
+    if theirs[0] < SIZES[0] || theirs[1..] != SIZES[1..] {
+        return Err(PyImportError::new_err(format!(
+            "the installed gilscope and this extension disagree on the host table (sizes {theirs:?} \
+             and {SIZES:?}): rebuild the extension against the installed gilscope-runtime"
         )));
     }
     CELL.store(found, Ordering::Release);

@@ -278,6 +278,10 @@ pub struct HostTable {
     pub help: Option<unsafe extern "C" fn(Ctx)>,
 }
 
+/// This library's [`HostCell::sizes`].
+pub const SIZES: [usize; 3] =
+    [size_of::<HostTable>(), size_of::<RawJob>(), size_of::<JobVTable>()];
+
 // SAFETY: every function of a table may be called from any thread; `ctx` is only passed back to them.
 unsafe impl Send for HostTable {}
 // SAFETY: as above.
@@ -291,6 +295,8 @@ pub struct HostCell {
     pub size: usize,
     /// [`VERSION`].
     pub version: u32,
+    /// Sizes in bytes of [`HostTable`], [`RawJob`] and [`JobVTable`].
+    pub sizes: [usize; 3],
     /// The table in use; NULL when nothing runs yet, or in a forked child.
     pub table: AtomicPtr<HostTable>,
     /// Makes the owner's default runtime and returns its table with one handle taken, or NULL.

@@ -99,6 +99,7 @@ fn send(work: Work) -> bool {
 fn start(generation: u64) -> std::io::Result<Courier> {
     let (work, queue) = channel::<Work>();
     let deliver = move || {
+        // Not a ticket of the gate: `stop` joins this thread.
         while let Ok(work) = queue.recv() {
             let attached = std::panic::AssertUnwindSafe(|| Python::try_attach(work).is_some());
             let _ = std::panic::catch_unwind(attached);

@@ -36,6 +36,8 @@ pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
 }
 
 fn stop_all(py: Python<'_>) {
+    // First, so that no runtime is started while the others are being stopped.
+    py.detach(|| super::gate::close(EXIT_DEADLINE));
     let runtimes = super::registry::all();
     py.detach(|| {
         for shared in &runtimes {

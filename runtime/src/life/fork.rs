@@ -9,6 +9,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::SeqCst);
+    super::gate::reset();
     crate::host::cell::forget_default();
     gilscope_instrument::after_fork_child();
 }

@@ -5,5 +5,6 @@
 pub(crate) mod courier;
 pub(crate) mod exit;
 pub(crate) mod fork;
+pub(crate) mod gate;
 pub(crate) mod registry;
 pub(crate) mod shutdown;

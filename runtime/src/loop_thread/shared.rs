@@ -216,8 +216,11 @@ pub(crate) fn dispose(message: *mut crate::queue::stack::Link, end: u32, detail:
     }
 }
 
-/// A number for the calling thread, never 0.
+/// A number for the calling thread, never 0 and never used again; the system's own are.
 fn thread_id() -> u64 {
-    // SAFETY: no arguments.
-    unsafe { libc::pthread_self() as u64 }
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static ID: u64 = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    ID.with(|id| *id)
 }

@@ -18,6 +18,7 @@ use super::selector::{Select, edge_triggered};
 use super::shared::Shared;
 use super::state::{Current, Helpers, LoopState, current};
 use crate::error::Stopped;
+use crate::life::gate::Ticket;
 
 /// The Rust side of `loop.py`.
 #[pyclass(frozen, module = "gilscope._native")]
@@ -56,12 +57,18 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), Stopped> {
     if !alive {
         return Err(Stopped::NotStarted);
     }
+    let ticket = Ticket::take().ok_or(Stopped::NotStarted)?;
     let shared = Arc::clone(shared);
     if attached {
         return Python::attach(|py| start_or_fail(py, &shared));
     }
     let bootstrap = move || {
-        Python::attach(|py| start_or_fail(py, &shared))
+        let started = Python::try_attach(|py| start_or_fail(py, &shared));
+        if started.is_none() {
+            shared.end(Stopped::NotStarted);
+        }
+        drop(shared);
+        drop(ticket);
     };
     let spawned = std::thread::Builder::new().name("gilscope-start".into()).spawn(bootstrap);
     spawned.map(drop).map_err(|_| Stopped::NotStarted)

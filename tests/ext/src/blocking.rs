@@ -21,7 +21,10 @@ pub(crate) fn call_blocking(
     args: Py<PyTuple>,
     runtime: Option<&Bound<'_, Runtime>>,
 ) -> PyResult<Py<PyAny>> {
-    result(fun.py(), given(runtime)?.call_blocking::<PyHandle>(fun, args))
+    result(
+        fun.py(),
+        given(runtime)?.call_blocking::<PyHandle>(fun, args),
+    )
 }
 
 /// `call_blocking` on a tokio worker.
@@ -32,7 +35,10 @@ pub(crate) fn call_blocking_on_worker(
     args: Py<PyTuple>,
 ) -> PyResult<Py<PyAny>> {
     let (runtime, py, fun) = (py_runtime()?, fun.py(), PyFun::new(fun));
-    let outcome = wait(py, async move { runtime.call_blocking::<PyHandle>(fun, args) })?;
+    let outcome = wait(
+        py,
+        async move { runtime.call_blocking::<PyHandle>(fun, args) },
+    )?;
     result(py, outcome)
 }
 
@@ -79,9 +85,8 @@ pub(crate) fn keep_calling(fun: &Bound<'_, PyAny>, tasks: usize) -> PyResult<()>
     let (runtime, fun) = (py_runtime()?, PyFun::new(fun));
     for _ in 0..tasks {
         let (runtime, fun) = (runtime.clone(), fun.clone());
-        tokio().spawn(async move {
-            while runtime.call_async::<PyHandle>(&fun, ()).await.is_ok() {}
-        });
+        tokio()
+            .spawn(async move { while runtime.call_async::<PyHandle>(&fun, ()).await.is_ok() {} });
     }
     Ok(())
 }

@@ -50,7 +50,10 @@ pub(crate) fn call_int(fun: &Bound<'_, PyAny>, args: Py<PyTuple>) -> PyResult<i6
 /// The builder form.
 #[pyfunction]
 #[pyo3(signature = (fun, args, *, kwargs=None, name=None, deadline=None, context=None, in_thread=false, runtime=None))]
-#[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python function")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "keyword arguments of a Python function"
+)]
 pub(crate) fn call_with(
     fun: &Bound<'_, PyAny>,
     args: Py<PyTuple>,
@@ -94,8 +97,16 @@ pub(crate) fn flood(
         let call = runtime.call_async::<PyHandle>(&fun, (i,));
         async move { tokio().spawn(call).await.expect("a call does not panic") }
     }));
-    let outcomes = wait(py, calls.buffered(tasks.unwrap_or(n).max(1)).collect::<Vec<_>>())?;
-    outcomes.into_iter().map(|outcome| result(py, outcome)).collect()
+    let outcomes = wait(
+        py,
+        calls
+            .buffered(tasks.unwrap_or(n).max(1))
+            .collect::<Vec<_>>(),
+    )?;
+    outcomes
+        .into_iter()
+        .map(|outcome| result(py, outcome))
+        .collect()
 }
 
 /// `fun(i)` for every i < n, submitted by one plain thread into a channel that holds them all.
@@ -206,7 +217,10 @@ impl FromPyObject<'_, '_> for Panicky {
 /// A call whose result type panics in its conversion.
 #[pyfunction]
 pub(crate) fn call_bad_result(fun: &Bound<'_, PyAny>) -> PyResult<()> {
-    fn of<T: PyResultType>(runtime: &gilscope_runtime::PyRuntime, fun: PyFun) -> impl Future<Output = Outcome<T>> + use<T> {
+    fn of<T: PyResultType>(
+        runtime: &gilscope_runtime::PyRuntime,
+        fun: PyFun,
+    ) -> impl Future<Output = Outcome<T>> + use<T> {
         runtime.call_async::<T>(fun, ())
     }
     let future = of::<Panicky>(&py_runtime()?, PyFun::new(fun));
@@ -215,7 +229,12 @@ pub(crate) fn call_bad_result(fun: &Bound<'_, PyAny>) -> PyResult<()> {
 }
 
 fn packed(fun: &PyFun, args: Py<PyTuple>, callback: PyAsyncCallback<PyHandle>) -> PyAsyncFun {
-    PyAsyncFun { fun: fun.clone(), args, kwargs: None, callback }
+    PyAsyncFun {
+        fun: fun.clone(),
+        args,
+        kwargs: None,
+        callback,
+    }
 }
 
 /// `call_async_fun` of one function that carries its arguments and a oneshot.
@@ -240,7 +259,11 @@ pub(crate) fn process(fun: &Bound<'_, PyAny>, items: Vec<Py<PyAny>>) -> PyResult
     let (outcomes, mut arrived) = mpsc::channel(count.max(1));
     let pack = |item| {
         let args = PyTuple::new(py, [item])?.unbind();
-        PyResult::Ok(packed(&fun, args, PyAsyncCallback::Channel(outcomes.clone())))
+        PyResult::Ok(packed(
+            &fun,
+            args,
+            PyAsyncCallback::Channel(outcomes.clone()),
+        ))
     };
     let funs = items.into_iter().map(pack).collect::<PyResult<Vec<_>>>()?;
     drop(outcomes);
@@ -258,5 +281,8 @@ pub(crate) fn process(fun: &Bound<'_, PyAny>, items: Vec<Py<PyAny>>) -> PyResult
         }
         Ok::<_, Error>(outcomes)
     })??;
-    Ok(outcomes.into_iter().map(|outcome| show(py, outcome)).collect())
+    Ok(outcomes
+        .into_iter()
+        .map(|outcome| show(py, outcome))
+        .collect())
 }

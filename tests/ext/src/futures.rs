@@ -91,15 +91,17 @@ pub(crate) fn future<'py>(
             let error = Python::attach(|py| PyErr::from_value(handle.bind(py).clone()));
             PyResult::<()>::Err(error)
         }),
-        "stop_iteration" => {
-            into_py_future(py, async { PyResult::<()>::Err(PyStopIteration::new_err(1)) })
-        }
+        "stop_iteration" => into_py_future(py, async {
+            PyResult::<()>::Err(PyStopIteration::new_err(1))
+        }),
         "panic" => into_py_future(py, async { panics() }),
         "panic_later" => into_py_future(py, async move {
             tokio::time::sleep(pause).await;
             panics()
         }),
-        other => Err(PyValueError::new_err(format!("no kind of future {other:?}"))),
+        other => Err(PyValueError::new_err(format!(
+            "no kind of future {other:?}"
+        ))),
     }
 }
 
@@ -150,6 +152,6 @@ pub(crate) fn host_sleep(py: Python<'_>, seconds: f64) -> PyResult<Bound<'_, PyA
 pub(crate) fn host_spawn(fun: &Bound<'_, PyAny>) -> PyResult<()> {
     let (runtime, fun) = (py_runtime()?, PyFun::new(fun));
     let call = async move { drop(runtime.call_async::<PyHandle>(fun, ()).await) };
-    gilscope_runtime::spawn(call)?;
+    gilscope_runtime::spawn(call);
     Ok(())
 }

@@ -22,7 +22,11 @@ pub(crate) fn tokio() -> &'static Runtime {
         Some((of, runtime)) if of == process => runtime,
         _ => {
             let mut builder = tokio::runtime::Builder::new_multi_thread();
-            let built = builder.worker_threads(2).thread_name("test-ext-tokio").enable_all().build();
+            let built = builder
+                .worker_threads(2)
+                .thread_name("test-ext-tokio")
+                .enable_all()
+                .build();
             let runtime: &'static Runtime = Box::leak(Box::new(built.expect("threads for tokio")));
             *own = Some((process, runtime));
             runtime
@@ -41,7 +45,9 @@ where
     });
     match ended {
         Ok(Ok(output)) => Ok(output),
-        Ok(Err(error)) => Err(PyRuntimeError::new_err(format!("a test task ended badly: {error}"))),
+        Ok(Err(error)) => Err(PyRuntimeError::new_err(format!(
+            "a test task ended badly: {error}"
+        ))),
         Err(_) => Err(PyTimeoutError::new_err("a test task did not end")),
     }
 }

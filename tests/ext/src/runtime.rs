@@ -41,12 +41,16 @@ impl Runtime {
             on_stop,
             ..Config::named("test-ext")
         };
-        Ok(Self { inner: PyRuntime::new(config)? })
+        Ok(Self {
+            inner: PyRuntime::new(config)?,
+        })
     }
 
     #[staticmethod]
     fn default() -> PyResult<Self> {
-        Ok(Self { inner: gilscope_runtime::py_runtime()? })
+        Ok(Self {
+            inner: gilscope_runtime::py_runtime()?,
+        })
     }
 
     #[getter]
@@ -68,7 +72,9 @@ impl Runtime {
             "abort" => ShutdownMode::Abort,
             _ => return Err(PyValueError::new_err("mode")),
         };
-        let report = self.inner.shutdown(mode, deadline.map(Duration::from_secs_f64));
+        let report = self
+            .inner
+            .shutdown(mode, deadline.map(Duration::from_secs_f64));
         Ok((report.pending, report.abandoned, report.joined))
     }
 
@@ -78,7 +84,10 @@ impl Runtime {
         let (mut taken, mut full) = (0, 0);
         for _ in 0..n {
             let args = PyTuple::empty(py).unbind();
-            match self.inner.try_call::<PyHandle>(&fun, args, PyAsyncCallback::Discard) {
+            match self
+                .inner
+                .try_call::<PyHandle>(&fun, args, PyAsyncCallback::Discard)
+            {
                 Ok(_) => taken += 1,
                 Err(Error::QueueFull) => full += 1,
                 Err(error) => return Err(error.into()),
@@ -107,7 +116,9 @@ pub(crate) fn race(py: Python<'_>, n: usize) -> PyResult<Vec<u64>> {
             })
         };
         let threads: Vec<_> = (0..n).map(ask).collect();
-        let joined = threads.into_iter().map(|thread| thread.join().expect("no panic"));
+        let joined = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic"));
         joined.collect::<Result<Vec<_>, _>>()
     });
     Ok(ids?)

@@ -6,7 +6,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use gilscope_runtime::{CallHandle, Error, Full, OnDrop, Outcome, PyAsyncCallback, PyFun, PyHandle};
+use gilscope_runtime::{
+    CallHandle, Error, Full, OnDrop, Outcome, PyAsyncCallback, PyFun, PyHandle,
+};
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -82,8 +84,14 @@ impl Recorder {
     fn __call__(&self, outcome: &Bound<'_, PyAny>) -> PyResult<()> {
         let error = outcome.call_method0("exception")?;
         let ok = error.is_none();
-        let what = if ok { outcome.call_method0("result")? } else { error };
-        self.0.0.push(Arrival::Python(ok, PyHandle::new(what.unbind())));
+        let what = if ok {
+            outcome.call_method0("result")?
+        } else {
+            error
+        };
+        self.0
+            .0
+            .push(Arrival::Python(ok, PyHandle::new(what.unbind())));
         Ok(())
     }
 }
@@ -129,8 +137,14 @@ impl Sent {
 
     /// Drops the future that awaits the call, or the receiver of its outcome; returns when it has.
     fn drop(&self, py: Python<'_>) -> PyResult<()> {
-        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(receiver) = receiver else { return Ok(()) };
+        let receiver = self
+            .receiver
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(receiver) = receiver else {
+            return Ok(());
+        };
         receiver.abort();
         wait(py, async { drop(receiver.await) })
     }
@@ -140,7 +154,10 @@ impl Sent {
     fn arrived(&self, py: Python<'_>) -> Vec<(&'static str, Py<PyAny>)> {
         // Cloned first: exceptions are made, so Python runs, without the lock.
         let arrivals = self.inbox.lock().outcomes.clone();
-        arrivals.into_iter().map(|arrival| arrival.show(py)).collect()
+        arrivals
+            .into_iter()
+            .map(|arrival| arrival.show(py))
+            .collect()
     }
 
     /// Waits until something arrived or nothing can any more; returns what has arrived.
@@ -165,7 +182,11 @@ impl Sent {
             }
             true
         });
-        if ended { Ok(self.arrived(py)) } else { Err(PyTimeoutError::new_err("nothing arrived")) }
+        if ended {
+            Ok(self.arrived(py))
+        } else {
+            Err(PyTimeoutError::new_err("nothing arrived"))
+        }
     }
 }
 
@@ -184,7 +205,10 @@ fn callback_of(
                     mouth.push(outcome);
                 }
             };
-            return Ok((PyAsyncCallback::Oneshot(sender), Some(tokio().spawn(receive))));
+            return Ok((
+                PyAsyncCallback::Oneshot(sender),
+                Some(tokio().spawn(receive)),
+            ));
         }
         "channel" => {
             let (sender, mut receiver) = mpsc::channel(8);
@@ -193,7 +217,10 @@ fn callback_of(
                     mouth.push(outcome);
                 }
             };
-            return Ok((PyAsyncCallback::Channel(sender), Some(tokio().spawn(receive))));
+            return Ok((
+                PyAsyncCallback::Channel(sender),
+                Some(tokio().spawn(receive)),
+            ));
         }
         "closure" => PyAsyncCallback::Closure(Box::new(move |outcome| mouth.push(outcome))),
         "closure_panics" => PyAsyncCallback::Closure(Box::new(move |outcome| {
@@ -213,7 +240,10 @@ fn callback_of(
 /// Submits one call, from a tokio task, with a callback of this kind. `full="fail"` does not wait.
 #[pyfunction]
 #[pyo3(signature = (kind, fun, *args, runtime=None, callback=None, full="wait", on_drop="cancel", deadline=None))]
-#[expect(clippy::too_many_arguments, reason = "keyword arguments of a Python function")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "keyword arguments of a Python function"
+)]
 pub(crate) fn send(
     kind: &str,
     fun: &Bound<'_, PyAny>,
@@ -255,5 +285,11 @@ pub(crate) fn send(
         Ok(handle) => (Some(handle), None),
         Err(error) => (None, Some(error)),
     };
-    Ok(Sent { inbox, handle, receiver: Mutex::new(receiver), refused, discards })
+    Ok(Sent {
+        inbox,
+        handle,
+        receiver: Mutex::new(receiver),
+        refused,
+        discards,
+    })
 }

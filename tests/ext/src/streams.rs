@@ -35,7 +35,10 @@ pub(crate) fn collect(
     let (take, pause) = (take.unwrap_or(usize::MAX), Duration::from_secs_f64(pause));
     if ints {
         let (items, error) = wait(py, taken::<i64>(&runtime, fun, args, take, pause))?;
-        let items = items.into_iter().map(|i| i.into_py_any(py)).collect::<PyResult<_>>()?;
+        let items = items
+            .into_iter()
+            .map(|i| i.into_py_any(py))
+            .collect::<PyResult<_>>()?;
         return Ok((items, error.map(|error| exception(py, error))));
     }
     let (items, error) = wait(py, taken::<PyHandle>(&runtime, fun, args, take, pause))?;
@@ -91,7 +94,11 @@ pub(crate) fn stream(
     });
     let items = of(receiver).map(move |i| {
         let _keep = &mark;
-        if Some(i) == fail_at { Err(PyValueError::new_err(i)) } else { Ok(i) }
+        if Some(i) == fail_at {
+            Err(PyValueError::new_err(i))
+        } else {
+            Ok(i)
+        }
     });
     Ok((stream_into_py(py, items)?, tracked))
 }

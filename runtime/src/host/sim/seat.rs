@@ -74,6 +74,7 @@ impl Seat {
         recorder.attached();
         // Outcomes leave when the simulator says so, never by a callback of the loop.
         let state = LoopState::new(shared, recorder, event_loop, helpers, true)?;
+        crate::loop_thread::hook::install(event_loop)?;
         Ok(Self(Some(Current::new(state))))
     }
 }

@@ -1,0 +1,51 @@
+"""Processes that end right after their calls, or in the middle of them: no crash, hang or noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+AWAITED = ["awaited-call", "awaited-submit", "awaited-call_async", "awaited-rust"]
+IN_FLIGHT = ["suspended", "busy", "rust-pending", "submitting", "threads", "full-queue"]
+# "return" and "exit" leave Python and the runtime running: the process ends under them.
+WAYS = ["guard", "guard-finalize", "finalize", "return", "exit"]
+
+
+@pytest.mark.parametrize("way", AWAITED)
+def test_l13_exit_after_every_call_was_awaited(ends: Any, way: str) -> None:
+    exits = ends.python(way, share=len(AWAITED))
+    assert exits.clean, exits
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_l13_embedded_exit_after_every_call_was_awaited(ends: Any, embedded: Any, way: str) -> None:
+    exits = ends.embedded(embedded, "awaited", way, share=len(WAYS))
+    assert exits.clean, exits
+
+
+def test_l7_l14_exit_with_everything_in_flight(ends: Any) -> None:
+    exits = ends.python("everything")
+    assert exits.clean, exits
+
+
+@pytest.mark.parametrize("situation", IN_FLIGHT)
+def test_l7_l14_exit_with_calls_in_flight(ends: Any, situation: str) -> None:
+    exits = ends.python(situation, share=len(IN_FLIGHT))
+    assert exits.clean, exits
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_l7_l14_embedded_exit_with_everything_in_flight(
+    ends: Any, embedded: Any, way: str
+) -> None:
+    exits = ends.embedded(embedded, "everything", way, share=1 if way == "guard" else len(WAYS))
+    assert exits.clean, exits
+
+
+@pytest.mark.parametrize("situation", IN_FLIGHT)
+def test_l7_l14_embedded_exit_with_calls_in_flight(
+    ends: Any, embedded: Any, situation: str
+) -> None:
+    exits = ends.embedded(embedded, situation, "guard-finalize", share=len(IN_FLIGHT))
+    assert exits.clean, exits

@@ -1,0 +1,164 @@
+"""Exits with live threads, signals, subinterpreters: each in a process of its own."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FORK = """
+import asyncio, os, sys, warnings
+import gilscope
+
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of fork beside threads
+
+async def double(x):
+    await gilscope.rust.sleep(0.001)
+    return 2 * x
+
+def forked(body):
+    "Run `body` in a forked child; fail if it does."
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            body()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_l7_exit_with_live_tokio_threads(script: Callable[..., str]) -> None:
+    code = """
+    import asyncio, gilscope, threading
+    gilscope.stats()
+    import gilscope_test_ext as ext
+
+    started = threading.Event()
+
+    async def waits(seconds=3600):
+        started.set()
+        await asyncio.sleep(seconds)
+
+    async def quick():
+        await gilscope.rust.sleep(0)
+
+    ext.keep_calling(quick, 8)
+    ext.keep_calling(waits, 2)
+    futures = [gilscope.py_runtime().submit(waits) for _ in range(5)]
+    futures += [gilscope.py_runtime().submit(gilscope.rust.sleep, 3600)]
+    assert started.wait(10)
+    print("end")
+    """
+    assert script(code) == "end\n"
+
+
+def test_l7_cleanup_at_exit_has_a_second(script: Callable[..., str]) -> None:
+    code = """
+    import asyncio, gilscope, sys, threading
+    started = threading.Event()
+
+    async def cleans_up():
+        try:
+            started.set()
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0.1)
+            print("cleaned up", flush=True)
+
+    async def never_ends():
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+
+    rt = gilscope.py_runtime()
+    rt.submit(cleans_up)
+    rt.submit(never_ends)
+    assert started.wait(10)
+    """
+    assert script(code) == "cleaned up\n"
+
+
+SIGNAL = """
+import asyncio, gilscope, os, signal, threading
+
+gilscope.stats()
+import gilscope_test_ext as ext
+
+rt = gilscope.py_runtime()
+main, others = threading.Event(), threading.Event()
+cancelled = threading.Event()
+
+async def for_ever():
+    main.set()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
+
+async def other():
+    others.set()
+    await asyncio.sleep(0.5)
+    return "went on"
+
+def interrupt():
+    main.wait(10)
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_l9_sigint_cancels_the_main_threads_call_only(script: Callable[..., str]) -> None:
+    code = """
+    running, rusts = rt.submit(other), ext.send("closure", other)
+    assert others.wait(10)
+    threading.Thread(target=interrupt).start()
+    try:
+        rt.call(for_ever)
+    except KeyboardInterrupt:
+        print("interrupted")
+    assert cancelled.wait(10)
+    assert running.result(10) == "went on"
+    assert rusts.wait() == [("ok", "went on")]
+    assert rt.call(other) == "went on"
+    """
+    assert script(SIGNAL + textwrap.dedent(code)) == "interrupted\n"
+
+
+def test_l19_a_second_interpreter_gets_an_import_error(script: Callable[..., str]) -> None:
+    code = """
+    import gilscope, sys
+    gilscope.stats()
+    if sys.version_info >= (3, 13):
+        import _interpreters as interpreters
+    else:
+        import _xxsubinterpreters as interpreters
+
+    inside = '''
+    try:
+        import gilscope._native
+    except ImportError as error:
+        print("ImportError", "interpreter" in str(error))
+    '''
+    import textwrap
+    other = interpreters.create()
+    failed = interpreters.run_string(other, textwrap.dedent(inside))
+    assert failed is None, failed
+    interpreters.destroy(other)
+
+    async def one():
+        return 1
+
+    assert gilscope.py_runtime().call(one) == 1
+    """
+    assert script(code) == "ImportError True\n"
