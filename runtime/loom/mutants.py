@@ -119,8 +119,9 @@ MUTANTS = [
 
 def copy(to: Path) -> None:
     """Copy what the model tests are made of, as a workspace of its own."""
-    shutil.copytree(ROOT / "runtime/loom", to / "runtime/loom")
-    shutil.copytree(ROOT / "runtime/src/queue", to / "runtime/src/queue")
+    # Fresh times: cargo would take a copy that looks old for what it built before.
+    for part in ("runtime/loom", "runtime/src/queue"):
+        shutil.copytree(ROOT / part, to / part, copy_function=shutil.copyfile)
     shutil.copy(ROOT / "Cargo.lock", to)
     manifest = (ROOT / "Cargo.toml").read_text()
     members = 'members = ["runtime/loom"]'
@@ -140,8 +141,8 @@ def change(folder: Path, mutant: Mutant) -> None:
 
 def survives(folder: Path) -> bool:
     """Build the changed copy, which must compile, and run its tests until one fails."""
-    target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target" / "loom"))
-    env = {**os.environ, "CARGO_TARGET_DIR": target, "RUSTFLAGS": "--cfg loom"}
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "loom-mutants"
+    env = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "--cfg loom"}
     command = ["cargo", "test", "--quiet", "--release", "-p", "gilscope-queue-model"]
     quiet = {"cwd": folder, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     built = subprocess.run([*command, "--no-run"], text=True, **quiet)

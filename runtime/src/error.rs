@@ -86,7 +86,10 @@ pub struct ErrorText {
 impl PythonError {
     pub(crate) fn new(exception: Bound<'_, PyAny>, with_traceback: bool) -> Self {
         let text = Arc::new(crate::python::text::render(&exception, with_traceback));
-        Self { exception: PyHandle::new(exception.unbind()), text }
+        Self {
+            exception: PyHandle::new(exception.unbind()),
+            text,
+        }
     }
 
     /// The exception object. Clone and drop it anywhere; look into it attached.
@@ -198,14 +201,21 @@ impl fmt::Display for Error {
             Self::Python(error) => error.fmt(f),
             Self::Cancelled(by) => write!(f, "the call was cancelled by the {}", by.as_str()),
             Self::DeadlineExceeded(place) => {
-                write!(f, "the deadline passed while the call was in: {}", place.as_str())
+                write!(
+                    f,
+                    "the deadline passed while the call was in: {}",
+                    place.as_str()
+                )
             }
             Self::Argument(error) => write!(f, "an argument could not be converted: {error}"),
             Self::Result { error, .. } => write!(f, "the result could not be converted: {error}"),
             Self::RustPanic(text) => write!(f, "Rust code panicked: {text}"),
             Self::RuntimeStopped(why) => write!(f, "the runtime is stopped: {why}"),
             Self::QueueFull => f.write_str("the call queue is full"),
-            Self::WrongThread(what) => write!(f, "a blocking call from {what} would deadlock; use call_async there"),
+            Self::WrongThread(what) => write!(
+                f,
+                "a blocking call from {what} would deadlock; use call_async there"
+            ),
         }
     }
 }

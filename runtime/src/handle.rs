@@ -37,7 +37,10 @@ impl PyHandle {
     /// Never: the reference is only taken in `drop`.
     #[must_use]
     pub fn get(&self) -> &Py<PyAny> {
-        self.0.0.as_ref().expect("a handle holds its object until it is dropped")
+        self.0
+            .0
+            .as_ref()
+            .expect("a handle holds its object until it is dropped")
     }
 
     /// The object, for an attached thread.
@@ -97,13 +100,19 @@ impl PyFun {
     #[must_use]
     pub fn new(callable: &Bound<'_, PyAny>) -> Self {
         let name = gilscope_instrument::intern(&qualified_name(callable));
-        Self { callable: PyHandle::new(callable.clone().unbind()), name }
+        Self {
+            callable: PyHandle::new(callable.clone().unbind()),
+            name,
+        }
     }
 
     /// Wraps a callable under a given span name. Needs no GIL.
     #[must_use]
     pub fn with_name(callable: PyHandle, name: &str) -> Self {
-        Self { callable, name: gilscope_instrument::intern(name) }
+        Self {
+            callable,
+            name: gilscope_instrument::intern(name),
+        }
     }
 
     pub(crate) fn named(callable: PyHandle, name: Name) -> Self {
@@ -146,12 +155,22 @@ impl From<Py<PyAny>> for PyFun {
 fn qualified_name(object: &Bound<'_, PyAny>) -> String {
     let text = |object: &Bound<'_, PyAny>, attribute: &str| -> Option<String> {
         let value = object.getattr(attribute).ok()?;
-        value.cast::<PyString>().ok().map(|s| s.to_string_lossy().into_owned())
+        value
+            .cast::<PyString>()
+            .ok()
+            .map(|s| s.to_string_lossy().into_owned())
     };
-    let inner = object.getattr("func").ok().filter(|_| text(object, "__qualname__").is_none());
+    let inner = object
+        .getattr("func")
+        .ok()
+        .filter(|_| text(object, "__qualname__").is_none());
     let object = inner.as_ref().unwrap_or(object);
     let name = text(object, "__qualname__").or_else(|| {
-        object.get_type().qualname().ok().map(|s| s.to_string_lossy().into_owned())
+        object
+            .get_type()
+            .qualname()
+            .ok()
+            .map(|s| s.to_string_lossy().into_owned())
     });
     match (text(object, "__module__"), name) {
         (Some(module), Some(name)) => format!("{module}.{name}"),
@@ -191,7 +210,9 @@ pub(crate) mod release {
     /// This library has no loop of its own: has the one it uses look at our lane.
     fn ask_host() {
         static ASKED: AtomicBool = AtomicBool::new(false);
-        let Some(host) = crate::host::cell::current_host() else { return };
+        let Some(host) = crate::host::cell::current_host() else {
+            return;
+        };
         if ASKED.swap(true, Ordering::AcqRel) {
             return;
         }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use crate::call::{CallBuilder, CallFuture, CallHandle, PyArgs, PyAsyncCallback, PyAsyncFun, PyResultType};
+use crate::call::{
+    CallBuilder, CallFuture, CallHandle, PyArgs, PyAsyncCallback, PyAsyncFun, PyResultType,
+};
 use crate::error::{Error, Outcome, Stopped};
 use crate::handle::PyFun;
 use crate::host::HostRef;
@@ -54,11 +56,18 @@ impl Config {
     /// The defaults, with a name.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn thread_name(&self) -> String {
-        if self.name == "gilscope" { self.name.clone() } else { format!("gilscope-{}", self.name) }
+        if self.name == "gilscope" {
+            self.name.clone()
+        } else {
+            format!("gilscope-{}", self.name)
+        }
     }
 }
 
@@ -90,7 +99,9 @@ impl DefaultRuntime {
     /// # Errors
     /// As [`py_runtime`].
     pub fn get(&self) -> Result<PyRuntime, Error> {
-        Ok(PyRuntime { host: crate::host::cell::default_host()? })
+        Ok(PyRuntime {
+            host: crate::host::cell::default_host()?,
+        })
     }
 }
 
@@ -105,7 +116,9 @@ impl PyRuntime {
         let shared = Shared::create(config).map_err(not_started)?;
         crate::life::registry::add(&shared);
         crate::loop_thread::thread::start(&shared).map_err(Error::RuntimeStopped)?;
-        Ok(Self { host: shared.host() })
+        Ok(Self {
+            host: shared.host(),
+        })
     }
 
     /// Calls `fun` and gives a future of its result, converted to `T`. Lazy; any executor.
@@ -151,7 +164,10 @@ impl PyRuntime {
     ///
     /// # Errors
     /// As [`CallBuilder::send`].
-    pub async fn call_async_fun<T: PyResultType>(&self, fun: PyAsyncFun<T>) -> Result<CallHandle, Error> {
+    pub async fn call_async_fun<T: PyResultType>(
+        &self,
+        fun: PyAsyncFun<T>,
+    ) -> Result<CallHandle, Error> {
         let ((fun, args, kwargs), callback) = fun.split();
         let mut call = self.call(fun, args);
         if let Some(kwargs) = kwargs {
@@ -183,7 +199,8 @@ impl PyRuntime {
         };
         crate::host::cell::forget_if(self.host.table());
         // SAFETY: both calls are allowed on any thread at any time.
-        let attached = unsafe { pyo3::ffi::Py_IsInitialized() != 0 && pyo3::ffi::PyGILState_Check() != 0 };
+        let attached =
+            unsafe { pyo3::ffi::Py_IsInitialized() != 0 && pyo3::ffi::PyGILState_Check() != 0 };
         if attached {
             Python::attach(|py| py.detach(|| shutdown::run(&shared, mode, deadline)))
         } else {

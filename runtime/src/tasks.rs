@@ -111,7 +111,9 @@ pub(crate) fn spawn_on(
     future: impl Future<Output = ()> + Send + 'static,
 ) -> SpawnHandle {
     let table = host.table();
-    let Some(schedule) = table.schedule else { return spawn_real(future) };
+    let Some(schedule) = table.schedule else {
+        return spawn_real(future);
+    };
     // SAFETY: callable from any thread.
     let task = unsafe { (table.new_task)(table.ctx) };
     let keep = host.clone();

@@ -205,15 +205,15 @@ class BorrowedLoop(asyncio.SelectorEventLoop):
 
 
 @contextlib.contextmanager
-def as_isolated(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
-    with gilscope.PyRuntime(debug=True) as runtime:
+def as_isolated(case: Case, deadline: float, **options: Any) -> Iterator[tuple[Any, CallRunner]]:
+    with gilscope.PyRuntime(**options) as runtime:
         runner = CallRunner(runtime, deadline)
         yield isolated(case.cls, runner), runner
 
 
 @contextlib.contextmanager
 def as_run(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
-    with gilscope.PyRuntime(debug=True) as runtime:
+    with gilscope.PyRuntime() as runtime:
         runner = CallRunner(runtime, deadline)
         with mock.patch("asyncio.run", runner.run):
             yield case.cls, runner
@@ -233,7 +233,7 @@ def as_loop(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
             yield case.cls, loop.runner
 
 
-WAYS = {"isolated": as_isolated, "run": as_run, "loop": as_loop}
+WAYS: dict[str, Any] = {"isolated": as_isolated, "run": as_run, "loop": as_loop}
 
 
 @contextlib.contextmanager
@@ -254,10 +254,10 @@ def litter() -> Iterator[None]:
         gc.collect()
 
 
-def drive(case: Case, deadline: float = DEADLINE) -> str:
+def drive(case: Case, deadline: float = DEADLINE, **options: Any) -> str:
     """Run one test through a runtime of its own; say what went wrong, if anything did."""
     result = unittest.TestResult()
-    with litter(), WAYS[case.way](case, deadline) as (cls, runner):
+    with litter(), WAYS[case.way](case, deadline, **options) as (cls, runner):
         cls(case.method).run(result)
         runner.on_loop(None, gc.collect)  # while their loop still runs
     wrong = [*result.errors, *result.failures, *result.skipped]
@@ -275,12 +275,15 @@ def pytest_report_collectionfinish() -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "case" in metafunc.fixturenames:
-        cases = [case for case in ALL if case not in EXCLUDED]
-        metafunc.parametrize("case", cases, ids=[case.name for case in cases])
-    if "excluded_case" in metafunc.fixturenames:
-        names = [case.name for case in EXCLUDED]
-        metafunc.parametrize("excluded_case", EXCLUDED, ids=names)
+    driven = [case for case in ALL if case not in EXCLUDED]
+    kinds = {
+        "case": driven,
+        "isolated_case": [case for case in driven if case.way == "isolated"],
+        "excluded_case": EXCLUDED,
+    }
+    for argument in kinds.keys() & set(metafunc.fixturenames):
+        cases = kinds[argument]
+        metafunc.parametrize(argument, cases, ids=[case.name for case in cases])
 
 
 @pytest.fixture(scope="session")

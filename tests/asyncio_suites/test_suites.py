@@ -22,6 +22,11 @@ def test_passes(case: Any, suites: SimpleNamespace) -> None:
     assert not wrong, wrong
 
 
+def test_l12_passes_in_debug_mode(isolated_case: Any, suites: SimpleNamespace) -> None:
+    wrong = suites.drive(isolated_case, debug=True)
+    assert not wrong, wrong
+
+
 def test_an_excluded_test_fails_still(excluded_case: Any, suites: SimpleNamespace) -> None:
     assert suites.drive(excluded_case, deadline=3.0), "it passes: take it off the list"
 

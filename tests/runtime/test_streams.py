@@ -121,3 +121,28 @@ def test_stream_item_that_does_not_convert_ends_it(
     assert isinstance(error, gilscope.ResultError)
     assert error.value == "two"
     assert finished.wait(10)
+
+
+def test_stream_dropped_while_the_queue_is_full_runs_finally(
+    ext: ModuleType, source: Source
+) -> None:
+    release, blocked = threading.Event(), threading.Event()
+
+    def block() -> None:
+        blocked.set()
+        assert release.wait(30)
+
+    runtime = ext.Runtime(queue_size=1)
+    arguments = {"take": 1, "pause": 0.3, "runtime": runtime}
+    taking = threading.Thread(target=ext.collect, args=(source, 100), kwargs=arguments)
+    taking.start()
+    while not source.given:
+        taking.join(0.001)
+    ext.send("discard", block, runtime=runtime)
+    assert blocked.wait(10)
+    runtime.try_many(int, 10)
+    taking.join(10)  # the stream is dropped while nothing can be queued
+    assert not taking.is_alive()
+    release.set()
+    assert source.finished.wait(10)
+    assert runtime.shutdown("cancel", 10)[2]

@@ -235,6 +235,17 @@ def test_t1_a_lost_update_between_rust_and_python_is_found_and_replayed(ext: Mod
         assert simulate(main, choose=runs[seed].choices) == runs[seed]
 
 
+def test_t1_recording_spans_and_debug_mode_change_no_schedule() -> None:
+    plain = [simulate(scenario, seed=seed) for seed in range(10)]
+    with gilscope.trace() as trace:
+        traced = [simulate(scenario, seed=seed) for seed in range(10)]
+    debugged = [simulate(scenario, seed=seed, debug=True) for seed in range(10)]
+    assert traced == plain
+    assert debugged == plain
+    calls = [span for span in trace.spans if span["span"] == "call"]
+    assert len(calls) == 10 * 8
+
+
 if sys.version_info >= (3, 12):
 
     def test_t1_eager_tasks_are_deterministic_too() -> None:

@@ -74,6 +74,8 @@ pub(crate) fn call_starter<A: PyArgs>(
                 .and_then(|run| run.call1((callable, args, kwargs)));
             return run.map_err(StartError::Raised);
         }
-        callable.call(args, kwargs.as_ref()).map_err(StartError::Raised)
+        callable
+            .call(args, kwargs.as_ref())
+            .map_err(StartError::Raised)
     })
 }

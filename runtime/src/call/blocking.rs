@@ -41,9 +41,14 @@ where
     F::Output: Send,
 {
     // SAFETY: allowed on any thread at any time.
-    let attached = unsafe { pyo3::ffi::Py_IsInitialized() != 0 && pyo3::ffi::PyGILState_Check() != 0 };
+    let attached =
+        unsafe { pyo3::ffi::Py_IsInitialized() != 0 && pyo3::ffi::PyGILState_Check() != 0 };
     let wait = || block_on_interruptible(future, || Ok(())).unwrap_or_else(|()| unreachable!());
-    if attached { Python::attach(|py| py.detach(wait)) } else { wait() }
+    if attached {
+        Python::attach(|py| py.detach(wait))
+    } else {
+        wait()
+    }
 }
 
 /// As [`block_on`], detached already; `interrupted` runs after each signal and every 100 ms (a
@@ -65,4 +70,13 @@ pub(crate) fn block_on_interruptible<F: Future, E>(
             Ok(false) | Err(_) => interrupted()?,
         }
     }
+}
+
+/// Runs Python's signal handlers, if this is the main thread; what one raises ends the wait.
+pub(crate) fn check_signals() -> PyResult<()> {
+    #[allow(
+        clippy::redundant_closure_for_method_calls,
+        reason = "lifetimes need the closure"
+    )]
+    Python::attach(|py| py.check_signals())
 }

@@ -12,7 +12,9 @@ use tokio::sync::oneshot;
 
 use super::args::{KwArgs, PyArgs, PyResultType, call_starter, convert_to};
 use super::blocking::block_on;
-use super::callback::{Plain, PyAsyncCallback, ToAttached, ToChannel, ToClosure, ToNobody, ToOneshot, watch};
+use super::callback::{
+    Plain, PyAsyncCallback, ToAttached, ToChannel, ToClosure, ToNobody, ToOneshot, watch,
+};
 use super::deadline::{Timed, Timer};
 use super::future::{CallFuture, Submission};
 use super::handle::{CallHandle, CallId};
@@ -66,7 +68,13 @@ pub struct CallBuilder<A> {
 
 impl<A: PyArgs> CallBuilder<A> {
     pub(crate) fn new(host: HostRef, fun: PyFun, args: A) -> Self {
-        Self { host, fun, args, kwargs: None, options: Options::default() }
+        Self {
+            host,
+            fun,
+            args,
+            kwargs: None,
+            options: Options::default(),
+        }
     }
 
     /// Adds keyword arguments; later ones win.
@@ -75,13 +83,17 @@ impl<A: PyArgs> CallBuilder<A> {
         V: Send + 'static + for<'py> IntoPyObject<'py>,
     {
         self.fill_kwargs(Box::new(move |dict| {
-            kwargs.into_iter().try_for_each(|(key, value)| dict.set_item(key, value))
+            kwargs
+                .into_iter()
+                .try_for_each(|(key, value)| dict.set_item(key, value))
         }))
     }
 
     /// Adds the keyword arguments of a dict.
     pub fn kwargs_dict(self, kwargs: Py<PyDict>) -> Self {
-        self.fill_kwargs(Box::new(move |dict| dict.update(kwargs.bind(dict.py()).as_mapping())))
+        self.fill_kwargs(Box::new(move |dict| {
+            dict.update(kwargs.bind(dict.py()).as_mapping())
+        }))
     }
 
     fn fill_kwargs(mut self, more: KwArgs) -> Self {
@@ -145,7 +157,11 @@ impl<A: PyArgs> CallBuilder<A> {
     pub(crate) fn wait_plain<T: PyResultType>(self) -> CallFuture<T> {
         let (sender, receiver) = slot();
         let detach = self.options.on_drop == OnDrop::Detach;
-        CallFuture::new(self.submission(convert_to(), Plain(sender)), receiver, detach)
+        CallFuture::new(
+            self.submission(convert_to(), Plain(sender)),
+            receiver,
+            detach,
+        )
     }
 
     /// Submits, waiting for room if there is none, and returns once the queue took the call.
@@ -222,11 +238,18 @@ impl<A: PyArgs> CallBuilder<A> {
     where
         F: FnOnce(Python<'_>, Outcome<PyHandle>) -> Delivered + Send + 'static,
     {
-        let callback = ToAttached { host: self.host.clone(), context: None, work };
+        let callback = ToAttached {
+            host: self.host.clone(),
+            context: None,
+            work,
+        };
         self.submission(convert_to::<PyHandle>(), callback)
     }
 
-    fn oneshot_submission<T: PyResultType>(self, sender: oneshot::Sender<Outcome<T>>) -> Submission {
+    fn oneshot_submission<T: PyResultType>(
+        self,
+        sender: oneshot::Sender<Outcome<T>>,
+    ) -> Submission {
         if self.options.on_drop == OnDrop::Detach {
             return self.submission(convert_to::<T>(), ToOneshot(sender));
         }
@@ -241,9 +264,14 @@ impl<A: PyArgs> CallBuilder<A> {
     fn python_submission(mut self, fun: PyFun) -> Submission {
         self.options.flags |= t::JOB_IN_CONTEXT;
         let refused = fun.clone();
-        let work = move |py: Python<'_>, outcome| crate::python::outcome::hand_over(py, &fun, outcome);
+        let work =
+            move |py: Python<'_>, outcome| crate::python::outcome::hand_over(py, &fun, outcome);
         let context = Some(self.options.context.clone());
-        let callback = ToAttached { host: self.host.clone(), context, work };
+        let callback = ToAttached {
+            host: self.host.clone(),
+            context,
+            work,
+        };
         let inner = self.fun.clone();
         let (args, kwargs) = (self.args, self.kwargs);
         let call = call_starter(inner, args, kwargs, self.options.flags & t::JOB_THREAD != 0);
@@ -253,7 +281,14 @@ impl<A: PyArgs> CallBuilder<A> {
             call(py)
         });
         let fun = self.fun;
-        submission(self.host, fun.name(), start, convert_to::<PyHandle>(), |_| callback, self.options)
+        submission(
+            self.host,
+            fun.name(),
+            start,
+            convert_to::<PyHandle>(),
+            |_| callback,
+            self.options,
+        )
     }
 
     fn submission<T, D>(self, convert: Convert<T>, callback: D) -> Submission
@@ -264,7 +299,11 @@ impl<A: PyArgs> CallBuilder<A> {
         self.submission_with(convert, |_| callback)
     }
 
-    fn submission_with<T, D>(self, convert: Convert<T>, callback: impl FnOnce(CallId) -> D) -> Submission
+    fn submission_with<T, D>(
+        self,
+        convert: Convert<T>,
+        callback: impl FnOnce(CallId) -> D,
+    ) -> Submission
     where
         T: Send + 'static,
         D: Callback<T> + 'static,
@@ -283,7 +322,10 @@ pub(crate) fn native<T: PyResultType>(
     start: impl Starter + 'static,
 ) -> CallFuture<T> {
     let (sender, receiver) = slot();
-    let options = Options { flags: t::JOB_STREAM, ..Options::default() };
+    let options = Options {
+        flags: t::JOB_STREAM,
+        ..Options::default()
+    };
     let name = gilscope_instrument::intern(name);
     let callback = |_| sender;
     let submission = submission(host.clone(), name, start, convert_to(), callback, options);
@@ -307,11 +349,18 @@ where
     let stamps: CallStamps = host.begin();
     let id = CallId::of(&stamps);
     let timer = Timer::new(options.deadline);
-    let detach = if options.on_drop == OnDrop::Detach { t::JOB_DETACH } else { 0 };
+    let detach = if options.on_drop == OnDrop::Detach {
+        t::JOB_DETACH
+    } else {
+        0
+    };
     let job = Job::allocate(Parts {
         start,
         convert,
-        callback: Timed { inner: callback(id), timer: timer.clone() },
+        callback: Timed {
+            inner: callback(id),
+            timer: timer.clone(),
+        },
         flags: options.flags | detach,
         name: host.intern(options.name.unwrap_or(name)),
         stamps,

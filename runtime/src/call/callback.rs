@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pyo3::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
-use super::handle::{CallHandle, request_cancel};
-use super::slot::FromSlot;
 use super::CallId;
+use super::handle::{CallHandle, request_cancel};
 use super::job::{Callback, Delivered};
+use super::slot::FromSlot;
 use crate::error::Outcome;
 use crate::handle::{PyFun, PyHandle};
 use crate::host::HostRef;
@@ -52,7 +52,11 @@ pub(crate) struct ToOneshot<T>(pub(crate) oneshot::Sender<Outcome<T>>);
 
 impl<T: Send> Callback<T> for ToOneshot<T> {
     fn deliver(self, outcome: Outcome<T>) -> Delivered {
-        if self.0.send(outcome).is_ok() { Delivered::Yes } else { Delivered::Nobody }
+        if self.0.send(outcome).is_ok() {
+            Delivered::Yes
+        } else {
+            Delivered::Nobody
+        }
     }
 }
 
@@ -109,7 +113,11 @@ pub(crate) struct ToChannel<T> {
 impl<T: Send> Callback<T> for ToChannel<T> {
     fn deliver(self, outcome: Outcome<T>) -> Delivered {
         let sender = self.permit.send((self.id, outcome));
-        if sender.is_closed() { Delivered::Nobody } else { Delivered::Yes }
+        if sender.is_closed() {
+            Delivered::Nobody
+        } else {
+            Delivered::Yes
+        }
     }
 }
 

@@ -57,7 +57,9 @@ impl Timer {
 
 fn expire(host: &HostRef, job: &JobRef) {
     if job.fail(t::END_DEADLINE, 0) {
-        job.raw().state.fetch_or(t::CANCEL, std::sync::atomic::Ordering::AcqRel);
+        job.raw()
+            .state
+            .fetch_or(t::CANCEL, std::sync::atomic::Ordering::AcqRel);
         host.cancel(job);
     }
 }

@@ -36,7 +36,13 @@ pub(crate) struct Driven {
 
 impl Driven {
     pub(crate) fn new(runtime: u64, job: &JobRef, index: usize, call: OpenCall) -> Self {
-        Self { job: Some(job.clone()), runtime, index, call, in_first_poll: Cell::new(true) }
+        Self {
+            job: Some(job.clone()),
+            runtime,
+            index,
+            call,
+            in_first_poll: Cell::new(true),
+        }
     }
 
     /// The state of our loop, if this is its thread: a task may be destroyed on another.
@@ -79,7 +85,9 @@ impl Driven {
         if self.call != OpenCall::default()
             && let Some(state) = self.state()
         {
-            state.recorder.suspended(self.call, crate::python::place::awaiting(coroutine));
+            state
+                .recorder
+                .suspended(self.call, crate::python::place::awaiting(coroutine));
         }
     }
 

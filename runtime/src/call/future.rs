@@ -35,7 +35,12 @@ enum State {
 
 impl Submission {
     pub(crate) fn new(handle: CallHandle, full: Full) -> Self {
-        Self { handle, full, state: State::New, told: false }
+        Self {
+            handle,
+            full,
+            state: State::New,
+            told: false,
+        }
     }
 
     pub(crate) fn handle(&self) -> &CallHandle {
@@ -113,7 +118,9 @@ impl Submission {
         let raw = self.handle.job.raw();
         let ours = self.handle.job.fail(end, 0);
         let status = if ours { status } else { Status::Deadline };
-        self.handle.host.refused(&raw.stamps, Name(raw.name), status);
+        self.handle
+            .host
+            .refused(&raw.stamps, Name(raw.name), status);
         ours
     }
 
@@ -168,12 +175,13 @@ pub struct CallFuture<T> {
 }
 
 impl<T> CallFuture<T> {
-    pub(crate) fn new(
-        submission: Submission,
-        receiver: FromSlot<T>,
-        detach: bool,
-    ) -> Self {
-        Self { submission, receiver, detach, done: false }
+    pub(crate) fn new(submission: Submission, receiver: FromSlot<T>, detach: bool) -> Self {
+        Self {
+            submission,
+            receiver,
+            detach,
+            done: false,
+        }
     }
 
     /// A handle to cancel by, or to learn the id from.
@@ -210,7 +218,11 @@ impl<T> Drop for CallFuture<T> {
         }
         let handle = self.submission.handle();
         if self.detach {
-            handle.job.raw().state.fetch_or(t::DETACHED, Ordering::AcqRel);
+            handle
+                .job
+                .raw()
+                .state
+                .fetch_or(t::DETACHED, Ordering::AcqRel);
         } else {
             request_cancel(&handle.host, &handle.job, t::CANCEL | t::CALLER_DROPPED);
         }
@@ -219,6 +231,8 @@ impl<T> Drop for CallFuture<T> {
 
 impl<T> std::fmt::Debug for CallFuture<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CallFuture").field("id", &self.submission.handle().id()).finish()
+        f.debug_struct("CallFuture")
+            .field("id", &self.submission.handle().id())
+            .finish()
     }
 }

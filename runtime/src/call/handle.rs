@@ -16,7 +16,11 @@ pub struct CallId(pub u64);
 impl CallId {
     pub(crate) fn of(stamps: &CallStamps) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        if stamps.id != 0 { Self(stamps.id) } else { Self(NEXT.fetch_add(1, Ordering::Relaxed)) }
+        if stamps.id != 0 {
+            Self(stamps.id)
+        } else {
+            Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        }
     }
 }
 

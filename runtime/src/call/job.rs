@@ -25,7 +25,10 @@ pub(crate) enum StartError {
 }
 
 /// Converts arguments and calls; runs once, attached, in the call's context.
-pub(crate) trait Starter: for<'py> FnOnce(Python<'py>) -> Result<Bound<'py, PyAny>, StartError> + Send {}
+pub(crate) trait Starter:
+    for<'py> FnOnce(Python<'py>) -> Result<Bound<'py, PyAny>, StartError> + Send
+{
+}
 impl<F> Starter for F where
     F: for<'py> FnOnce(Python<'py>) -> Result<Bound<'py, PyAny>, StartError> + Send
 {
@@ -127,7 +130,10 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
     /// Allocates the job with one reference.
     pub(crate) fn allocate(parts: Parts<S, T, D>) -> JobRef {
         let raw = RawJob {
-            message: t::Message { link: Link::new(), kind: t::MESSAGE_JOB },
+            message: t::Message {
+                link: Link::new(),
+                kind: t::MESSAGE_JOB,
+            },
             size: size_of::<RawJob>() as u32,
             flags: parts.flags | kind_flags::<T, D>(),
             vtable: &Self::VTABLE,
@@ -136,7 +142,10 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
             slot: AtomicU32::new(0),
             name: parts.name.0,
             stamps: parts.stamps,
-            context: parts.context.as_ref().map_or(std::ptr::null_mut(), |context| context.get().as_ptr()),
+            context: parts
+                .context
+                .as_ref()
+                .map_or(std::ptr::null_mut(), |context| context.get().as_ptr()),
         };
         let job = Arc::new(Self {
             raw,
@@ -176,16 +185,24 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
     fn settle_attached(&self, py: Python<'_>, status: Status, outcome: Outcome<T>) -> Report {
         if !self.claim() {
             drop(outcome);
-            return Report { status: status as u8, flags: Flags::UNDELIVERED.0 };
+            return Report {
+                status: status as u8,
+                flags: Flags::UNDELIVERED.0,
+            };
         }
         let mut flags = Flags::default();
-        if D::ATTACHED && let Some(callback) = self.take_callback() {
+        if D::ATTACHED
+            && let Some(callback) = self.take_callback()
+        {
             let deliver = AssertUnwindSafe(|| callback.deliver_attached(py, outcome));
             flags = catch_unwind(deliver).unwrap_or(Delivered::Failed).flags();
         } else {
             self.store(outcome);
         }
-        Report { status: status as u8, flags: flags.0 }
+        Report {
+            status: status as u8,
+            flags: flags.0,
+        }
     }
 
     unsafe extern "C" fn start(job: *mut RawJob, error: *mut Obj, report: *mut Report) -> Obj {
@@ -203,8 +220,10 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
                     std::ptr::null_mut()
                 }
                 Ok(Err(StartError::Argument(raised))) => {
-                    let error = python_error::<T, D>(raised.into_value(py).into_bound(py).into_any());
-                    let settled = job.settle_attached(py, Status::ArgumentError, Err(Error::Argument(error)));
+                    let error =
+                        python_error::<T, D>(raised.into_value(py).into_bound(py).into_any());
+                    let settled =
+                        job.settle_attached(py, Status::ArgumentError, Err(Error::Argument(error)));
                     // SAFETY: the host passes a valid out pointer.
                     unsafe { *report = settled };
                     std::ptr::null_mut()
@@ -232,19 +251,21 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
 
     fn outcome_of(&self, end: u32, value: Bound<'_, PyAny>) -> (Status, Outcome<T>) {
         match end {
-            t::END_RETURNED => {
-                match catch_unwind(AssertUnwindSafe(|| (self.convert)(&value))) {
-                    Ok(Ok(converted)) => (Status::Ok, Ok(converted)),
-                    Ok(Err(raised)) => {
-                        let py = value.py();
-                        let error = python_error::<T, D>(raised.into_value(py).into_bound(py).into_any());
-                        let value = PyHandle::new(value.unbind());
-                        (Status::ResultError, Err(Error::Result { error, value }))
-                    }
-                    Err(payload) => (Status::Panic, Err(Error::RustPanic(panic_text(&*payload)))),
+            t::END_RETURNED => match catch_unwind(AssertUnwindSafe(|| (self.convert)(&value))) {
+                Ok(Ok(converted)) => (Status::Ok, Ok(converted)),
+                Ok(Err(raised)) => {
+                    let py = value.py();
+                    let error =
+                        python_error::<T, D>(raised.into_value(py).into_bound(py).into_any());
+                    let value = PyHandle::new(value.unbind());
+                    (Status::ResultError, Err(Error::Result { error, value }))
                 }
-            }
-            t::END_RAISED => (Status::Error, Err(Error::Python(python_error::<T, D>(value)))),
+                Err(payload) => (Status::Panic, Err(Error::RustPanic(panic_text(&*payload)))),
+            },
+            t::END_RAISED => (
+                Status::Error,
+                Err(Error::Python(python_error::<T, D>(value))),
+            ),
             other => failure(other, 0, t::PHASE_SUSPENDED),
         }
     }
@@ -254,18 +275,28 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         let job = unsafe { Self::get(job) };
         // SAFETY: the host, who settled the job, is the only one here.
         let outcome = unsafe { (*job.outcome.get()).take() };
-        let Some(outcome) = outcome else { return Report::default() };
+        let Some(outcome) = outcome else {
+            return Report::default();
+        };
         if D::WAKES {
             // SAFETY: as above; the callback stays until `wake`.
             let callback = unsafe { (*job.callback.get()).as_mut() };
             let delivered = callback.map_or(Delivered::Nobody, |it| it.publish(outcome));
             job.raw.state.fetch_or(t::PUBLISHED, Ordering::AcqRel);
-            return Report { status: 0, flags: delivered.flags().0 };
+            return Report {
+                status: 0,
+                flags: delivered.flags().0,
+            };
         }
-        let Some(callback) = job.take_callback() else { return Report::default() };
+        let Some(callback) = job.take_callback() else {
+            return Report::default();
+        };
         let deliver = AssertUnwindSafe(|| callback.deliver(outcome));
         let delivered = catch_unwind(deliver).unwrap_or(Delivered::Failed);
-        Report { status: 0, flags: delivered.flags().0 }
+        Report {
+            status: 0,
+            flags: delivered.flags().0,
+        }
     }
 
     unsafe extern "C" fn wake(job: *mut RawJob) {
@@ -295,7 +326,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         let hand_over = AssertUnwindSafe(|| match callback {
             Some(callback) if end != t::END_REFUSED => {
                 callback.deliver_later(outcome);
-            },
+            }
             unused => drop(unused),
         });
         let _ = catch_unwind(hand_over);
@@ -328,15 +359,18 @@ fn python_error<T, D: Callback<T>>(exception: Bound<'_, PyAny>) -> PythonError {
 /// Outcome and status of an end that carries no Python value.
 fn failure<T>(end: u32, detail: u32, phase: u32) -> (Status, Outcome<T>) {
     let (status, error) = match end {
-        t::END_CANCELLED_BY_CALLEE => {
-            (Status::CancelledByCallee, Error::Cancelled(CancelledBy::Callee))
-        }
-        t::END_CANCELLED_BY_CALLER => {
-            (Status::CancelledByCaller, Error::Cancelled(CancelledBy::Caller))
-        }
-        t::END_CANCELLED_BY_SHUTDOWN => {
-            (Status::CancelledByShutdown, Error::Cancelled(CancelledBy::Shutdown))
-        }
+        t::END_CANCELLED_BY_CALLEE => (
+            Status::CancelledByCallee,
+            Error::Cancelled(CancelledBy::Callee),
+        ),
+        t::END_CANCELLED_BY_CALLER => (
+            Status::CancelledByCaller,
+            Error::Cancelled(CancelledBy::Caller),
+        ),
+        t::END_CANCELLED_BY_SHUTDOWN => (
+            Status::CancelledByShutdown,
+            Error::Cancelled(CancelledBy::Shutdown),
+        ),
         t::END_DEADLINE => (Status::Deadline, Error::DeadlineExceeded(place(phase))),
         t::END_QUEUE_FULL => (Status::QueueFull, Error::QueueFull),
         _ => (Status::Stopped, Error::RuntimeStopped(stopped(detail))),

@@ -16,7 +16,7 @@ pub mod seed;
 mod slot;
 
 pub use args::{PyArgs, PyResultType};
-pub(crate) use blocking::block_on_interruptible;
+pub(crate) use blocking::{block_on_interruptible, check_signals};
 pub use builder::{CallBuilder, Full, OnDrop};
 pub use callback::PyAsyncCallback;
 pub(crate) use driven::{Driven, TaskEnd};

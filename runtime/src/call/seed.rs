@@ -9,6 +9,9 @@ use pyo3::types::{PyDict, PyTuple};
 use super::callback::PyAsyncCallback;
 use crate::handle::{PyFun, PyHandle};
 
+/// A function with its positional and keyword arguments.
+pub type PyCallee = (PyFun, Py<PyTuple>, Option<Py<PyDict>>);
+
 /// A function, its arguments and its callback.
 #[derive(Debug)]
 pub struct PyAsyncFun<T = PyHandle> {
@@ -25,7 +28,7 @@ pub struct PyAsyncFun<T = PyHandle> {
 impl<T> PyAsyncFun<T> {
     /// The callee with its arguments, and the callback.
     #[must_use]
-    pub fn split(self) -> ((PyFun, Py<PyTuple>, Option<Py<PyDict>>), PyAsyncCallback<T>) {
+    pub fn split(self) -> (PyCallee, PyAsyncCallback<T>) {
         ((self.fun, self.args, self.kwargs), self.callback)
     }
 }

@@ -50,7 +50,11 @@ impl<T: Send> Callback<T> for ToSlot<T> {
     fn publish(&mut self, outcome: Outcome<T>) -> Delivered {
         // SAFETY: the state is not READY yet, so the receiver keeps away from the value.
         unsafe { *self.0.value.get() = Some(outcome) };
-        match self.0.state.compare_exchange(EMPTY, READY, Ordering::AcqRel, Ordering::Acquire) {
+        match self
+            .0
+            .state
+            .compare_exchange(EMPTY, READY, Ordering::AcqRel, Ordering::Acquire)
+        {
             Ok(_) => Delivered::Yes,
             Err(_) => Delivered::Nobody,
         }
@@ -65,7 +69,9 @@ impl<T: Send> Callback<T> for ToSlot<T> {
 impl<T> Drop for ToSlot<T> {
     fn drop(&mut self) {
         let closed =
-            self.0.state.compare_exchange(EMPTY, CLOSED, Ordering::AcqRel, Ordering::Acquire);
+            self.0
+                .state
+                .compare_exchange(EMPTY, CLOSED, Ordering::AcqRel, Ordering::Acquire);
         if closed != Err(GONE) {
             self.0.waker.wake();
         }
@@ -103,6 +109,9 @@ impl<T> Future for FromSlot<T> {
 
 impl<T> Drop for FromSlot<T> {
     fn drop(&mut self) {
-        let _ = self.0.state.compare_exchange(EMPTY, GONE, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .0
+            .state
+            .compare_exchange(EMPTY, GONE, Ordering::AcqRel, Ordering::Acquire);
     }
 }

@@ -6,6 +6,8 @@
 use pyo3::exceptions::PyStopIteration;
 use pyo3::prelude::*;
 
+use crate::call::Driven;
+
 use super::builtins;
 use super::capi::{self, Resumed};
 use super::globals::{Globals, globals};
@@ -74,13 +76,13 @@ fn resume_and_act<'py>(task: &Bound<'py, Task>, throw: Option<Bound<'py, PyAny>>
     let coro = state.coro.or_none(py).into_bound(py);
     // SAFETY: the owner is taken by `outcome::settle`, which only runs when no step is on the
     // stack; here one is.
-    unsafe { state.owner.with(|driven| driven.poll_start()) };
+    unsafe { state.owner.with(Driven::poll_start) };
     let resumed = match &throw {
         None => capi::send_none(&coro),
         Some(exception) => throw_into(&coro, exception, globals),
     };
     // SAFETY: as above.
-    unsafe { state.owner.with(|driven| driven.poll_end()) };
+    unsafe { state.owner.with(Driven::poll_end) };
     match resumed {
         Resumed::Yielded(value) => {
             // SAFETY: as above; Python code run from here cannot begin a second step.

@@ -12,6 +12,8 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
+use crate::call::Driven;
+
 use super::Start;
 use super::callbacks;
 use super::globals::globals;
@@ -67,7 +69,7 @@ impl Task {
     #[inline]
     pub(crate) fn woken(&self) {
         // SAFETY: `Driven::woken` only takes a stamp.
-        unsafe { self.state.owner.with(|driven| driven.woken()) };
+        unsafe { self.state.owner.with(Driven::woken) };
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
-use pyo3::{IntoPyObjectExt, PyTraverseError};
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
+use pyo3::{IntoPyObjectExt, PyTraverseError};
 
 use super::port::Port;
 use crate::error::{Error, panic_text};
@@ -19,7 +19,8 @@ use crate::python::imports;
 use crate::tasks::{self, SpawnHandle};
 
 /// Makes the Python value of a result, attached, on the awaiting loop's thread.
-pub(crate) type Resolve = Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>> + Send>;
+pub(crate) type Resolve =
+    Box<dyn for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>> + Send>;
 type BoxFuture = Pin<Box<dyn Future<Output = Resolve> + Send>>;
 /// Asks the Rust side to stop; the outcome still comes.
 pub(crate) type OnCancel = Box<dyn Fn() + Send + Sync>;
@@ -49,23 +50,28 @@ pub(crate) fn awaitable(
 ) -> PyResult<Bound<'_, PyAny>> {
     let future: BoxFuture = Box::pin(future);
     let state = Mutex::new(State::New { future });
-    Bound::new(py, RustFuture { state, on_cancel, thrown: Mutex::new(None) }).map(Bound::into_any)
+    Bound::new(
+        py,
+        RustFuture {
+            state,
+            on_cancel,
+            thrown: Mutex::new(None),
+        },
+    )
+    .map(Bound::into_any)
 }
 
-fn resolving<F, T, E>(future: F) -> impl Future<Output = Resolve> + Send
+async fn resolving<F, T, E>(future: F) -> Resolve
 where
     F: Future<Output = Result<T, E>> + Send,
     T: for<'py> IntoPyObject<'py> + Send + 'static,
     E: Into<PyErr> + Send + 'static,
 {
-    async move {
-        let result = future.await;
-        let resolve: Resolve = Box::new(move |py| match result {
-            Ok(value) => value.into_bound_py_any(py),
-            Err(error) => Err(error.into()),
-        });
-        resolve
-    }
+    let result = future.await;
+    Box::new(move |py| match result {
+        Ok(value) => value.into_bound_py_any(py),
+        Err(error) => Err(error.into()),
+    })
 }
 
 /// See the module's text.
@@ -107,11 +113,17 @@ impl RustFuture {
         match state {
             State::New { future } => self.first_poll(py, future),
             State::Waiting(waiting) => self.woken(py, waiting),
-            State::Done => Err(PyRuntimeError::new_err("cannot reuse an awaited RustFuture")),
+            State::Done => Err(PyRuntimeError::new_err(
+                "cannot reuse an awaited RustFuture",
+            )),
         }
     }
 
-    fn first_poll<'py>(&self, py: Python<'py>, mut future: BoxFuture) -> PyResult<Bound<'py, PyAny>> {
+    fn first_poll<'py>(
+        &self,
+        py: Python<'py>,
+        mut future: BoxFuture,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let event_loop = imports::get_running_loop(py).call0()?;
         let polled = py.detach(|| {
             let handle = tasks::tokio_handle();
@@ -281,21 +293,31 @@ fn new_waiter<'py>(
 
 /// The result is there: ends the wait of whoever still waits. Attached, on the loop's thread.
 fn wake(py: Python<'_>, pending: &Pending) {
-    let Some(future) = lock(&pending.future).as_ref().map(|future| future.clone_ref(py)) else {
+    let Some(future) = lock(&pending.future)
+        .as_ref()
+        .map(|future| future.clone_ref(py))
+    else {
         return;
     };
-    let woken = future.call_method0(py, pyo3::intern!(py, "done")).and_then(|done| {
-        if done.is_truthy(py)? {
-            return Ok(());
-        }
-        // Its loop may have been closed, and this be the courier: nobody waits any more.
-        let event_loop = future.call_method0(py, pyo3::intern!(py, "get_loop"))?;
-        if !imports::get_running_loop(py).call0().is_ok_and(|running| running.is(&event_loop)) {
-            super::port::count_lost();
-            return Ok(());
-        }
-        future.call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),)).map(drop)
-    });
+    let woken = future
+        .call_method0(py, pyo3::intern!(py, "done"))
+        .and_then(|done| {
+            if done.is_truthy(py)? {
+                return Ok(());
+            }
+            // Its loop may have been closed, and this be the courier: nobody waits any more.
+            let event_loop = future.call_method0(py, pyo3::intern!(py, "get_loop"))?;
+            if !imports::get_running_loop(py)
+                .call0()
+                .is_ok_and(|running| running.is(&event_loop))
+            {
+                super::port::count_lost();
+                return Ok(());
+            }
+            future
+                .call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),))
+                .map(drop)
+        });
     if let Err(error) = woken {
         error.write_unraisable(py, None);
     }

@@ -116,10 +116,14 @@ fn foreign(event_loop: &Bound<'_, PyAny>) -> PyResult<Port> {
     if let Ok(known) = known.cast::<ForeignPort>() {
         return Ok(Port::Foreign(Arc::clone(&known.get().0)));
     }
-    let foreign = Arc::new(Foreign { inbox: Inbox::new()? });
+    let foreign = Arc::new(Foreign {
+        inbox: Inbox::new()?,
+    });
     let port = Py::new(py, ForeignPort(Arc::clone(&foreign)))?;
     event_loop.call_method1("add_reader", (foreign.inbox.bell().as_raw_fd(), &port))?;
     foreign.inbox.try_sleep();
-    ports.bind(py).call_method1("__setitem__", (event_loop, port))?;
+    ports
+        .bind(py)
+        .call_method1("__setitem__", (event_loop, port))?;
     Ok(Port::Foreign(foreign))
 }

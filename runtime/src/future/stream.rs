@@ -25,7 +25,11 @@ impl PyRuntime {
     /// own, so errors, deadlines of the queue and shutdown reach the stream as items.
     pub fn stream<T: PyResultType>(&self, fun: impl Into<PyFun>, args: impl PyArgs) -> PyStream<T> {
         let opening = self.call(fun, args).stream().wait::<PyHandle>();
-        PyStream { runtime: self.clone(), state: State::Opening(opening), iterator: None }
+        PyStream {
+            runtime: self.clone(),
+            state: State::Opening(opening),
+            iterator: None,
+        }
     }
 }
 
@@ -80,7 +84,9 @@ impl<T: PyResultType> Stream for PyStream<T> {
                     }
                 }
                 State::Ready => {
-                    let Some(iterator) = &this.iterator else { return this.end(None) };
+                    let Some(iterator) = &this.iterator else {
+                        return this.end(None);
+                    };
                     this.state = State::Waiting(this.runtime.call_async(&iterator.next, ()));
                 }
                 State::Waiting(waiting) => {
@@ -108,7 +114,10 @@ impl<T> PyStream<T> {
     fn close(&mut self) {
         if let Some(close) = self.iterator.take().and_then(|iterator| iterator.close) {
             // Refused only if the runtime is stopped, and then its loop has closed the generator.
-            let _ = self.runtime.call(&close, ()).try_send::<PyHandle>(PyAsyncCallback::Discard);
+            let _ = self
+                .runtime
+                .call(&close, ())
+                .try_send::<PyHandle>(PyAsyncCallback::Discard);
         }
     }
 }
@@ -137,10 +146,7 @@ fn method(callable: PyHandle, name: &str) -> PyFun {
     PyFun::with_name(callable, name)
 }
 
-fn prepare(
-    runtime: &PyRuntime,
-    iterable: PyHandle,
-) -> CallFuture<(PyHandle, Option<PyHandle>)> {
+fn prepare(runtime: &PyRuntime, iterable: PyHandle) -> CallFuture<(PyHandle, Option<PyHandle>)> {
     let start = crate::call::args::starter(move |py| {
         let look = || {
             let iterable = iterable.bind(py);
@@ -168,7 +174,8 @@ fn prepare(
 fn closer<'py>(iterator: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = iterator.py();
     let close = crate::loop_thread::thread::module(py)?.getattr("close_generator")?;
-    py.import("functools")?.call_method1("partial", (close, iterator))
+    py.import("functools")?
+        .call_method1("partial", (close, iterator))
 }
 
 /// Makes a Python async generator of a Rust stream: `__anext__`, and `aclose`, which drops the

@@ -39,8 +39,11 @@ static DEFAULT: Mutex<Option<Arc<Shared>>> = Mutex::new(None);
 
 fn cell() -> &'static HostCell {
     let adopted = CELL.load(Ordering::Acquire);
+    if adopted.is_null() {
+        return &OWN;
+    }
     // SAFETY: cells are statics of libraries that are never unloaded.
-    if adopted.is_null() { &OWN } else { unsafe { &*adopted } }
+    unsafe { &*adopted }
 }
 
 /// A handle on the default runtime, made if there is none.
@@ -134,7 +137,9 @@ pub(crate) fn simulated_here() -> Option<HostRef> {
 /// After a stop of the default runtime: the next use makes a fresh one.
 pub(crate) fn forget_if(table: *const HostTable) {
     let (table, null) = (table.cast_mut(), ptr::null_mut());
-    let _ = OWN.table.compare_exchange(table, null, Ordering::AcqRel, Ordering::Relaxed);
+    let _ = OWN
+        .table
+        .compare_exchange(table, null, Ordering::AcqRel, Ordering::Relaxed);
 }
 
 /// In a forked child. Only stores.
@@ -150,7 +155,9 @@ pub(crate) fn swap(table: *const HostTable) -> *const HostTable {
 /// Undoes a [`swap`], unless somebody else has swapped since.
 pub(crate) fn restore(table: *const HostTable, before: *const HostTable) {
     let (table, before) = (table.cast_mut(), before.cast_mut());
-    let _ = cell().table.compare_exchange(table, before, Ordering::AcqRel, Ordering::Relaxed);
+    let _ = cell()
+        .table
+        .compare_exchange(table, before, Ordering::AcqRel, Ordering::Relaxed);
 }
 
 /// The capsule by which other libraries find this one's cell.
@@ -158,8 +165,7 @@ pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let cell: *const HostCell = cell();
     // SAFETY: the cell is a static, and so is the name; no destructor.
     unsafe {
-        let capsule =
-            ffi::PyCapsule_New(cell.cast_mut().cast::<c_void>(), CAPSULE.as_ptr(), None);
+        let capsule = ffi::PyCapsule_New(cell.cast_mut().cast::<c_void>(), CAPSULE.as_ptr(), None);
         Bound::from_owned_ptr_or_err(py, capsule)
     }
 }

@@ -236,9 +236,15 @@ pub(crate) fn boxed_post<F: FnOnce(pyo3::Python<'_>) + Send>(work: F) -> *mut t:
 
 impl<F: FnOnce(pyo3::Python<'_>) + Send> Post<F> {
     fn boxed(work: F) -> *mut Self {
-        let message =
-            t::Message { link: crate::queue::stack::Link::new(), kind: t::MESSAGE_POST };
-        let raw = t::RawPost { message, run: Self::run, drop: Self::discard };
+        let message = t::Message {
+            link: crate::queue::stack::Link::new(),
+            kind: t::MESSAGE_POST,
+        };
+        let raw = t::RawPost {
+            message,
+            run: Self::run,
+            drop: Self::discard,
+        };
         Box::into_raw(Box::new(Self { raw, work }))
     }
 
@@ -285,7 +291,11 @@ impl Room {
 
     pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.woken.waker.register(context.waker());
-        if self.woken.flag.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        if self.woken.flag.load(Ordering::Acquire) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// The number of the reservation, for `submit`.
@@ -329,7 +339,11 @@ pub(crate) struct TableTimer {
 
 impl TableTimer {
     pub(crate) fn new(host: HostRef, deadline: u64) -> Self {
-        Self { host, deadline, id: None }
+        Self {
+            host,
+            deadline,
+            id: None,
+        }
     }
 
     fn forget(&mut self) {
@@ -345,12 +359,20 @@ impl Future for TableTimer {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         self.forget();
-        let timer = self.host.0.timer.expect("a table timer is only made for hosts that have one");
+        let timer = self
+            .host
+            .0
+            .timer
+            .expect("a table timer is only made for hosts that have one");
         if self.host.now() >= self.deadline {
             return Poll::Ready(());
         }
         let data = Box::into_raw(Box::new(context.waker().clone())).cast();
-        let wake = t::RawWake { data, wake: wake_waker, drop: drop_waker };
+        let wake = t::RawWake {
+            data,
+            wake: wake_waker,
+            drop: drop_waker,
+        };
         // SAFETY: the host copies the struct and calls one of its functions once.
         self.id = Some(unsafe { timer(self.host.0.ctx, self.deadline, &raw const wake) });
         Poll::Pending

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 
 use gilscope_instrument::{CallStamps, Name, Status, clock};
 
-use super::table::{self as t, Ctx, HostTable};
 use super::HostRef;
+use super::table::{self as t, Ctx, HostTable};
 use crate::life::shutdown::{self, ShutdownMode};
 use crate::loop_thread::shared::{Shared, dispose};
 use crate::queue::room::Taken;
@@ -46,7 +46,10 @@ pub(crate) fn table(ctx: Ctx) -> HostTable {
 
 /// Whether a table is of a runtime of this library.
 pub(crate) fn is_own(table: &HostTable) -> bool {
-    std::ptr::fn_addr_eq(table.intern, intern as unsafe extern "C" fn(Ctx, *const u8, usize) -> u32)
+    std::ptr::fn_addr_eq(
+        table.intern,
+        intern as unsafe extern "C" fn(Ctx, *const u8, usize) -> u32,
+    )
 }
 
 /// A handle on a runtime of this library.
@@ -177,7 +180,10 @@ unsafe extern "C" fn cancel(ctx: Ctx, job: *mut t::RawJob) {
 pub(super) unsafe fn cancel_message(job: *mut t::RawJob) -> *mut Link {
     // SAFETY: see above.
     unsafe { ((*(*job).vtable).retain)(job) };
-    let message = t::Message { link: Link::new(), kind: t::MESSAGE_CANCEL };
+    let message = t::Message {
+        link: Link::new(),
+        kind: t::MESSAGE_CANCEL,
+    };
     Box::into_raw(Box::new(t::RawCancel { message, job })).cast()
 }
 
@@ -211,8 +217,16 @@ pub(super) unsafe extern "C" fn begin(_ctx: Ctx, stamps: *mut CallStamps) {
     unsafe { *stamps = CallStamps::begin() };
 }
 
-pub(super) unsafe extern "C" fn refused(_ctx: Ctx, stamps: *const CallStamps, name: u32, status: u8) {
-    let status = Status::ALL.get(status as usize).copied().unwrap_or(Status::Error);
+pub(super) unsafe extern "C" fn refused(
+    _ctx: Ctx,
+    stamps: *const CallStamps,
+    name: u32,
+    status: u8,
+) {
+    let status = Status::ALL
+        .get(status as usize)
+        .copied()
+        .unwrap_or(Status::Error);
     // SAFETY: the caller passes a valid pointer.
     unsafe { (*stamps).refused(Name(name), status) };
 }
@@ -234,4 +248,3 @@ unsafe extern "C" fn on_loop_thread(ctx: Ctx) -> u32 {
 unsafe extern "C" fn new_task(_ctx: Ctx) -> u64 {
     gilscope_instrument::new_id()
 }
-

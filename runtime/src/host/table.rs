@@ -279,8 +279,11 @@ pub struct HostTable {
 }
 
 /// This library's [`HostCell::sizes`].
-pub const SIZES: [usize; 3] =
-    [size_of::<HostTable>(), size_of::<RawJob>(), size_of::<JobVTable>()];
+pub const SIZES: [usize; 3] = [
+    size_of::<HostTable>(),
+    size_of::<RawJob>(),
+    size_of::<JobVTable>(),
+];
 
 // SAFETY: every function of a table may be called from any thread; `ctx` is only passed back to them.
 unsafe impl Send for HostTable {}

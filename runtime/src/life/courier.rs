@@ -28,13 +28,14 @@ struct Courier {
 static COURIER: Mutex<Option<Courier>> = Mutex::new(None);
 
 /// Runs `work` at once if this thread is attached, else on the courier's.
-pub(crate) fn run<F: FnOnce(Python<'_>) + Send>(work: F) -> Delivered
-where
-    F: 'static,
-{
+pub(crate) fn run<F: FnOnce(Python<'_>) + Send + 'static>(work: F) -> Delivered {
     // SAFETY: both calls are allowed on any thread at any time.
-    let (alive, attached) =
-        unsafe { (pyo3::ffi::Py_IsInitialized() != 0, pyo3::ffi::PyGILState_Check() != 0) };
+    let (alive, attached) = unsafe {
+        (
+            pyo3::ffi::Py_IsInitialized() != 0,
+            pyo3::ffi::PyGILState_Check() != 0,
+        )
+    };
     if !alive || super::exit::finalizing() {
         std::mem::forget(work);
         return Delivered::Nobody;
@@ -43,7 +44,11 @@ where
         Python::attach(work);
         return Delivered::Yes;
     }
-    if send(Box::new(work)) { Delivered::Yes } else { Delivered::Nobody }
+    if send(Box::new(work)) {
+        Delivered::Yes
+    } else {
+        Delivered::Nobody
+    }
 }
 
 /// Runs a post that no loop thread will take.
@@ -71,7 +76,9 @@ pub(crate) fn flush() {
     let (done, wait) = channel();
     let running = {
         let slot = COURIER.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = slot.as_ref().filter(|it| it.generation == super::fork::generation());
+        let current = slot
+            .as_ref()
+            .filter(|it| it.generation == super::fork::generation());
         let barrier: Work = Box::new(move |_py| done.send(()).unwrap_or_default());
         current.is_some_and(|courier| courier.work.send(barrier).is_ok())
     };
@@ -89,7 +96,9 @@ fn send(work: Work) -> bool {
     {
         return courier.work.send(work).is_ok();
     }
-    let Ok(courier) = start(generation) else { return false };
+    let Ok(courier) = start(generation) else {
+        return false;
+    };
     let sent = courier.work.send(work).is_ok();
     // The one of a parent process has no thread here: it must not be joined.
     std::mem::forget(slot.replace(courier));
@@ -105,13 +114,22 @@ fn start(generation: u64) -> std::io::Result<Courier> {
             let _ = std::panic::catch_unwind(attached);
         }
     };
-    let thread = std::thread::Builder::new().name("gilscope-courier".into()).spawn(deliver)?;
-    Ok(Courier { generation, work, thread })
+    let thread = std::thread::Builder::new()
+        .name("gilscope-courier".into())
+        .spawn(deliver)?;
+    Ok(Courier {
+        generation,
+        work,
+        thread,
+    })
 }
 
 /// Stops and joins the courier; what it was given is handed over first. Detached.
 pub(crate) fn stop() {
-    let courier = COURIER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let courier = COURIER
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     if let Some(courier) = courier
         && courier.generation == super::fork::generation()
     {

@@ -20,14 +20,20 @@ pub(crate) fn all() -> Vec<Arc<Shared>> {
     let generation = super::fork::generation();
     let runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
     let live = runtimes.iter().filter_map(Weak::upgrade);
-    live.filter(|shared| shared.generation == generation && !shared.is_stopped()).collect()
+    live.filter(|shared| shared.generation == generation && !shared.is_stopped())
+        .collect()
 }
 
 /// Rings some loop's bell, so that it looks at the release lane. False: this library has no loop.
 pub(crate) fn ring_any() -> bool {
     // A destructor may run inside code that holds the lock; the next ring or turn will do then.
-    let Ok(runtimes) = RUNTIMES.try_lock() else { return true };
-    let live = runtimes.iter().filter_map(Weak::upgrade).find(|shared| !shared.is_stopped());
+    let Ok(runtimes) = RUNTIMES.try_lock() else {
+        return true;
+    };
+    let live = runtimes
+        .iter()
+        .filter_map(Weak::upgrade)
+        .find(|shared| !shared.is_stopped());
     drop(runtimes);
     live.inspect(|shared| shared.inbox.bell().ring()).is_some()
 }

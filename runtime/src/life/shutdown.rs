@@ -63,12 +63,11 @@ pub(crate) fn run(
     report
 }
 
-fn stop(
-    shared: &Arc<Shared>,
-    mode: ShutdownMode,
-    deadline: Option<Duration>,
-) -> ShutdownReport {
-    let mut report = ShutdownReport { pending: request(shared, mode), ..Default::default() };
+fn stop(shared: &Arc<Shared>, mode: ShutdownMode, deadline: Option<Duration>) -> ShutdownReport {
+    let mut report = ShutdownReport {
+        pending: request(shared, mode),
+        ..Default::default()
+    };
     if shared.on_loop_thread() {
         return report;
     }

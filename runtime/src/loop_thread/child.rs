@@ -33,7 +33,11 @@ pub(crate) struct Child {
 #[pymethods]
 impl Child {
     #[pyo3(signature = (*args))]
-    fn __call__<'py>(&self, py: Python<'py>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+    fn __call__<'py>(
+        &self,
+        py: Python<'py>,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let result = self.step(py, |callback| {
             // SAFETY: a callable and a tuple; a new reference or NULL with an error set.
             unsafe { ffi::PyObject_CallObject(callback.as_ptr(), args.as_ptr()) }
@@ -53,7 +57,10 @@ pub(crate) fn scheduled(state: &LoopState, task: &Bound<'_, PyAny>) -> Option<Op
     let key = task.as_ptr() as usize;
     let known = {
         let children = state.children.borrow();
-        children.open.get(&key).map(|(open, weak)| (*open, weak.clone_ref(task.py())))
+        children
+            .open
+            .get(&key)
+            .map(|(open, weak)| (*open, weak.clone_ref(task.py())))
     };
     if let Some((open, weak)) = known {
         if weak.bind(task.py()).call0().is_ok_and(|same| same.is(task)) {
@@ -89,7 +96,11 @@ fn open(state: &LoopState, task: &Bound<'_, PyAny>, key: usize) -> Option<OpenTa
     };
     match weak {
         Ok(weak) => {
-            state.children.borrow_mut().open.insert(key, (open, weak.unbind()));
+            state
+                .children
+                .borrow_mut()
+                .open
+                .insert(key, (open, weak.unbind()));
             Some(open)
         }
         Err(_) => {
@@ -148,7 +159,8 @@ impl Child {
         let Some(state) = current() else { return };
         let open = OpenTask(self.open);
         let outer = std::mem::replace(&mut state.children.borrow_mut().polled, open);
-        self.outer.store(outer.0, std::sync::atomic::Ordering::Relaxed);
+        self.outer
+            .store(outer.0, std::sync::atomic::Ordering::Relaxed);
         state.recorder.task_poll_start(open);
     }
 
@@ -161,7 +173,11 @@ impl Child {
         let task = self.task.bind(py);
         match end_of(task) {
             Ok(Some(status)) => {
-                let removed = state.children.borrow_mut().open.remove(&(task.as_ptr() as usize));
+                let removed = state
+                    .children
+                    .borrow_mut()
+                    .open
+                    .remove(&(task.as_ptr() as usize));
                 state.recorder.task_close(open, status);
                 drop(removed);
             }
@@ -181,7 +197,10 @@ fn end_of(task: &Bound<'_, PyAny>) -> PyResult<Option<Status>> {
     if !task.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
         return Ok(None);
     }
-    if task.call_method0(pyo3::intern!(py, "cancelled"))?.is_truthy()? {
+    if task
+        .call_method0(pyo3::intern!(py, "cancelled"))?
+        .is_truthy()?
+    {
         return Ok(Some(Status::CancelledByCallee));
     }
     let failed = !task.getattr(pyo3::intern!(py, "_exception"))?.is_none();

@@ -29,7 +29,9 @@ impl LoopState {
                 if calls.open.len() >= limit {
                     break;
                 }
-                let Some(job) = calls.backlog.pop_front() else { break };
+                let Some(job) = calls.backlog.pop_front() else {
+                    break;
+                };
                 let index = calls.open.insert(job.clone());
                 (job, index)
             };
@@ -50,7 +52,11 @@ impl LoopState {
         }
         if state & (t::SETTLED | t::CANCEL) != 0 {
             let late = state & t::DEADLINE != 0;
-            let status = if late { Status::Deadline } else { Status::CancelledByCaller };
+            let status = if late {
+                Status::Deadline
+            } else {
+                Status::CancelledByCaller
+            };
             if late {
                 self.record_deadline(call, &job);
             }
@@ -63,12 +69,24 @@ impl LoopState {
         self.recorder.poll_start(call);
         if let Err(error) = self.call_and_drive(py, &job, index, call) {
             self.recorder.poll_end(call);
-            self.fail_start(py, job, index, call, &error.into_value(py).into_bound(py).into_any());
+            self.fail_start(
+                py,
+                job,
+                index,
+                call,
+                &error.into_value(py).into_bound(py).into_any(),
+            );
         }
     }
 
     /// Calls the function in the call's context. `Err` is what the callee raised.
-    fn call_and_drive(&self, py: Python<'_>, job: &JobRef, index: usize, call: OpenCall) -> PyResult<()> {
+    fn call_and_drive(
+        &self,
+        py: Python<'_>,
+        job: &JobRef,
+        index: usize,
+        call: OpenCall,
+    ) -> PyResult<()> {
         let raw = job.raw();
         let context = self.context_of(py, raw)?;
         if raw.flags & t::JOB_IN_CONTEXT != 0 {
@@ -82,7 +100,10 @@ impl LoopState {
         };
         // SAFETY: both are new references or NULL.
         let (object, error) = unsafe {
-            (Bound::from_owned_ptr_or_opt(py, object), Bound::from_owned_ptr_or_opt(py, error))
+            (
+                Bound::from_owned_ptr_or_opt(py, object),
+                Bound::from_owned_ptr_or_opt(py, error),
+            )
         };
         if let Some(error) = error {
             return Err(PyErr::from_value(error));
@@ -118,20 +139,37 @@ impl LoopState {
     }
 
     /// What a function returned: something to drive, or a value.
-    fn classify(&self, py: Python<'_>, object: Bound<'_, PyAny>, flags: u32) -> PyResult<PyAsyncFunResult> {
+    fn classify(
+        &self,
+        py: Python<'_>,
+        object: Bound<'_, PyAny>,
+        flags: u32,
+    ) -> PyResult<PyAsyncFunResult> {
         // SAFETY: a type check of a live object.
         if unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) } != 0 {
-            if object.getattr(pyo3::intern!(py, "cr_suspended"))?.is_truthy()? {
-                return Err(PyRuntimeError::new_err("coroutine is being awaited already"));
+            if object
+                .getattr(pyo3::intern!(py, "cr_suspended"))?
+                .is_truthy()?
+            {
+                return Err(PyRuntimeError::new_err(
+                    "coroutine is being awaited already",
+                ));
             }
             return Ok(PyAsyncFunResult::Future(object.unbind()));
         }
         if flags & t::JOB_STREAM != 0 {
             return Ok(PyAsyncFunResult::Immediate(object.unbind()));
         }
-        match self.helpers.classify.call1(py, (&object,))?.extract::<u8>(py)? {
+        match self
+            .helpers
+            .classify
+            .call1(py, (&object,))?
+            .extract::<u8>(py)?
+        {
             0 => Ok(PyAsyncFunResult::Immediate(object.unbind())),
-            1 => Ok(PyAsyncFunResult::Future(self.helpers.await_any.call1(py, (object,))?)),
+            1 => Ok(PyAsyncFunResult::Future(
+                self.helpers.await_any.call1(py, (object,))?,
+            )),
             _ => Err(PyTypeError::new_err(format!(
                 "{} is an async iterator, not an awaitable: use the streaming call (stream)",
                 object.get_type().name()?
@@ -166,7 +204,14 @@ impl LoopState {
         Ok(())
     }
 
-    fn fail_start(&self, py: Python<'_>, job: JobRef, index: usize, call: OpenCall, error: &Bound<'_, PyAny>) {
+    fn fail_start(
+        &self,
+        py: Python<'_>,
+        job: JobRef,
+        index: usize,
+        call: OpenCall,
+        error: &Bound<'_, PyAny>,
+    ) {
         let end = self.end_of_exception(py, index, error);
         self.record_error(call, error);
         let report = self.complete(index, &job, end, error);
@@ -174,7 +219,12 @@ impl LoopState {
     }
 
     /// The kind of end an exception stands for.
-    pub(crate) fn end_of_exception(&self, py: Python<'_>, index: usize, error: &Bound<'_, PyAny>) -> u32 {
+    pub(crate) fn end_of_exception(
+        &self,
+        py: Python<'_>,
+        index: usize,
+        error: &Bound<'_, PyAny>,
+    ) -> u32 {
         let cancelled = crate::python::imports::cancelled_error(py);
         match error.is_instance(cancelled) {
             Ok(true) => self.end_of_cancel(index),
@@ -183,11 +233,19 @@ impl LoopState {
     }
 
     /// Settles a job with a Python object, in the call's context if user code runs then.
-    pub(crate) fn complete(&self, index: usize, job: &JobRef, end: u32, value: &Bound<'_, PyAny>) -> Report {
+    pub(crate) fn complete(
+        &self,
+        index: usize,
+        job: &JobRef,
+        end: u32,
+        value: &Bound<'_, PyAny>,
+    ) -> Report {
         let context = self.with_slot(index, |slot| slot.context.take());
         let context = context.map(|context| context.into_bound(value.py()));
         // Refused where the step that ended the call runs in it already.
-        let _entered = context.as_ref().and_then(|context| Entered::new(context).ok());
+        let _entered = context
+            .as_ref()
+            .and_then(|context| Entered::new(context).ok());
         // SAFETY: the job is live, and the value outlives the call.
         unsafe { (job.vtable().complete)(job.as_ptr(), end, value.as_ptr()) }
     }
@@ -206,17 +264,32 @@ impl LoopState {
             let bits = job.raw().state.load(Ordering::Acquire);
             let place = crate::call::job::place(bits >> t::DEADLINE_PHASE_SHIFT & 0xff);
             let error = crate::error::Error::DeadlineExceeded(place);
-            self.recorder.error(call, "DeadlineExceeded", &error.to_string());
+            self.recorder
+                .error(call, "DeadlineExceeded", &error.to_string());
         }
     }
 
-    pub(crate) fn finish_report(&self, index: usize, job: JobRef, call: OpenCall, report: Report, flags: Flags) {
+    pub(crate) fn finish_report(
+        &self,
+        index: usize,
+        job: JobRef,
+        call: OpenCall,
+        report: Report,
+        flags: Flags,
+    ) {
         let status = status_of(report.status);
         self.finish(index, job, call, status, flags | Flags(report.flags));
     }
 
     /// The call's Python side is over: frees its slot and queues the outcome for delivery.
-    pub(crate) fn finish(&self, index: usize, job: JobRef, call: OpenCall, status: Status, flags: Flags) {
+    pub(crate) fn finish(
+        &self,
+        index: usize,
+        job: JobRef,
+        call: OpenCall,
+        status: Status,
+        flags: Flags,
+    ) {
         let removed = self.shared.calls().open.try_remove(index);
         drop(removed);
         let task = self.with_slot(index, std::mem::take);
@@ -235,11 +308,19 @@ impl LoopState {
             self.recorder.close(call, status, flags);
             return;
         }
-        self.outbox.borrow_mut().push(Ready { job, call, status, flags });
+        self.outbox.borrow_mut().push(Ready {
+            job,
+            call,
+            status,
+            flags,
+        });
     }
 }
 
 /// The status a job reported by number.
 fn status_of(status: u8) -> Status {
-    Status::ALL.get(status as usize).copied().unwrap_or(Status::Error)
+    Status::ALL
+        .get(status as usize)
+        .copied()
+        .unwrap_or(Status::Error)
 }

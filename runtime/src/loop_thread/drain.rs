@@ -52,7 +52,8 @@ impl LoopState {
     }
 
     pub(crate) fn schedule(&self, py: Python<'_>, callback: &Py<PyAny>) -> PyResult<()> {
-        self.event_loop.call_method1(py, pyo3::intern!(py, "call_soon"), (callback,))?;
+        self.event_loop
+            .call_method1(py, pyo3::intern!(py, "call_soon"), (callback,))?;
         Ok(())
     }
 
@@ -109,7 +110,9 @@ impl LoopState {
         });
         let Some(task) = task else { return };
         if let Some(job) = self.shared.calls().open.get(index) {
-            job.raw().phase.store(t::PHASE_CLEANUP, std::sync::atomic::Ordering::Relaxed);
+            job.raw()
+                .phase
+                .store(t::PHASE_CLEANUP, std::sync::atomic::Ordering::Relaxed);
         }
         if let Err(error) = crate::driver::Task::cancel(task.bind(py), None) {
             error.write_unraisable(py, Some(task.bind(py).as_any()));

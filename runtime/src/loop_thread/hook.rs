@@ -21,10 +21,15 @@ struct Definition(UnsafeCell<ffi::PyMethodDef>);
 unsafe impl Sync for Definition {}
 
 impl Definition {
-    const fn new(name: &'static std::ffi::CStr, function: ffi::PyCFunctionFastWithKeywords) -> Self {
+    const fn new(
+        name: &'static std::ffi::CStr,
+        function: ffi::PyCFunctionFastWithKeywords,
+    ) -> Self {
         Self(UnsafeCell::new(ffi::PyMethodDef {
             ml_name: name.as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunctionFastWithKeywords: function,
+            },
             ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
             ml_doc: ptr::null(),
         }))
@@ -138,7 +143,9 @@ fn is_step_wrapper(callback: &Bound<'_, PyAny>) -> bool {
     if let Some(known) = TYPE.get(callback.py()) {
         return *known == class.as_ptr() as usize;
     }
-    let is = class.name().is_ok_and(|name| name.to_string_lossy() == "TaskStepMethWrapper");
+    let is = class
+        .name()
+        .is_ok_and(|name| name.to_string_lossy() == "TaskStepMethWrapper");
     if is {
         let _ = TYPE.set(callback.py(), class.as_ptr() as usize);
     }

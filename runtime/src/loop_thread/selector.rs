@@ -79,14 +79,26 @@ impl Select {
         ready
     }
 
-    fn keys_of<'py>(&self, py: Python<'py>, events: &[libc::epoll_event]) -> PyResult<Bound<'py, PyList>> {
+    fn keys_of<'py>(
+        &self,
+        py: Python<'py>,
+        events: &[libc::epoll_event],
+    ) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
         let keys = self.keys.bind(py);
         for event in events {
             let (fd, bits) = (event.u64 as RawFd, event.events);
             // As `selectors.EpollSelector.select`: errors and hang-ups count as both.
-            let write = if bits & !(libc::EPOLLIN as u32) != 0 { WRITE } else { 0 };
-            let read = if bits & !(libc::EPOLLOUT as u32) != 0 { READ } else { 0 };
+            let write = if bits & !(libc::EPOLLIN as u32) != 0 {
+                WRITE
+            } else {
+                0
+            };
+            let read = if bits & !(libc::EPOLLOUT as u32) != 0 {
+                READ
+            } else {
+                0
+            };
             if let Some(key) = keys.get_item(fd)? {
                 let wanted: u32 = key.get_item(2)?.extract()?;
                 list.append((key, (read | write) & wanted))?;
@@ -113,7 +125,10 @@ fn epoll_wait(epoll: RawFd, events: &mut [libc::epoll_event; EVENTS], wait: i32)
 /// Makes a bell edge-triggered, so that nobody needs to read it.
 pub(crate) fn edge_triggered(epoll: RawFd, bell: RawFd) -> std::io::Result<()> {
     let bits = (libc::EPOLLIN | libc::EPOLLET) as u32;
-    let mut event = libc::epoll_event { events: bits, u64: bell as u64 };
+    let mut event = libc::epoll_event {
+        events: bits,
+        u64: bell as u64,
+    };
     // SAFETY: the event outlives the call.
     if unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_MOD, bell, &raw mut event) } < 0 {
         return Err(std::io::Error::last_os_error());

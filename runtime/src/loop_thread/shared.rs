@@ -105,7 +105,11 @@ impl Shared {
     /// Calls taken by the queue whose callers wait.
     pub(crate) fn pending(&self) -> usize {
         let calls = self.calls();
-        let running = calls.open.iter().filter(|(_, job)| !job.has(t::SETTLED)).count();
+        let running = calls
+            .open
+            .iter()
+            .filter(|(_, job)| !job.has(t::SETTLED))
+            .count();
         running + self.config.queue_size.saturating_sub(self.room.free())
     }
 
@@ -130,7 +134,9 @@ impl Shared {
 
     pub(crate) fn begin_stop(&self) {
         let reason = STOPPING | Stopped::Shutdown as u32;
-        let _ = self.life.compare_exchange(RUNNING, reason, Ordering::SeqCst, Ordering::SeqCst);
+        let _ = self
+            .life
+            .compare_exchange(RUNNING, reason, Ordering::SeqCst, Ordering::SeqCst);
         self.room.close();
     }
 
@@ -161,9 +167,14 @@ impl Shared {
                 return false;
             }
             // Bounded slices: a clock that jumps must not turn a deadline into for ever.
-            let slice = left.unwrap_or(Duration::from_secs(1)).min(Duration::from_secs(1));
-            let (guard, _) =
-                self.ended.1.wait_timeout(ended, slice).unwrap_or_else(PoisonError::into_inner);
+            let slice = left
+                .unwrap_or(Duration::from_secs(1))
+                .min(Duration::from_secs(1));
+            let (guard, _) = self
+                .ended
+                .1
+                .wait_timeout(ended, slice)
+                .unwrap_or_else(PoisonError::into_inner);
             ended = guard;
         }
         true
@@ -171,7 +182,11 @@ impl Shared {
 
     /// Joins the `threading.Thread`, so that it has left the interpreter too. Attached.
     pub(crate) fn join(&self, py: Python<'_>, wait: Duration) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread
             && !self.on_loop_thread()
             && let Err(error) = thread.call_method1(py, "join", (wait.as_secs_f64(),))

@@ -39,20 +39,38 @@ impl LoopState {
         for job in backlog {
             job.fail(t::END_STOPPED, Stopped::Shutdown as u32);
             let raw = job.raw();
-            let call = self.recorder.open(&raw.stamps, gilscope_instrument::Name(raw.name));
-            self.recorder.close(call, gilscope_instrument::Status::Stopped, Default::default());
+            let call = self
+                .recorder
+                .open(&raw.stamps, gilscope_instrument::Name(raw.name));
+            self.recorder.close(
+                call,
+                gilscope_instrument::Status::Stopped,
+                Default::default(),
+            );
         }
     }
 
     fn free_open_callers(&self) {
-        let open: Vec<_> = self.shared.calls().open.iter().map(|(_, job)| job.clone()).collect();
+        let open: Vec<_> = self
+            .shared
+            .calls()
+            .open
+            .iter()
+            .map(|(_, job)| job.clone())
+            .collect();
         for job in open {
             job.fail(t::END_STOPPED, Stopped::Shutdown as u32);
         }
     }
 
     pub(crate) fn cancel_open(&self, py: Python<'_>) {
-        let open: Vec<usize> = self.shared.calls().open.iter().map(|(index, _)| index).collect();
+        let open: Vec<usize> = self
+            .shared
+            .calls()
+            .open
+            .iter()
+            .map(|(index, _)| index)
+            .collect();
         for index in open {
             self.cancel_slot(py, index, CancelReason::Shutdown);
         }

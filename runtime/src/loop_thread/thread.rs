@@ -37,8 +37,11 @@ unsafe impl<T> Send for ThreadBound<T> {}
 pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let module = MODULE.get_or_try_init(py, || {
-        let (code, file, name) =
-            (c_str(include_str!("loop.py"))?, c"gilscope/loop.py", c"gilscope._loop");
+        let (code, file, name) = (
+            c_str(include_str!("loop.py"))?,
+            c"gilscope/loop.py",
+            c"gilscope._loop",
+        );
         PyModule::from_code(py, &code, file, name).map(Bound::unbind)
     })?;
     Ok(module.bind(py))
@@ -52,8 +55,7 @@ fn c_str(text: &str) -> PyResult<std::ffi::CString> {
 /// that no caller ever attaches.
 pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), Stopped> {
     // SAFETY: both calls are allowed on any thread at any time.
-    let (alive, attached) =
-        unsafe { (ffi::Py_IsInitialized() != 0, ffi::PyGILState_Check() != 0) };
+    let (alive, attached) = unsafe { (ffi::Py_IsInitialized() != 0, ffi::PyGILState_Check() != 0) };
     if !alive {
         return Err(Stopped::NotStarted);
     }
@@ -70,7 +72,9 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), Stopped> {
         drop(shared);
         drop(ticket);
     };
-    let spawned = std::thread::Builder::new().name("gilscope-start".into()).spawn(bootstrap);
+    let spawned = std::thread::Builder::new()
+        .name("gilscope-start".into())
+        .spawn(bootstrap);
     spawned.map(drop).map_err(|_| Stopped::NotStarted)
 }
 
@@ -87,8 +91,18 @@ fn start_attached(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<()> {
     let threading = py.import("threading")?;
     crate::driver::install(py)?;
     crate::life::exit::register(py)?;
-    let core = Py::new(py, Core { shared: Arc::clone(shared), current: Mutex::new(None) })?;
-    let factory = shared.config.loop_factory.as_ref().map(|factory| factory.clone_ref(py));
+    let core = Py::new(
+        py,
+        Core {
+            shared: Arc::clone(shared),
+            current: Mutex::new(None),
+        },
+    )?;
+    let factory = shared
+        .config
+        .loop_factory
+        .as_ref()
+        .map(|factory| factory.clone_ref(py));
     let options = PyDict::new(py);
     options.set_item("target", module(py)?.getattr("run")?)?;
     options.set_item("args", (core, factory))?;
@@ -109,12 +123,20 @@ impl Core {
 
     #[getter]
     fn on_start(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.shared.config.on_start.as_ref().map(|hook| hook.clone_ref(py))
+        self.shared
+            .config
+            .on_start
+            .as_ref()
+            .map(|hook| hook.clone_ref(py))
     }
 
     #[getter]
     fn on_stop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.shared.config.on_stop.as_ref().map(|hook| hook.clone_ref(py))
+        self.shared
+            .config
+            .on_stop
+            .as_ref()
+            .map(|hook| hook.clone_ref(py))
     }
 
     /// Seconds that each step of the clean-up may take.
@@ -124,7 +146,10 @@ impl Core {
         if aborted { 0.05 } else { 1.0 }
     }
 
-    #[allow(clippy::unused_self, reason = "a method of the object loop.py is given")]
+    #[allow(
+        clippy::unused_self,
+        reason = "a method of the object loop.py is given"
+    )]
     fn select_for(&self, epoll: i32, keys: Py<PyDict>) -> Select {
         Select::new(epoll, keys)
     }
@@ -169,7 +194,10 @@ impl Core {
         let event_loop = state.event_loop.bind(py);
         event_loop.call_method1("add_reader", (bell, &state.helpers.drain))?;
         if state.own_selector.get() {
-            let epoll = event_loop.getattr("_selector")?.call_method0("fileno")?.extract()?;
+            let epoll = event_loop
+                .getattr("_selector")?
+                .call_method0("fileno")?
+                .extract()?;
             edge_triggered(epoll, bell)?;
         }
         state.drain(py)
@@ -180,7 +208,10 @@ impl Core {
         PyErr::from_value(error).write_unraisable(py, None);
     }
 
-    #[allow(clippy::unused_self, reason = "a method of the object loop.py is given")]
+    #[allow(
+        clippy::unused_self,
+        reason = "a method of the object loop.py is given"
+    )]
     fn unraisable(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
         PyErr::from_value(error).write_unraisable(py, None);
     }
@@ -192,9 +223,17 @@ impl Core {
             state.close_children();
         }
         let was_stopping = self.shared.is_stopping();
-        let why = if closed && !was_stopping { Stopped::LoopClosed } else { Stopped::Shutdown };
+        let why = if closed && !was_stopping {
+            Stopped::LoopClosed
+        } else {
+            Stopped::Shutdown
+        };
         self.shared.end(why);
-        let state = self.current.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let state = self
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         drop(state);
         crate::handle::release::drain(py);
     }

@@ -50,13 +50,14 @@ pub(crate) fn rust_sha256(py: Python<'_>, data: Source) -> PyResult<Bound<'_, Py
     into_py_future(py, async move {
         let content = match data {
             Source::Bytes(content) => content,
-            Source::Path(path) => {
-                tokio::fs::read(&path).await.map_err(|error| at(&error, &path))?
-            }
+            Source::Path(path) => tokio::fs::read(&path)
+                .await
+                .map_err(|error| at(&error, &path))?,
         };
         // Hashing is work, not waiting: it belongs on a thread that may be busy.
         let hash = tokio::task::spawn_blocking(move || hex(&Sha256::digest(content)));
-        hash.await.map_err(|error| PyOSError::new_err(error.to_string()))
+        hash.await
+            .map_err(|error| PyOSError::new_err(error.to_string()))
     })
 }
 
@@ -71,7 +72,10 @@ fn at(error: &std::io::Error, path: &std::path::Path) -> PyErr {
 /// The bare reason; `io::Error` adds its number in brackets, as Python's does in its own way.
 fn strerror(code: i32) -> String {
     let text = std::io::Error::from_raw_os_error(code).to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -94,7 +94,10 @@ impl Batch {
         let rows = writer(&shared, out_fd)?;
         let theirs = Arc::clone(&shared);
         py.detach(|| tasks::own_tokio().spawn(dispatch(theirs, queue, rows, concurrency)));
-        Ok(Self { shared, inputs: Mutex::new(Some(inputs)) })
+        Ok(Self {
+            shared,
+            inputs: Mutex::new(Some(inputs)),
+        })
     }
 
     /// Hand over an input; waits, without the GIL, while too many are queued. False after `cancel`.
@@ -103,13 +106,24 @@ impl Batch {
     }
 
     /// Hand over an input that no call can be made of: it gets an error row.
-    fn feed_error(&self, py: Python<'_>, index: u64, r#type: String, message: String) -> PyResult<bool> {
+    fn feed_error(
+        &self,
+        py: Python<'_>,
+        index: u64,
+        r#type: String,
+        message: String,
+    ) -> PyResult<bool> {
         self.send(py, Input::Unusable(index, r#type, message))
     }
 
     /// No more inputs.
     fn finish(&self) {
-        drop(self.inputs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.inputs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     /// Cancel what runs; what has not started gets a "cancelled" row.
@@ -138,8 +152,11 @@ impl Batch {
     fn progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counts = &self.shared.counts;
         let load = |count: &AtomicU64| count.load(Relaxed);
-        let (ok, errors, cancelled) =
-            (load(&counts.ok), load(&counts.errors), load(&counts.cancelled));
+        let (ok, errors, cancelled) = (
+            load(&counts.ok),
+            load(&counts.errors),
+            load(&counts.cancelled),
+        );
         let dict = PyDict::new(py);
         dict.set_item("fed", load(&counts.fed))?;
         dict.set_item("done", ok + errors + cancelled)?;
@@ -152,13 +169,18 @@ impl Batch {
 
 impl Batch {
     fn send(&self, py: Python<'_>, input: Input) -> PyResult<bool> {
-        let sender = self.inputs.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(sender) = sender else { return Ok(false) };
+        let sender = self
+            .inputs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(sender) = sender else {
+            return Ok(false);
+        };
         self.shared.check_rows()?;
         self.shared.counts.fed.fetch_add(1, Relaxed);
         let sent = py.detach(|| {
-            let check = || Python::attach(|py| py.check_signals());
-            crate::call::block_on_interruptible(sender.reserve(), check)
+            crate::call::block_on_interruptible(sender.reserve(), crate::call::check_signals)
                 .map(|permit| permit.map(|permit| permit.send(input)).is_ok())
         });
         if !matches!(sent, Ok(true)) {
@@ -177,12 +199,16 @@ async fn dispatch(
 ) {
     let room = Arc::new(Semaphore::new(concurrency));
     while let Some(input) = queue.recv().await {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         let (shared, rows) = (Arc::clone(&shared), rows.clone());
         tokio::spawn(async move {
             let row = match input {
                 Input::Value(index, value) => shared.call(index, value).await,
-                Input::Unusable(index, kind, message) => shared.error_row(index, &kind, &message, None),
+                Input::Unusable(index, kind, message) => {
+                    shared.error_row(index, &kind, &message, None)
+                }
             };
             // The writer has gone only if writing failed, which `feed` and `wait` report.
             let _ = rows.send(row).await;
@@ -291,7 +317,9 @@ fn failed(index: u64, kind: &str, message: &str, ms: Option<f64>) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let (kind, message) = (quoted(kind), quoted(message));
     let ms = ms.map_or_else(|| "null".to_owned(), |ms| format!("{ms:.3}"));
-    format!("{{\"index\":{index},\"ok\":false,\"error\":{{\"type\":{kind},\"message\":{message}}},\"ms\":{ms}}}\n")
+    format!(
+        "{{\"index\":{index},\"ok\":false,\"error\":{{\"type\":{kind},\"message\":{message}}},\"ms\":{ms}}}\n"
+    )
 }
 
 /// Starts the thread that writes rows to a duplicate of `fd`, and says when all are written.
@@ -320,6 +348,8 @@ fn writer(shared: &Arc<Shared>, fd: i32) -> std::io::Result<mpsc::Sender<String>
         drop(queue);
         shared.end(written.err());
     };
-    std::thread::Builder::new().name("gilscope-rows".into()).spawn(write)?;
+    std::thread::Builder::new()
+        .name("gilscope-rows".into())
+        .spawn(write)?;
     Ok(rows)
 }

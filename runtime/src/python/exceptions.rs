@@ -26,7 +26,10 @@ pub(crate) const CLASSES: [&str; 9] = [
 pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let module = MODULE.get_or_try_init(py, || {
-        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        let modules = py
+            .import("sys")?
+            .getattr("modules")?
+            .cast_into::<PyDict>()?;
         if let Some(installed) = modules.get_item("gilscope._errors")? {
             return Ok(installed.cast_into::<PyModule>()?.unbind());
         }

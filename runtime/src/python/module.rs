@@ -42,7 +42,8 @@ mod native {
         // SAFETY: attached, so there is a current interpreter.
         let interpreter = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
         if interpreter != 0 {
-            let why = "gilscope does not support subinterpreters: import it in the main interpreter";
+            let why =
+                "gilscope does not support subinterpreters: import it in the main interpreter";
             return Err(PyImportError::new_err(why));
         }
         // First imported on our loop thread, 3.11 would take that for the main thread.

@@ -43,7 +43,14 @@ impl CallOptions {
             "fail" => Full::Fail,
             other => return Err(bad("full", "\"wait\" or \"fail\"", other)),
         };
-        Ok(Self { name, deadline: duration(deadline)?, context, on_drop, full, thread })
+        Ok(Self {
+            name,
+            deadline: duration(deadline)?,
+            context,
+            on_drop,
+            full,
+            thread,
+        })
     }
 }
 
@@ -58,9 +65,9 @@ fn bad(what: &str, wanted: &str, got: &str) -> PyErr {
 pub(crate) fn duration(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     match seconds {
         None => Ok(None),
-        Some(seconds) if seconds.is_nan() => {
-            Err(PyValueError::new_err("a deadline must be a number of seconds, not NaN"))
-        }
+        Some(seconds) if seconds.is_nan() => Err(PyValueError::new_err(
+            "a deadline must be a number of seconds, not NaN",
+        )),
         Some(seconds) if seconds <= 0.0 => Ok(Some(Duration::ZERO)),
         // What does not fit in a Duration is later than any clock: no deadline.
         Some(seconds) => Ok(Duration::try_from_secs_f64(seconds).ok()),
@@ -73,11 +80,14 @@ impl CallOptions {
     }
 
     /// Configures a call; its context is the given one, or a copy of the calling Python thread's.
-    pub(crate) fn apply<A: PyArgs>(&self, py: Python<'_>, mut call: CallBuilder<A>) -> PyResult<CallBuilder<A>> {
+    pub(crate) fn apply<A: PyArgs>(
+        &self,
+        py: Python<'_>,
+        mut call: CallBuilder<A>,
+    ) -> PyResult<CallBuilder<A>> {
         let context = match &self.context {
             Some(context) => context.clone_ref(py),
-            // SAFETY: attached; a new reference or NULL with an error set.
-            None => unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? }.unbind(),
+            None => current_context(py)?,
         };
         if let Some(name) = &self.name {
             call = call.name(name);
@@ -88,6 +98,16 @@ impl CallOptions {
         if self.thread {
             call = call.in_thread();
         }
-        Ok(call.context(context).on_drop(self.on_drop).when_full(self.full))
+        Ok(call
+            .context(context)
+            .on_drop(self.on_drop)
+            .when_full(self.full))
     }
+}
+
+/// A copy of the calling thread's Context.
+fn current_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    // SAFETY: attached; a new reference or NULL with an error set.
+    let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) };
+    context.map(Bound::unbind)
 }

@@ -52,10 +52,16 @@ impl PyOutcome {
 impl PyOutcome {
     pub(crate) fn new(py: Python<'_>, outcome: Outcome<PyHandle>) -> Self {
         match outcome {
-            Ok(value) => Self { value: Some(value.clone_ref(py)), error: None },
+            Ok(value) => Self {
+                value: Some(value.clone_ref(py)),
+                error: None,
+            },
             Err(error) => {
                 let error = crate::python::exceptions::to_py_err(py, error);
-                Self { value: None, error: Some(error.into_value(py).into_any()) }
+                Self {
+                    value: None,
+                    error: Some(error.into_value(py).into_any()),
+                }
             }
         }
     }
@@ -84,7 +90,9 @@ fn refuse_coroutine(returned: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     }
     returned.call_method0("close")?;
-    Err(pyo3::exceptions::PyTypeError::new_err("the callback returned a coroutine: nobody awaits it"))
+    Err(pyo3::exceptions::PyTypeError::new_err(
+        "the callback returned a coroutine: nobody awaits it",
+    ))
 }
 
 /// Tells the exception handler of the running loop, which may be another library's.
@@ -95,7 +103,9 @@ fn report(py: Python<'_>, error: &PyErr, callback: &Bound<'_, PyAny>) {
         context.set_item("message", "a gilscope callback raised")?;
         context.set_item("exception", error.value(py))?;
         context.set_item("callback", callback)?;
-        event_loop.call_method1("call_exception_handler", (context,)).map(drop)
+        event_loop
+            .call_method1("call_exception_handler", (context,))
+            .map(drop)
     };
     if tell().is_err() {
         error.clone_ref(py).write_unraisable(py, Some(callback));

@@ -9,9 +9,11 @@ use gilscope_instrument::Name;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+/// (code object, last instruction) → interned place; the code is kept alive by the entry.
+type Seen = HashMap<(usize, i32), (Name, Py<PyAny>)>;
+
 thread_local! {
-    /// (code object, last instruction) → interned place. The code is kept alive by the entry.
-    static SEEN: RefCell<HashMap<(usize, i32), (Name, Py<PyAny>)>> = RefCell::default();
+    static SEEN: RefCell<Seen> = RefCell::default();
 }
 
 /// Most places remembered per loop thread; generated code could make ever more.
@@ -20,7 +22,9 @@ const PLACES: usize = 4096;
 /// The place at which `coroutine` is suspended, or `Name(0)`.
 pub(crate) fn awaiting(coroutine: &Bound<'_, PyAny>) -> Name {
     let py = coroutine.py();
-    let Ok(frame) = coroutine.getattr(pyo3::intern!(py, "cr_frame")) else { return Name(0) };
+    let Ok(frame) = coroutine.getattr(pyo3::intern!(py, "cr_frame")) else {
+        return Name(0);
+    };
     if frame.is_none() {
         return Name(0);
     }
@@ -28,7 +32,10 @@ pub(crate) fn awaiting(coroutine: &Bound<'_, PyAny>) -> Name {
     // SAFETY: `cr_frame` of a coroutine that is not finished is a frame; the code is a new reference.
     let (last, code) = unsafe {
         let code = ffi::PyFrame_GetCode(frame_ptr).cast::<ffi::PyObject>();
-        (ffi::PyFrame_GetLasti(frame_ptr), Bound::from_owned_ptr(py, code))
+        (
+            ffi::PyFrame_GetLasti(frame_ptr),
+            Bound::from_owned_ptr(py, code),
+        )
     };
     let key = (code.as_ptr() as usize, last);
     if let Some(name) = SEEN.with_borrow(|seen| seen.get(&key).map(|(name, _)| *name)) {
@@ -47,7 +54,13 @@ pub(crate) fn awaiting(coroutine: &Bound<'_, PyAny>) -> Name {
 
 fn describe(code: &Bound<'_, PyAny>, line: i32) -> Name {
     let text = |attribute: &str| {
-        code.getattr(attribute).and_then(|value| value.extract::<String>()).unwrap_or_default()
+        code.getattr(attribute)
+            .and_then(|value| value.extract::<String>())
+            .unwrap_or_default()
     };
-    gilscope_instrument::intern(&format!("{}:{line} in {}", text("co_filename"), text("co_qualname")))
+    gilscope_instrument::intern(&format!(
+        "{}:{line} in {}",
+        text("co_filename"),
+        text("co_qualname")
+    ))
 }

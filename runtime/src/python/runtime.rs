@@ -19,7 +19,13 @@ use crate::life::shutdown::ShutdownMode;
 use crate::runtime::{Config, PyRuntime};
 
 /// A runtime: an asyncio loop on a thread of its own, called through a queue.
-#[pyclass(frozen, name = "Runtime", module = "gilscope._native", subclass, weakref)]
+#[pyclass(
+    frozen,
+    name = "Runtime",
+    module = "gilscope._native",
+    subclass,
+    weakref
+)]
 pub(crate) struct Runtime {
     pub(crate) inner: PyRuntime,
     line: super::submit::Line,
@@ -34,7 +40,10 @@ impl Runtime {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<CallBuilder<Py<PyTuple>>> {
         if !fun.is_callable() {
-            let text = format!("{} is not callable: pass the function, and its arguments after it", fun.repr()?);
+            let text = format!(
+                "{} is not callable: pass the function, and its arguments after it",
+                fun.repr()?
+            );
             return Err(PyTypeError::new_err(text));
         }
         let mut call = self.inner.call(PyFun::new(fun), args.clone().unbind());
@@ -51,7 +60,10 @@ impl Runtime {
 impl Runtime {
     #[new]
     #[pyo3(signature = (name=None, *, queue_size=1024, max_in_flight=None, loop_factory=None, on_start=None, on_stop=None, threads=None, debug=false, _default=false))]
-    #[allow(clippy::too_many_arguments, reason = "keyword arguments of a Python constructor")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "keyword arguments of a Python constructor"
+    )]
     fn new(
         name: Option<String>,
         queue_size: usize,
@@ -64,7 +76,10 @@ impl Runtime {
         _default: bool,
     ) -> PyResult<Self> {
         if _default {
-            return Ok(Self { inner: crate::runtime::py_runtime()?, line: Default::default() });
+            return Ok(Self {
+                inner: crate::runtime::py_runtime()?,
+                line: Default::default(),
+            });
         }
         for (what, number) in [
             ("queue_size", Some(queue_size)),
@@ -86,7 +101,10 @@ impl Runtime {
             threads,
             debug,
         };
-        Ok(Self { inner: PyRuntime::new(config)?, line: Default::default() })
+        Ok(Self {
+            inner: PyRuntime::new(config)?,
+            line: Default::default(),
+        })
     }
 
     #[getter]
@@ -109,7 +127,9 @@ impl Runtime {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let future = self.builder(options, fun, args, kwargs)?.wait_plain::<PyHandle>();
+        let future = self
+            .builder(options, fun, args, kwargs)?
+            .wait_plain::<PyHandle>();
         let handle = future.handle();
         let detach = options.detached();
         let resolved = async move {
@@ -120,10 +140,13 @@ impl Runtime {
             });
             resolve
         };
-        let on_cancel: Option<crate::future::awaitable::OnCancel> =
-            if detach { None } else { Some(Box::new(move || {
+        let on_cancel: Option<crate::future::awaitable::OnCancel> = if detach {
+            None
+        } else {
+            Some(Box::new(move || {
                 let _ = handle.cancel();
-            })) };
+            }))
+        };
         awaitable(py, resolved, on_cancel)
     }
 
@@ -140,9 +163,11 @@ impl Runtime {
     ) -> PyResult<Handle> {
         let done = PyFun::with_name(PyHandle::new(done), "callback");
         let call = self.builder(options, fun, args, kwargs)?;
-        let submission = call.attached(move |py: Python<'_>, outcome: Outcome<PyHandle>| -> Delivered {
-            super::outcome::hand_over(py, &done, outcome)
-        });
+        let submission = call.attached(
+            move |py: Python<'_>, outcome: Outcome<PyHandle>| -> Delivered {
+                super::outcome::hand_over(py, &done, outcome)
+            },
+        );
         let handle = submission.handle().clone();
         self.line.submit(py, submission)?;
         Ok(Handle { inner: handle })
@@ -161,10 +186,11 @@ impl Runtime {
         if self.inner.host.on_loop_thread() {
             return Err(to_py_err(py, Error::WrongThread("a loop thread")));
         }
-        let future = self.builder(options, fun, args, kwargs)?.wait_plain::<PyHandle>();
-        let outcome = py.detach(|| {
-            crate::call::block_on_interruptible(future, || Python::attach(|py| py.check_signals()))
-        })?;
+        let future = self
+            .builder(options, fun, args, kwargs)?
+            .wait_plain::<PyHandle>();
+        let outcome =
+            py.detach(|| crate::call::block_on_interruptible(future, crate::call::check_signals))?;
         match outcome {
             Ok(value) => Ok(value.clone_ref(py)),
             Err(error) => Err(to_py_err(py, error)),
@@ -179,20 +205,28 @@ impl Runtime {
         fun: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let stream = self.inner.stream::<PyHandle>(PyFun::new(fun), args.clone().unbind());
+        let stream = self
+            .inner
+            .stream::<PyHandle>(PyFun::new(fun), args.clone().unbind());
         crate::future::stream::stream_into_py(py, stream)
     }
 
     /// Stops; see `gilscope.PyRuntime.shutdown`.
     #[pyo3(signature = (mode="drain", deadline=None))]
     #[pyo3(name = "_shutdown")]
-    fn shutdown<'py>(&self, py: Python<'py>, mode: &str, deadline: Option<f64>) -> PyResult<Bound<'py, PyDict>> {
+    fn shutdown<'py>(
+        &self,
+        py: Python<'py>,
+        mode: &str,
+        deadline: Option<f64>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let mode = match mode {
             "drain" => ShutdownMode::Drain,
             "cancel" => ShutdownMode::Cancel,
             "abort" => ShutdownMode::Abort,
             other => {
-                let text = format!("mode must be \"drain\", \"cancel\" or \"abort\", not {other:?}");
+                let text =
+                    format!("mode must be \"drain\", \"cancel\" or \"abort\", not {other:?}");
                 return Err(PyValueError::new_err(text));
             }
         };
@@ -215,7 +249,8 @@ impl Runtime {
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
         if let Some(shared) = crate::host::own::shared_of(&self.inner.host) {
-            let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
+            let load =
+                |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
             let lost = crate::call::callback::lost();
             dict.set_item("undelivered", load(&shared.counters.undelivered) + lost)?;
             dict.set_item("callback_failed", load(&shared.counters.callback_failed))?;

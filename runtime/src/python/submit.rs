@@ -35,7 +35,8 @@ impl Line {
     /// # Errors
     /// If the runtime is stopped, or the queue is full and the call does not want to wait.
     pub(crate) fn submit(&self, py: Python<'_>, submission: Submission) -> PyResult<()> {
-        py.detach(|| self.offer(submission)).map_err(|error| to_py_err(py, error))
+        py.detach(|| self.offer(submission))
+            .map_err(|error| to_py_err(py, error))
     }
 
     fn offer(&self, mut submission: Submission) -> Result<(), crate::error::Error> {

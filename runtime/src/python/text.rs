@@ -17,13 +17,19 @@ pub(crate) fn render(exception: &Bound<'_, PyAny>, with_traceback: bool) -> Erro
     ErrorText {
         type_name: type_name(exception),
         message: message(exception),
-        traceback: if with_traceback { traceback(exception) } else { String::new() },
+        traceback: if with_traceback {
+            traceback(exception)
+        } else {
+            String::new()
+        },
     }
 }
 
 fn type_name(exception: &Bound<'_, PyAny>) -> String {
     let class = exception.get_type();
-    let name = class.fully_qualified_name().map(|name| name.to_string_lossy().into_owned());
+    let name = class
+        .fully_qualified_name()
+        .map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|_| "?".to_owned())
 }
 
@@ -39,7 +45,12 @@ fn traceback(exception: &Bound<'_, PyAny>) -> String {
         let module = exception.py().import("traceback")?;
         let lines = module.call_method1(
             "format_exception",
-            (exception.get_type(), exception, exception.getattr("__traceback__")?, FRAMES),
+            (
+                exception.get_type(),
+                exception,
+                exception.getattr("__traceback__")?,
+                FRAMES,
+            ),
         )?;
         let mut text = String::new();
         for line in lines.try_iter()? {
@@ -56,7 +67,10 @@ fn traceback(exception: &Bound<'_, PyAny>) -> String {
 /// At most `limit` bytes, at a character's border, and visibly cut.
 fn cut(mut text: String, limit: usize) -> String {
     if text.len() > limit {
-        let end = (0..=limit).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        let end = (0..=limit)
+            .rev()
+            .find(|&end| text.is_char_boundary(end))
+            .unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }

@@ -37,7 +37,10 @@ pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64>
 fn open(path: Option<String>) -> std::io::Result<(SinkId, Option<MemoryHandle>)> {
     let Some(path) = path else {
         let (sink, handle) = Memory::new();
-        return Ok((gilscope_instrument::attach_sink(Box::new(sink)), Some(handle)));
+        return Ok((
+            gilscope_instrument::attach_sink(Box::new(sink)),
+            Some(handle),
+        ));
     };
     let sink = if path.ends_with(".jsonl") {
         gilscope_instrument::attach_sink(Box::new(JsonLines::new(path)?))
@@ -60,7 +63,10 @@ pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
 pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
     let handle = with_traces(|traces| {
         let trace = traces.get(&id).ok_or_else(|| unknown(id))?;
-        trace.memory.clone().ok_or_else(|| PyValueError::new_err("this trace goes to a file"))
+        trace
+            .memory
+            .clone()
+            .ok_or_else(|| PyValueError::new_err("this trace goes to a file"))
     })?;
     let lines = py.detach(|| {
         gilscope_instrument::flush();
@@ -189,8 +195,14 @@ pub(crate) fn in_flight(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
         row.set_item("call", format!("{:016x}", call.call))?;
         row.set_item("name", &*gilscope_instrument::resolve(call.name))?;
         row.set_item("phase", call.phase.as_str())?;
-        row.set_item("age_ns", clock::to_ns(now).saturating_sub(clock::to_ns(call.called)))?;
-        row.set_item("since_ns", clock::to_ns(now).saturating_sub(clock::to_ns(call.since)))?;
+        row.set_item(
+            "age_ns",
+            clock::to_ns(now).saturating_sub(clock::to_ns(call.called)),
+        )?;
+        row.set_item(
+            "since_ns",
+            clock::to_ns(now).saturating_sub(clock::to_ns(call.since)),
+        )?;
         row.set_item("polls", call.polls)?;
         let at = gilscope_instrument::resolve(call.at);
         row.set_item("at", if at.is_empty() { None } else { Some(&*at) })?;

@@ -43,7 +43,11 @@ impl EventFd {
     /// # Errors
     /// What `poll(2)` says.
     pub fn wait(&self, timeout_ms: i32) -> io::Result<bool> {
-        let mut fds = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut fds = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: one pollfd, alive during the call.
         match unsafe { libc::poll(&raw mut fds, 1, timeout_ms) } {
             -1 => Err(io::Error::last_os_error()),

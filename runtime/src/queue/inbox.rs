@@ -25,7 +25,11 @@ impl Inbox {
     /// # Errors
     /// If no eventfd is to be had.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { list: Stack::new(), bell: EventFd::new()?, closed: AtomicBool::new(false) })
+        Ok(Self {
+            list: Stack::new(),
+            bell: EventFd::new()?,
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// Posts a message. True: the inbox is closed and the caller must [`take`](Self::take) and

@@ -37,7 +37,15 @@ impl<W: FnOnce()> Room<W> {
     /// Room for `size` calls.
     pub fn new(size: usize) -> Self {
         let (waiting, granted) = (BTreeMap::new(), HashSet::new());
-        Self { state: Mutex::new(State { free: size, closed: false, next: 1, waiting, granted }) }
+        Self {
+            state: Mutex::new(State {
+                free: size,
+                closed: false,
+                next: 1,
+                waiting,
+                granted,
+            }),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<W>> {
@@ -148,7 +156,11 @@ mod tests {
         let (first, second) = (room.wait(counter(&woken)), room.wait(counter(&woken)));
         room.give_back(1);
         assert_eq!(woken.load(Ordering::Relaxed), 1);
-        assert_eq!(room.try_take(), Taken::Full, "the permit is the first waiter's");
+        assert_eq!(
+            room.try_take(),
+            Taken::Full,
+            "the permit is the first waiter's"
+        );
         assert!(!room.use_grant(second));
         assert!(room.use_grant(first));
         room.give_back(1);

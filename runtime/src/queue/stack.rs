@@ -21,7 +21,9 @@ impl Link {
     /// A link that is in no list.
     #[must_use]
     pub const fn new() -> Self {
-        Self { next: ptr::null_mut() }
+        Self {
+            next: ptr::null_mut(),
+        }
     }
 }
 
@@ -60,7 +62,9 @@ impl Stack {
     /// An empty list whose consumer is awake.
     #[must_use]
     pub fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()) }
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
     /// Adds a message. Lock-free; any thread.
@@ -70,10 +74,16 @@ impl Stack {
     pub unsafe fn push(&self, link: *mut Link) -> Pushed {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            let next = if head == sleeping() { ptr::null_mut() } else { head };
+            let next = if head == sleeping() {
+                ptr::null_mut()
+            } else {
+                head
+            };
             // SAFETY: until the exchange below succeeds the message is ours alone.
             unsafe { (*link).next = next };
-            match self.head.compare_exchange_weak(head, link, Ordering::SeqCst, Ordering::Relaxed)
+            match self
+                .head
+                .compare_exchange_weak(head, link, Ordering::SeqCst, Ordering::Relaxed)
             {
                 Ok(_) if head == sleeping() => return Pushed::MustWake,
                 Ok(_) => return Pushed::Quiet,
@@ -86,7 +96,9 @@ impl Stack {
     pub fn take(&self) -> Batch {
         let head = self.head.swap(ptr::null_mut(), Ordering::SeqCst);
         if head == sleeping() {
-            return Batch { next: ptr::null_mut() };
+            return Batch {
+                next: ptr::null_mut(),
+            };
         }
         // Pushes built a newest-first list: turn it once, so that iteration is first in, first out.
         let (mut todo, mut oldest_first) = (head, ptr::null_mut());
@@ -104,7 +116,10 @@ impl Stack {
     /// The consumer announces that it will wait. `false`: there are messages, take them instead.
     pub fn try_sleep(&self) -> bool {
         let empty = ptr::null_mut();
-        match self.head.compare_exchange(empty, sleeping(), Ordering::AcqRel, Ordering::Relaxed) {
+        match self
+            .head
+            .compare_exchange(empty, sleeping(), Ordering::AcqRel, Ordering::Relaxed)
+        {
             Ok(_) => true,
             Err(seen) => seen == sleeping(),
         }
