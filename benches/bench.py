@@ -12,6 +12,7 @@ Needs only cargo and the running Python. Exit status: 0, 1 for a missed bar, 2 i
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,7 +109,8 @@ def main() -> int:
     version = ".".join(map(str, sys.version_info[:3]))
     try:
         library = args.lib or build()
-        print(f"Python {version}, medians of {repeats}, µs per call; bars gate pinned 'on ×'")
+        load = os.getloadavg()[0]
+        print(f"Python {version}, medians of {repeats}, µs per call, load {load:.1f} before")
         figures = measure(library, args, repeats)
     except (BuildFailed, ChildFailed) as failure:
         print(f"bench: {failure}", file=sys.stderr)

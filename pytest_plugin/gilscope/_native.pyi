@@ -85,13 +85,10 @@ class Runtime:
         fun: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None,
+        in_context: bool,
     ) -> CallHandle: ...
     def _call(
-        self,
-        options: CallOptions,
-        fun: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any] | None,
+        self, options: CallOptions, fun: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Any: ...
     def _stream(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> AsyncIterator[Any]: ...
     def _shutdown(self, mode: str, deadline: float | None) -> dict[str, Any]: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import functools
 import threading
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -88,7 +89,9 @@ class Calls:
         """
         future: CallFuture[Any] = CallFuture()
         future.set_running_or_notify_cancel()
-        future._handle = self._runtime._submit(self._options, future._settle, fun, args, kwargs)
+        future._handle = self._runtime._submit(
+            self._options, future._settle, fun, args, kwargs, False
+        )
         return future
 
     @overload
@@ -118,21 +121,29 @@ class Calls:
         raises goes to the loop's exception handler.
         """
         _native.refuse_async(callback)
-        return self._runtime._submit(self._options, callback, fun, args, kwargs).id
+        return self._runtime._submit(self._options, callback, fun, args, kwargs, True).id
 
-    @overload
-    def call(
-        self, fun: Callable[_P, Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T: ...
-    @overload
-    def call(self, fun: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T: ...
-    def call(self, fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call and wait for the result, without the GIL.
+    if TYPE_CHECKING:
 
-        In the main thread a signal whose handler raises, such as Ctrl-C, cancels the call. Raises
-        `WrongThread` on a loop thread, where waiting would deadlock.
-        """
-        return self._runtime._call(self._options, fun, args, kwargs)
+        @overload
+        def call(
+            self, fun: Callable[_P, Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+        ) -> _T: ...
+        @overload
+        def call(self, fun: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T: ...
+        def call(self, fun: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
+
+    else:
+
+        @property
+        def call(self):
+            """call(fun, /, *args, **kwargs): call and wait for the result, without the GIL.
+
+            In the main thread a signal whose handler raises, such as Ctrl-C, cancels the call.
+            Raises `WrongThread` on a loop thread, where waiting would deadlock.
+            """
+            # Native code all the way: what a call raises gets no frame of this module.
+            return functools.partial(self._runtime._call, self._options)
 
     @overload
     def map(

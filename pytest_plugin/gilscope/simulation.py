@@ -20,7 +20,7 @@ import inspect
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from gilscope import _native, _runtime
 from gilscope._lanes import Chooser, Lane, Step
@@ -136,8 +136,8 @@ def _run(loop: SimulatedLoop, main: Callable[[], Awaitable[_T]]) -> Simulated[_T
     except (Deadlock, TooManySteps) as error:
         failed = error
     except BaseException as error:
-        if not task.done():
-            raise  # not main's: the chooser's
+        if not _ended_with(task, error):
+            raise  # the chooser's
         failed = error
     return Simulated(
         result=result,
@@ -148,6 +148,12 @@ def _run(loop: SimulatedLoop, main: Callable[[], Awaitable[_T]]) -> Simulated[_T
         outside=loop.simulation.outside,
         _entry=loop.simulation.entry,
     )
+
+
+def _ended_with(task: asyncio.Task[Any], error: BaseException) -> bool:
+    if not task.done() or task.cancelled():
+        return task.done() and isinstance(error, asyncio.CancelledError)
+    return task.exception() is error
 
 
 async def _main(main: Callable[[], Awaitable[_T]]) -> _T:

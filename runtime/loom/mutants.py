@@ -105,8 +105,8 @@ MUTANTS = [
     Mutant(
         "a poster that looks before it posts",
         INBOX,
-        "        // SAFETY: passed on.\n",
-        "        let closed = self.closed.load(Ordering::SeqCst);\n        // SAFETY: passed on.\n",
+        "// SAFETY: passed on.",
+        "let closed = self.closed.load(Ordering::SeqCst);\n        // SAFETY: passed on.",
     ),
     Mutant(
         "a closer that takes before it closes",
@@ -128,14 +128,19 @@ def copy(to: Path) -> None:
     (to / "Cargo.toml").write_text(re.sub(r"^members = \[.*?\]", members, manifest, flags=re.M | re.S))
 
 
+def pattern(code: str) -> str:
+    """An expression for code, however it is broken into lines."""
+    tokens = [re.escape(token) for token in re.findall(r"\w+|\S", code)]
+    return r"\s*".join(r",?\s*\)" if token == r"\)" else token for token in tokens)
+
+
 def change(folder: Path, mutant: Mutant) -> None:
     path = folder / mutant.file
-    text = path.read_text()
-    if text.count(mutant.old) != 1:
+    text, changes = re.subn(pattern(mutant.old), lambda _: mutant.new, path.read_text())
+    if changes != 1:
         raise SystemExit(f"mutants.py does not fit {mutant.file} any more: {mutant.old!r}")
-    text = text.replace(mutant.old, mutant.new)
     if mutant.breaks.startswith("a poster that looks before"):
-        text = text.replace("        self.closed.load(Ordering::SeqCst)\n    }", "        closed\n    }")
+        text = re.sub(r"(?m)^        self\.closed\.load\(Ordering::SeqCst\)$", "        closed", text)
     path.write_text(text)
 
 

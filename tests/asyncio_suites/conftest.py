@@ -121,18 +121,24 @@ def collect(suite: str) -> list[Case]:
     return [case for case in cases if case.runs_coroutines()]
 
 
-def excluded_patterns() -> list[str]:
-    """The tests left out on this Python; `*` stands for any part of a name."""
-    rows = [row for row in LISTED["tests"] if VERSION in row["on"]]
+def patterns(table: str) -> list[str]:
+    """The tests that a table leaves out on this Python; `*` stands for any part of a name."""
+    rows = [row for row in LISTED[table] if VERSION in row["on"]]
     return [pattern for row in rows for pattern in row["names"]]
 
 
+def split(cases: list[Case], table: str) -> tuple[list[Case], list[Case]]:
+    """The cases to drive, and those that a table leaves out."""
+    names = patterns(table)
+    out = {c for c in cases if any(fnmatch.fnmatchcase(c.name, name) for name in names)}
+    return [case for case in cases if case not in out], [case for case in cases if case in out]
+
+
 ALL = [case for suite in SUITES for case in collect(suite)]
-EXCLUDED = [
-    case
-    for case in ALL
-    if any(fnmatch.fnmatchcase(case.name, pattern) for pattern in excluded_patterns())
-]
+DRIVEN, EXCLUDED = split(ALL, "tests")
+# Those whose runtime may be of any kind.
+ISOLATED = [case for case in DRIVEN if case.way == "isolated"]
+ON_UVLOOP, NOT_ON_UVLOOP = split(ISOLATED, "uvloop")
 
 
 class CallRunner:
@@ -270,17 +276,13 @@ def drive(case: Case, deadline: float = DEADLINE, **options: Any) -> str:
 def pytest_report_collectionfinish() -> str:
     if not HAS_TESTS:
         return "CPython's asyncio tests: not run, this Python comes without its `test` package"
-    total, out = len(ALL), len(EXCLUDED)
-    return f"CPython's asyncio tests on {VERSION}: {total - out} driven, {out} excluded"
+    counts = f"{len(DRIVEN)} driven, {len(EXCLUDED)} excluded"
+    again = f"{len(ISOLATED)} in debug mode and {len(ON_UVLOOP)} on uvloop again"
+    return f"CPython's asyncio tests on {VERSION}: {counts}; {again}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    driven = [case for case in ALL if case not in EXCLUDED]
-    kinds = {
-        "case": driven,
-        "isolated_case": [case for case in driven if case.way == "isolated"],
-        "excluded_case": EXCLUDED,
-    }
+    kinds = {"case": DRIVEN, "isolated_case": ISOLATED, "uvloop_case": ON_UVLOOP}
     for argument in kinds.keys() & set(metafunc.fixturenames):
         cases = kinds[argument]
         metafunc.parametrize(argument, cases, ids=[case.name for case in cases])
@@ -291,10 +293,11 @@ def suites() -> SimpleNamespace:
     """What of this file the tests use."""
     return SimpleNamespace(
         drive=drive,
-        load=load,
         all=ALL,
+        driven=DRIVEN,
         excluded=EXCLUDED,
-        patterns=excluded_patterns(),
+        not_on_uvloop=NOT_ON_UVLOOP,
+        patterns=[*patterns("tests"), *patterns("uvloop")],
         names=SUITES,
         listed=LISTED,
         version=VERSION,

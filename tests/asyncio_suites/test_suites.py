@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import test.test_asyncio
+import uvloop
 
 if TYPE_CHECKING:
     from types import SimpleNamespace
+
+# Seconds after which an excluded test that hangs has failed.
+HANGS_AFTER = 3.0
 
 
 def test_passes(case: Any, suites: SimpleNamespace) -> None:
@@ -27,8 +31,21 @@ def test_l12_passes_in_debug_mode(isolated_case: Any, suites: SimpleNamespace) -
     assert not wrong, wrong
 
 
-def test_an_excluded_test_fails_still(excluded_case: Any, suites: SimpleNamespace) -> None:
-    assert suites.drive(excluded_case, deadline=3.0), "it passes: take it off the list"
+def test_l12_passes_on_uvloop(uvloop_case: Any, suites: SimpleNamespace) -> None:
+    wrong = suites.drive(uvloop_case, loop_factory=uvloop.new_event_loop)
+    assert not wrong, wrong
+
+
+def test_no_excluded_test_passes(suites: SimpleNamespace) -> None:
+    passing = [case.name for case in suites.excluded if not suites.drive(case, HANGS_AFTER)]
+    assert passing == []
+
+
+def test_no_test_excluded_on_uvloop_passes(suites: SimpleNamespace) -> None:
+    on_uvloop = {"loop_factory": uvloop.new_event_loop}
+    cases = suites.not_on_uvloop
+    passing = [c.name for c in cases if not suites.drive(c, HANGS_AFTER, **on_uvloop)]
+    assert passing == []
 
 
 def test_every_exclusion_is_of_a_test_that_exists(suites: SimpleNamespace) -> None:
@@ -38,14 +55,14 @@ def test_every_exclusion_is_of_a_test_that_exists(suites: SimpleNamespace) -> No
 
 
 def test_every_exclusion_has_a_reason(suites: SimpleNamespace) -> None:
-    rows = suites.listed["tests"]
+    rows = [*suites.listed["tests"], *suites.listed["uvloop"]]
     assert [row for row in rows if not row["reason"] or not set(row["on"])] == []
     assert [name for name, reason in suites.listed["suites"].items() if not reason] == []
 
 
 def test_every_suite_has_tests_that_are_driven(suites: SimpleNamespace) -> None:
     absent = {name for name, on in suites.listed["absent"].items() if suites.version in on}
-    driven = {case.suite for case in suites.all if case not in suites.excluded}
+    driven = {case.suite for case in suites.driven}
     assert set(suites.names) - driven <= absent
 
 

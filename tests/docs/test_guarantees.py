@@ -6,8 +6,12 @@ import ast
 import re
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = {"E": 17, "A": 12, "G": 5, "C": 10, "L": 20, "X": 6, "O": 6, "B": 4, "V": 2, "T": 2}
@@ -43,10 +47,17 @@ def names_in(path: Path) -> frozenset[str]:
     text = path.read_text()
     if path.suffix == ".rs":
         return frozenset(RUST_TEST.findall(text))
-    module = ast.parse(text).body
-    in_classes = [node for top in module if isinstance(top, ast.ClassDef) for node in top.body]
-    functions = [n for n in module + in_classes if isinstance(n, ast.FunctionDef)]
-    return frozenset(f.name for f in functions if f.name.startswith("test_"))
+    return frozenset(functions_of(ast.parse(text).body))
+
+
+def functions_of(body: list[ast.stmt]) -> Iterator[str]:
+    """The test functions among statements and in their blocks, not those inside functions."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef):
+            if node.name.startswith("test_"):
+                yield node.name
+        else:
+            yield from functions_of([*getattr(node, "body", []), *getattr(node, "orelse", [])])
 
 
 def carries(name: str, row: str) -> bool:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 LIMIT = 30
 
-Eventually = "Callable[[Callable[[], object]], None]"
-
 
 class Prickly:
     """Neither hashable nor comparable nor copyable."""

@@ -114,11 +114,27 @@ def test_b1_shutdown_frees_who_waits_for_room(held: Held) -> None:
             future.result(10)
 
 
+def test_b1_max_in_flight_bounds_what_has_started(ext: ModuleType) -> None:
+    running, most = [0], [0]
+
+    async def counts(i: int) -> int:
+        running[0] += 1
+        most[0] = max(most[0], running[0])
+        await asyncio.sleep(0.001)
+        running[0] -= 1
+        return i
+
+    runtime = ext.Runtime(max_in_flight=3)
+    assert ext.flood(counts, 60, runtime=runtime) == list(range(60))
+    assert most == [3]
+    assert runtime.shutdown("cancel", 10)[2]
+
+
 def test_b2_a_million_enqueues_before_the_loop_starts(ext: ModuleType) -> None:
     release = threading.Event()
 
     async def on_start() -> None:
-        assert release.wait(60)
+        assert release.wait(300)
 
     ran: list[int] = []
     runtime = ext.Runtime(queue_size=1000, on_start=on_start)

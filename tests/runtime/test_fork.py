@@ -86,18 +86,32 @@ def test_l6_a_fork_with_calls_in_flight_leaves_the_parents_alone(
     assert script(FORK + textwrap.dedent(code)) == "parent\n"
 
 
-def test_l6_the_child_records_its_own_spans(script: Callable[..., str]) -> None:
+def test_o6_spans_close_in_the_child_and_in_the_parent(script: Callable[..., str]) -> None:
     code = """
-    rt = gilscope.py_runtime()
-    rt.call(double, 1)
+    rt, running = gilscope.py_runtime(), []
+
+    async def slow():
+        running.append(1)
+        await asyncio.sleep(0.3)
 
     def child():
+        assert rt.in_flight() == [], "the parent's calls are not ours"
         with gilscope.trace() as trace:
             fresh = gilscope.py_runtime()
             assert [fresh.call(double, i) for i in range(5)] == [0, 2, 4, 6, 8]
-        names = [span["name"] for span in trace.spans if span["span"] == "call"]
-        assert len(names) in (4, 5) and fresh.in_flight() == [], names
+            fresh.shutdown("drain", deadline=10)
+        assert len([span for span in trace.spans if span["span"] == "call"]) == 5
+        assert rt.in_flight() == []
 
-    forked(child)
+    with gilscope.trace() as trace:
+        future = rt.submit(slow)
+        while not running:
+            rt.call(double, 1)
+        forked(child)
+        future.result(10)
+        rt.shutdown("drain", deadline=10)
+    calls = [span["name"] for span in trace.spans if span["span"] == "call"]
+    assert calls.count("__main__.slow") == 1, calls
+    assert rt.in_flight() == []
     """
     script(FORK + textwrap.dedent(code))

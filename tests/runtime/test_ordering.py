@@ -66,17 +66,19 @@ def test_o2_outcomes_come_in_the_order_in_which_they_got_ready(
     ext: ModuleType, default_rt: gilscope.PyRuntime
 ) -> None:
     order: list[int] = []
-    turns = [asyncio.Event() for _ in range(50)]
+    waiting: dict[int, asyncio.Future[None]] = {}
 
-    async def ready_backwards(i: int) -> None:
-        if i < 49:
-            await turns[i].wait()
+    async def ends(i: int) -> None:
+        if i < 50:
+            waiting[i] = asyncio.get_running_loop().create_future()
+            await waiting[i]
+        else:  # all at once, in an order of its own, so that they are delivered together
+            for j in range(50):
+                waiting[j * 7 % 50].set_result(None)
         order.append(i)
-        if i:
-            turns[i - 1].set()
 
-    arrived = [i for i, ok, _ in ext.burst(ready_backwards, 50) if ok]
-    assert order == list(range(49, -1, -1))
+    arrived = [i for i, ok, _ in ext.burst(ends, 51) if ok]
+    assert order == [50, *(j * 7 % 50 for j in range(50))]
     assert arrived == order
 
 

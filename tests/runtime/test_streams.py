@@ -123,20 +123,49 @@ def test_stream_item_that_does_not_convert_ends_it(
     assert finished.wait(10)
 
 
-def test_stream_dropped_while_the_queue_is_full_runs_finally(
-    ext: ModuleType, source: Source
+class Countdown:
+    """An async iterator that is no generator, so that asyncio does not close it by itself."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.closed = threading.Event()
+
+    def __call__(self) -> Countdown:
+        return self
+
+    def __aiter__(self) -> Countdown:
+        return self
+
+    async def __anext__(self) -> int:
+        self.given += 1
+        return self.given
+
+    async def aclose(self) -> None:
+        await asyncio.sleep(0)
+        self.closed.set()
+
+
+def test_stream_dropped_closes_any_iterator(
+    ext: ModuleType, default_rt: gilscope.PyRuntime
 ) -> None:
+    items = Countdown()
+    assert ext.collect(items, take=2) == ([1, 2], None)
+    assert items.closed.wait(10)
+    assert items.given == 2
+
+
+def test_stream_dropped_while_the_queue_is_full_closes_too(ext: ModuleType) -> None:
     release, blocked = threading.Event(), threading.Event()
 
     def block() -> None:
         blocked.set()
         assert release.wait(30)
 
-    runtime = ext.Runtime(queue_size=1)
+    items, runtime = Countdown(), ext.Runtime(queue_size=1)
     arguments = {"take": 1, "pause": 0.3, "runtime": runtime}
-    taking = threading.Thread(target=ext.collect, args=(source, 100), kwargs=arguments)
+    taking = threading.Thread(target=ext.collect, args=(items,), kwargs=arguments)
     taking.start()
-    while not source.given:
+    while not items.given:
         taking.join(0.001)
     ext.send("discard", block, runtime=runtime)
     assert blocked.wait(10)
@@ -144,5 +173,5 @@ def test_stream_dropped_while_the_queue_is_full_runs_finally(
     taking.join(10)  # the stream is dropped while nothing can be queued
     assert not taking.is_alive()
     release.set()
-    assert source.finished.wait(10)
+    assert items.closed.wait(10)
     assert runtime.shutdown("cancel", 10)[2]

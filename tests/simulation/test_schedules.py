@@ -150,16 +150,25 @@ def test_t1_what_the_chooser_raises_is_raised() -> None:
     class StopTestError(BaseException):
         pass
 
-    picks = itertools.count()
+    async def fail() -> None:
+        await scenario()
+        raise LookupError
 
-    def choose(lanes: object) -> int:
-        if next(picks) == 5:
-            raise StopTestError
-        return 0
+    def stop_at(limit: int) -> Callable[[Any], int]:
+        picks = itertools.count()
 
-    with pytest.raises(StopTestError):
-        simulate(scenario, choose=choose)
-    assert simulate(scenario, seed=1).error is None
+        def choose(lanes: object) -> int:
+            if next(picks) == limit:
+                raise StopTestError
+            return 0
+
+        return choose
+
+    for main in (scenario, fail):
+        for limit in range(len(simulate(main).choices)):
+            with pytest.raises(StopTestError):
+                simulate(main, choose=stop_at(limit))
+        assert isinstance(simulate(main).error, LookupError | None)
 
 
 PROGRAM = """

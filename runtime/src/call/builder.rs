@@ -246,6 +246,21 @@ impl<A: PyArgs> CallBuilder<A> {
         self.submission(convert_to::<PyHandle>(), callback)
     }
 
+    /// The outcome goes to `work`, attached, on the loop thread, in the call's context.
+    pub(crate) fn attached_in_context<F>(mut self, work: F) -> Submission
+    where
+        F: FnOnce(Python<'_>, Outcome<PyHandle>) -> Delivered + Send + 'static,
+    {
+        self.options.flags |= t::JOB_IN_CONTEXT;
+        let context = Some(self.options.context.clone());
+        let callback = ToAttached {
+            host: self.host.clone(),
+            context,
+            work,
+        };
+        self.submission(convert_to::<PyHandle>(), callback)
+    }
+
     fn oneshot_submission<T: PyResultType>(
         self,
         sender: oneshot::Sender<Outcome<T>>,

@@ -3,8 +3,6 @@
 //! Invariant: an adapter hands over without attaching, except the Python one, which runs on the
 //! loop thread in the call's own context.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use pyo3::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
@@ -60,14 +58,6 @@ impl<T: Send> Callback<T> for ToOneshot<T> {
     }
 }
 
-/// Outcomes whose oneshot receiver went away at the last moment.
-static LOST: AtomicU64 = AtomicU64::new(0);
-
-/// How many there were in this process.
-pub(crate) fn lost() -> u64 {
-    LOST.load(Ordering::Relaxed)
-}
-
 /// Passes an outcome on to a oneshot whose receiver may go away, which cancels the call.
 pub(crate) async fn watch<T>(
     mut outcome: FromSlot<T>,
@@ -85,7 +75,7 @@ pub(crate) async fn watch<T>(
     if let Some(outcome) = received
         && sender.send(outcome).is_err()
     {
-        LOST.fetch_add(1, Ordering::Relaxed);
+        handle.host.undelivered();
     }
 }
 

@@ -176,6 +176,12 @@ impl HostRef {
         }
     }
 
+    /// Counts an outcome whose receiver went away at the last moment.
+    pub(crate) fn undelivered(&self) {
+        // SAFETY: callable from any thread.
+        unsafe { (self.0.undelivered)(self.0.ctx) };
+    }
+
     pub(crate) fn runtime_id(&self) -> u64 {
         // SAFETY: callable from any thread.
         unsafe { (self.0.runtime_id)(self.0.ctx) }

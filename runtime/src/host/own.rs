@@ -40,6 +40,7 @@ pub(crate) fn table(ctx: Ctx) -> HostTable {
         timer: None,
         timer_cancel: None,
         register: None,
+        undelivered,
         help: Some(help),
     }
 }
@@ -196,6 +197,14 @@ unsafe extern "C" fn post(ctx: Ctx, post: *mut t::RawPost) -> bool {
     // SAFETY: the caller passes a message that is in no list, and it is the inbox's from now on.
     unsafe { put(shared, post.cast()) };
     true
+}
+
+unsafe extern "C" fn undelivered(ctx: Ctx) {
+    // SAFETY: the caller holds a handle.
+    unsafe { of(ctx) }
+        .counters
+        .undelivered
+        .fetch_add(1, Ordering::Relaxed);
 }
 
 unsafe extern "C" fn help(ctx: Ctx) {

@@ -4,22 +4,21 @@
 //! Invariant: never a wake, a drop or Python under the lock. A host is never freed; it serves
 //! another simulation once it is closed and nobody holds a handle on it.
 
+mod clock;
 mod entry;
+mod pool;
 mod seat;
 mod table;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use super::HostRef;
-use super::table::{self as t, HostTable};
+use super::table as t;
 pub(crate) use entry::{Entry, What};
+pub(crate) use pool::Simulator;
 pub(crate) use seat::{Seat, is_seat};
 
-/// Deadlines from here on are never reached (146 years).
-const NEVER: u64 = 1 << 62;
 /// The producer of what threads outside control bring in.
 const OUTSIDE: u64 = u64::MAX >> 2;
 
@@ -96,50 +95,6 @@ unsafe impl Send for SimHost {}
 // SAFETY: as above.
 unsafe impl Sync for SimHost {}
 
-/// A host with its table; both live for ever.
-#[derive(Clone, Copy)]
-pub(crate) struct Simulator {
-    pub(crate) host: &'static SimHost,
-    pub(crate) table: &'static HostTable,
-}
-
-static POOL: Mutex<Vec<Simulator>> = Mutex::new(Vec::new());
-
-impl Simulator {
-    /// A host at virtual time 0, owned by the calling thread.
-    pub(crate) fn open() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = pool
-            .iter()
-            .copied()
-            .find(|simulator| simulator.host.is_free());
-        let simulator = free.unwrap_or_else(|| {
-            let host: &'static SimHost = Box::leak(Box::default());
-            let ctx = std::ptr::from_ref(host).cast_mut().cast();
-            let simulator = Self {
-                host,
-                table: Box::leak(Box::new(table::table(ctx))),
-            };
-            pool.push(simulator);
-            simulator
-        });
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        // Its top bit tells a simulation from the runtimes with threads.
-        simulator
-            .host
-            .reopen(1 << 63 | u64::from(std::process::id()) << 32 | number & 0xffff_ffff);
-        simulator
-    }
-
-    /// One more handle on the host, which keeps it from being used again.
-    pub(crate) fn handle(self) -> HostRef {
-        self.host.handles.fetch_add(1, Ordering::AcqRel);
-        // SAFETY: tables of simulators live for ever, and the handle was just taken.
-        unsafe { HostRef::adopt(self.table) }
-    }
-}
-
 impl SimHost {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -158,10 +113,6 @@ impl SimHost {
             life: Life::Open,
             ..State::default()
         };
-    }
-
-    pub(crate) fn now(&self) -> u64 {
-        self.now.load(Ordering::Relaxed)
     }
 
     fn is_here(&self) -> bool {
@@ -220,41 +171,6 @@ impl SimHost {
         let panicked = unsafe { (runnable.run)(runnable.ptr) } != 0;
         self.running.store(0, Ordering::Relaxed);
         panicked
-    }
-
-    /// When the next timer is due.
-    pub(crate) fn next_timer(&self) -> Option<u64> {
-        let first = self.lock().timers.keys().next().map(|key| key.0);
-        first.filter(|deadline| *deadline < NEVER)
-    }
-
-    /// Moves the clock, never back, and wakes what is due by then, in order.
-    pub(crate) fn advance(&self, to: u64) {
-        self.now.fetch_max(to.min(NEVER), Ordering::Relaxed);
-        let now = self.now();
-        while let Some(wake) = self.take_due(now) {
-            // SAFETY: taken out of the timers, so that one function is called once.
-            unsafe { (wake.wake)(wake.data) };
-        }
-    }
-
-    fn take_due(&self, now: u64) -> Option<t::RawWake> {
-        let mut state = self.lock();
-        let key = *state.timers.keys().next()?;
-        if key.0 > now {
-            return None;
-        }
-        state.deadlines.remove(&key.1);
-        state.timers.remove(&key)
-    }
-
-    /// Waits in real time, detached, until another thread brings something in. False: none did.
-    pub(crate) fn wait_outside(&self, patience: Duration) -> bool {
-        let state = self.lock();
-        let before = state.outside;
-        let waiting = |state: &mut State| state.fresh.is_empty() && state.outside == before;
-        let waited = self.arrived.wait_timeout_while(state, patience, waiting);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// From here on calls are refused; those that have not started are failed.

@@ -274,6 +274,8 @@ pub struct HostTable {
     pub timer_cancel: Option<unsafe extern "C" fn(Ctx, u64)>,
     /// Registers a library's own clock.
     pub register: Option<unsafe extern "C" fn(Ctx, *const LibHooks)>,
+    /// An outcome found its receiver gone after the call had ended: counts it.
+    pub undelivered: unsafe extern "C" fn(Ctx),
     /// A receiver found its outcome: wakes the rest of the batch on the calling thread.
     pub help: Option<unsafe extern "C" fn(Ctx)>,
 }

@@ -33,7 +33,7 @@ pub(crate) fn ring_any() -> bool {
     let live = runtimes
         .iter()
         .filter_map(Weak::upgrade)
-        .find(|shared| !shared.is_stopped());
+        .find(|shared| !shared.is_stopping());
     drop(runtimes);
     live.inspect(|shared| shared.inbox.bell().ring()).is_some()
 }

@@ -81,7 +81,10 @@ impl LoopState {
         // SAFETY: the job is live and was settled by this thread, or by somebody else, in which
         // case there is nothing to hand over and the report is empty.
         let report = unsafe { (ready.job.vtable().deliver)(ready.job.as_ptr()) };
-        let flags = ready.flags | Flags(report.flags);
+        let mut flags = ready.flags | Flags(report.flags);
+        if flags.contains(Flags::UNDELIVERED) && ready.job.raw().flags & t::JOB_DETACH != 0 {
+            flags = flags | Flags::DETACHED;
+        }
         self.count(flags);
         self.recorder.close(ready.call, ready.status, flags);
     }

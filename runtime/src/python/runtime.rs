@@ -150,7 +150,8 @@ impl Runtime {
         awaitable(py, resolved, on_cancel)
     }
 
-    /// Submits; `done(outcome)` runs on the loop thread. Returns a handle to cancel by.
+    /// Submits; `done(outcome)` runs attached: with `in_context` on the loop thread, in the call's
+    /// context. Returns a handle to cancel by.
     #[pyo3(name = "_submit")]
     fn submit<'py>(
         &self,
@@ -160,21 +161,26 @@ impl Runtime {
         fun: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
+        in_context: bool,
     ) -> PyResult<Handle> {
         let done = PyFun::with_name(PyHandle::new(done), "callback");
         let call = self.builder(options, fun, args, kwargs)?;
-        let submission = call.attached(
-            move |py: Python<'_>, outcome: Outcome<PyHandle>| -> Delivered {
-                super::outcome::hand_over(py, &done, outcome)
-            },
-        );
+        let work = move |py: Python<'_>, outcome: Outcome<PyHandle>| -> Delivered {
+            super::outcome::hand_over(py, &done, outcome)
+        };
+        let submission = if in_context {
+            call.attached_in_context(work)
+        } else {
+            call.attached(work)
+        };
         let handle = submission.handle().clone();
         self.line.submit(py, submission)?;
         Ok(Handle { inner: handle })
     }
 
-    /// Calls and waits, without the GIL; a signal cancels the call if its handler raises.
-    #[pyo3(name = "_call")]
+    /// Call and wait, without the GIL; a signal cancels the call if its handler raises. A method of
+    /// native code, so that no frame of ours gets into the traceback of what the call raises.
+    #[pyo3(name = "_call", signature = (options, fun, /, *args, **kwargs))]
     fn call<'py>(
         &self,
         py: Python<'py>,
@@ -251,8 +257,7 @@ impl Runtime {
         if let Some(shared) = crate::host::own::shared_of(&self.inner.host) {
             let load =
                 |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
-            let lost = crate::call::callback::lost();
-            dict.set_item("undelivered", load(&shared.counters.undelivered) + lost)?;
+            dict.set_item("undelivered", load(&shared.counters.undelivered))?;
             dict.set_item("callback_failed", load(&shared.counters.callback_failed))?;
             dict.set_item("loop_closed", crate::future::port::lost())?;
             dict.set_item("pending", shared.pending())?;

@@ -36,6 +36,7 @@ pub(super) fn table(ctx: Ctx) -> HostTable {
         timer: Some(timer),
         timer_cancel: Some(timer_cancel),
         register: None,
+        undelivered,
         help: None,
     }
 }
@@ -193,3 +194,5 @@ unsafe extern "C" fn timer_cancel(ctx: Ctx, id: u64) {
         unsafe { (wake.drop)(wake.data) };
     }
 }
+
+unsafe extern "C" fn undelivered(_ctx: Ctx) {}
