@@ -50,7 +50,8 @@ class Embedded:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         # PYTHONHOME: an embedded Python would look for itself on PATH, and may find another.
-        self.env = {"PYTHONHOME": sys.base_prefix}
+        # PYTHONUNBUFFERED would write a line in pieces, between which others may come.
+        self.env = {"PYTHONHOME": sys.base_prefix, "PYTHONUNBUFFERED": ""}
         if sysconfig.get_config_var("Py_ENABLE_SHARED"):
             library = str(sysconfig.get_config_var("LIBDIR"))
             others = os.environ.get("LD_LIBRARY_PATH")

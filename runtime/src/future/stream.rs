@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_core::Stream;
 use futures_util::StreamExt;
@@ -112,12 +112,16 @@ impl<T> PyStream<T> {
     }
 
     fn close(&mut self) {
-        if let Some(close) = self.iterator.take().and_then(|iterator| iterator.close) {
-            // Refused only if the runtime is stopped, and then its loop has closed the generator.
-            let _ = self
-                .runtime
-                .call(&close, ())
-                .try_send::<PyHandle>(PyAsyncCallback::Discard);
+        let Some(close) = self.iterator.take().and_then(|iterator| iterator.close) else {
+            return;
+        };
+        let call = self.runtime.call(&close, ());
+        let mut closing = call.submission_for::<PyHandle>(PyAsyncCallback::Discard, None);
+        let polled = closing.poll_taken(&mut Context::from_waker(Waker::noop()));
+        if polled.is_pending() {
+            // No room: whoever drops a stream does not wait for it. Refused only if the runtime is
+            // stopped, and then its loop has closed the generator.
+            crate::tasks::spawn_on(&self.runtime.host, closing.sent_or_told());
         }
     }
 }

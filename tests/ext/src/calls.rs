@@ -155,6 +155,8 @@ pub(crate) fn channel_full(fun: &Bound<'_, PyAny>) -> PyResult<(bool, bool, usiz
         let mut outcomes = usize::from(receiver.recv().await.is_some());
         third.await?;
         outcomes += usize::from(receiver.recv().await.is_some());
+        // The receiver lives until the last delivery is over: this call's comes after it.
+        runtime.call_async::<PyHandle>(&fun, ()).await?;
         Ok::<_, Error>((refused, waited, outcomes))
     })?;
     Ok(counted?)
