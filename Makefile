@@ -25,7 +25,7 @@ CARGO_ENV := CARGO_TARGET_DIR=$(TARGET) PYO3_PYTHON=$(BASE)
 LIBDIR = $(shell $(BASE) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR"))')
 
 SOURCES := pyproject.toml README.md Cargo.toml Cargo.lock .cargo/config.toml \
-    $(shell find instrument runtime -name '*.rs' -o -name Cargo.toml) \
+    $(shell find instrument runtime -name '*.rs' -o -name '*.py' -o -name Cargo.toml) \
     $(shell find pytest_plugin -name '*.py' -o -name '*.pyi' -o -name py.typed)
 STAGE := .ci/stage
 MAKEFLAGS += --no-print-directory
