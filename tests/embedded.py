@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 def target() -> Path:
     """Where cargo builds: beside the other builds for this Python, never in the same folder."""
-    # An embedding program links pyo3 in another way than a module: sharing would rebuild it each time.
+    # A program links pyo3 in another way than a module does: sharing would rebuild it each time.
     if (given := os.environ.get("CARGO_TARGET_DIR")) is not None:
         return Path(given) / "embed"
     return ROOT / "target" / "embed-{}.{}".format(*sys.version_info)

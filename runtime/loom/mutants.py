@@ -125,7 +125,9 @@ def copy(to: Path) -> None:
     shutil.copy(ROOT / "Cargo.lock", to)
     manifest = (ROOT / "Cargo.toml").read_text()
     members = 'members = ["runtime/loom"]'
-    (to / "Cargo.toml").write_text(re.sub(r"^members = \[.*?\]", members, manifest, flags=re.M | re.S))
+    (to / "Cargo.toml").write_text(
+        re.sub(r"^members = \[.*?\]", members, manifest, flags=re.M | re.S)
+    )
 
 
 def pattern(code: str) -> str:
@@ -135,12 +137,15 @@ def pattern(code: str) -> str:
 
 
 def change(folder: Path, mutant: Mutant) -> None:
+    """Apply a mutant to the copy."""
     path = folder / mutant.file
     text, changes = re.subn(pattern(mutant.old), lambda _: mutant.new, path.read_text())
     if changes != 1:
         raise SystemExit(f"mutants.py does not fit {mutant.file} any more: {mutant.old!r}")
     if mutant.breaks.startswith("a poster that looks before"):
-        text = re.sub(r"(?m)^        self\.closed\.load\(Ordering::SeqCst\)$", "        closed", text)
+        text = re.sub(
+            r"(?m)^        self\.closed\.load\(Ordering::SeqCst\)$", "        closed", text
+        )
     path.write_text(text)
 
 
@@ -158,6 +163,7 @@ def survives(folder: Path) -> bool:
 
 
 def main(chosen: list[str]) -> int:
+    """Try the chosen mutants, or all."""
     left = 0
     for number, mutant in enumerate(MUTANTS, 1):
         if chosen and str(number) not in chosen:

@@ -31,7 +31,8 @@ SITUATIONS = {
     "everything": "all of these at once",
 }
 HEAD = (
-    "| Python | at the end | n | peer: crashes | hangs | noisy | gilscope: crashes | hangs | noisy |",
+    "| Python | at the end | n | peer: crashes | hangs | noisy "
+    "| gilscope: crashes | hangs | noisy |",
     "|---|---|--:|--:|--:|--:|--:|--:|--:|",
 )
 

@@ -36,9 +36,7 @@ def test_l7_l14_exit_with_calls_in_flight(ends: Any, situation: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_l7_l14_embedded_exit_with_everything_in_flight(
-    ends: Any, embedded: Any, way: str
-) -> None:
+def test_l7_l14_embedded_exit_with_everything_in_flight(ends: Any, embedded: Any, way: str) -> None:
     exits = ends.embedded(embedded, "everything", way, share=1 if way == "guard" else len(WAYS))
     assert exits.clean, exits
 

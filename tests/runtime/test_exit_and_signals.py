@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -87,52 +86,6 @@ def test_l7_cleanup_at_exit_has_a_second(script: Callable[..., str]) -> None:
     assert started.wait(10)
     """
     assert script(code) == "cleaned up\n"
-
-
-SIGNAL = """
-import asyncio, gilscope, os, signal, threading
-
-gilscope.stats()
-import gilscope_test_ext as ext
-
-rt = gilscope.py_runtime()
-main, others = threading.Event(), threading.Event()
-cancelled = threading.Event()
-
-async def for_ever():
-    main.set()
-    try:
-        await asyncio.Event().wait()
-    except asyncio.CancelledError:
-        cancelled.set()
-        raise
-
-async def other():
-    others.set()
-    await asyncio.sleep(0.5)
-    return "went on"
-
-def interrupt():
-    main.wait(10)
-    os.kill(os.getpid(), signal.SIGINT)
-"""
-
-
-def test_l9_sigint_cancels_the_main_threads_call_only(script: Callable[..., str]) -> None:
-    code = """
-    running, rusts = rt.submit(other), ext.send("closure", other)
-    assert others.wait(10)
-    threading.Thread(target=interrupt).start()
-    try:
-        rt.call(for_ever)
-    except KeyboardInterrupt:
-        print("interrupted")
-    assert cancelled.wait(10)
-    assert running.result(10) == "went on"
-    assert rusts.wait() == [("ok", "went on")]
-    assert rt.call(other) == "went on"
-    """
-    assert script(SIGNAL + textwrap.dedent(code)) == "interrupted\n"
 
 
 def test_l19_a_second_interpreter_gets_an_import_error(script: Callable[..., str]) -> None:

@@ -98,11 +98,17 @@ async fn calls(rt: &PyRuntime, app: &App) -> Result<(), AnyError> {
     println!("not async: {number}");
 
     // The builder form: whatever else a call may carry.
-    let call = rt.call(&app.greet, ("kwargs",)).kwargs([("times", 2)]).name("greeting");
+    let call = rt
+        .call(&app.greet, ("kwargs",))
+        .kwargs([("times", 2)])
+        .name("greeting");
     println!("built: {}", call.wait::<String>().await?);
 
     // Python awaits Rust in there, and what Rust fails with passes through Python and back.
-    println!("price: {}", rt.call_async::<i64>(&app.price, ("apple", 5)).await?);
+    println!(
+        "price: {}",
+        rt.call_async::<i64>(&app.price, ("apple", 5)).await?
+    );
     match rt.call_async::<i64>(&app.price, ("stone", 1)).await {
         Err(Error::Python(error)) => println!("price: {error}"),
         other => println!("unexpected: {other:?}"),
@@ -114,7 +120,9 @@ async fn calls(rt: &PyRuntime, app: &App) -> Result<(), AnyError> {
 async fn callbacks(rt: &PyRuntime, app: &App) -> Result<(), AnyError> {
     // One call, one receiver.
     let (sender, receiver) = oneshot::channel::<Outcome<String>>();
-    rt.call(&app.greet, ("oneshot",)).send(PyAsyncCallback::Oneshot(sender)).await?;
+    rt.call(&app.greet, ("oneshot",))
+        .send(PyAsyncCallback::Oneshot(sender))
+        .await?;
     println!("oneshot: {}", receiver.await??);
 
     // Many calls, one receiver; the id tells which.
@@ -143,12 +151,22 @@ async fn callbacks(rt: &PyRuntime, app: &App) -> Result<(), AnyError> {
     // A Python function; and nobody. Both are done when the runtime has been drained, see below.
     let callback = PyAsyncCallback::<PyHandle>::Python(app.received.clone());
     rt.call(&app.greet, ("callback",)).send(callback).await?;
-    rt.call(&app.greet, ("nobody",)).send(PyAsyncCallback::<PyHandle>::Discard).await?;
+    rt.call(&app.greet, ("nobody",))
+        .send(PyAsyncCallback::<PyHandle>::Discard)
+        .await?;
 
     // Without waiting for room in the queue: `Error::QueueFull` at once if there is none.
     let (sender, receiver) = oneshot::channel();
-    let handle = rt.try_call(&app.forever, ("try_call",), PyAsyncCallback::<PyHandle>::Oneshot(sender))?;
-    println!("try_call: cancelled: {}, {:?}", handle.cancel(), receiver.await?);
+    let handle = rt.try_call(
+        &app.forever,
+        ("try_call",),
+        PyAsyncCallback::<PyHandle>::Oneshot(sender),
+    )?;
+    println!(
+        "try_call: cancelled: {}, {:?}",
+        handle.cancel(),
+        receiver.await?
+    );
     Ok(())
 }
 
@@ -184,10 +202,16 @@ async fn functions_with_callbacks(rt: &PyRuntime, app: &App) -> Result<(), AnyEr
 fn from_a_plain_thread(rt: &PyRuntime, app: &App) -> Result<(), AnyError> {
     let (runtime, greet) = (rt.clone(), app.greet.clone());
     let thread = std::thread::spawn(move || runtime.call_blocking::<String>(&greet, ("thread",)));
-    println!("blocking: {}", thread.join().expect("the thread does not panic")?);
+    println!(
+        "blocking: {}",
+        thread.join().expect("the thread does not panic")?
+    );
 
     let refused = rt.call_blocking::<String>(&app.greet, ("tokio",));
-    println!("blocking on tokio: {}", refused.expect_err("this thread runs async code"));
+    println!(
+        "blocking on tokio: {}",
+        refused.expect_err("this thread runs async code")
+    );
     Ok(())
 }
 
@@ -196,13 +220,26 @@ async fn streams(rt: &PyRuntime, app: &App) {
     let numbers: Vec<_> = rt.stream::<i64>(&app.countdown, (3,)).collect().await;
     println!("stream: {numbers:?}");
     let mut failing = rt.stream::<i64>(&app.countdown, (-1,));
-    println!("stream: {:?}", failing.next().await.map(|item| item.map_err(|e| e.to_string())));
+    println!(
+        "stream: {:?}",
+        failing
+            .next()
+            .await
+            .map(|item| item.map_err(|e| e.to_string()))
+    );
 }
 
 /// Deadlines, dropped futures, and the end.
 async fn endings(rt: &PyRuntime, app: &App) -> Result<(), AnyError> {
-    let call = rt.call(&app.forever, ("the deadline's call",)).deadline(Duration::from_millis(50));
-    println!("deadline: {}", call.wait::<PyHandle>().await.expect_err("it waits for ever"));
+    let call = rt
+        .call(&app.forever, ("the deadline's call",))
+        .deadline(Duration::from_millis(50));
+    println!(
+        "deadline: {}",
+        call.wait::<PyHandle>()
+            .await
+            .expect_err("it waits for ever")
+    );
 
     // A future that is dropped cancels its call.
     let call = rt.call_async::<PyHandle>(&app.forever, ("the dropped future's call",));
@@ -213,7 +250,10 @@ async fn endings(rt: &PyRuntime, app: &App) -> Result<(), AnyError> {
     let runtime = rt.clone();
     let drain = move || runtime.shutdown(ShutdownMode::Drain, Some(Duration::from_secs(5)));
     let report = tokio::task::spawn_blocking(drain).await?;
-    println!("shutdown: joined: {}, abandoned: {}", report.joined, report.abandoned);
+    println!(
+        "shutdown: joined: {}, abandoned: {}",
+        report.joined, report.abandoned
+    );
     let refused = rt.call_async::<i64>(&app.double, (1,)).await;
     println!("after it: {}", refused.expect_err("the runtime is stopped"));
     Ok(())

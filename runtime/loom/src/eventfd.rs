@@ -19,7 +19,10 @@ impl EventFd {
     /// # Errors
     /// Never; the real one may be out of descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { count: Mutex::new(0), rung: Condvar::new() })
+        Ok(Self {
+            count: Mutex::new(0),
+            rung: Condvar::new(),
+        })
     }
 
     /// Rings.

@@ -18,9 +18,14 @@ pub struct Message {
 /// A message on the heap, as a producer hands it over.
 #[must_use]
 pub fn message(producer: usize, number: usize) -> *mut Link {
-    let message = Message { link: Link::new(), content: UnsafeCell::new((0, 0)) };
+    let message = Message {
+        link: Link::new(),
+        content: UnsafeCell::new((0, 0)),
+    };
     // SAFETY: nobody else knows the message yet.
-    message.content.with_mut(|content| unsafe { *content = (producer, number) });
+    message
+        .content
+        .with_mut(|content| unsafe { *content = (producer, number) });
     Box::into_raw(Box::new(message)).cast()
 }
 

@@ -16,7 +16,11 @@ fn dispose(inbox: &Inbox) -> Vec<(usize, usize)> {
 /// Posts, and disposes if the inbox is closed, as `host::own` does.
 fn post(inbox: &Inbox, by: usize, number: usize) -> Vec<(usize, usize)> {
     // SAFETY: a fresh message.
-    if unsafe { inbox.post(message(by, number)) } { dispose(inbox) } else { Vec::new() }
+    if unsafe { inbox.post(message(by, number)) } {
+        dispose(inbox)
+    } else {
+        Vec::new()
+    }
 }
 
 fn closing(producers: usize, messages: usize, asleep: bool) {

@@ -26,14 +26,19 @@ fn producer(stack: &Arc<Stack>, producer: usize, messages: usize) -> JoinHandle<
     thread::spawn(move || {
         // SAFETY: a fresh message each.
         let push = |number| unsafe { stack.push(message(producer, number)) };
-        (0..messages).filter(|number| push(*number) == Pushed::MustWake).count()
+        (0..messages)
+            .filter(|number| push(*number) == Pushed::MustWake)
+            .count()
     })
 }
 
 /// Nothing lost, nothing twice, and each producer's in the order of its pushes.
 fn check_complete(taken: &[(usize, usize)], producers: usize, messages: usize) {
     for producer in 0..producers {
-        let of = taken.iter().filter(|(by, _)| *by == producer).map(|(_, number)| *number);
+        let of = taken
+            .iter()
+            .filter(|(by, _)| *by == producer)
+            .map(|(_, number)| *number);
         assert_eq!(of.collect::<Vec<_>>(), (0..messages).collect::<Vec<_>>());
     }
     assert_eq!(taken.len(), producers * messages);
@@ -73,10 +78,17 @@ fn loom_stack_sleeps_only_when_empty() {
         let pushing = producer(&stack, 0, 1);
         let slept = stack.try_sleep();
         let woken = pushing.join().unwrap();
-        assert_eq!(woken, usize::from(slept), "a sleep that no push ends, or a needless wake");
+        assert_eq!(
+            woken,
+            usize::from(slept),
+            "a sleep that no push ends, or a needless wake"
+        );
         assert_eq!(take(&stack), [(0, 0)]);
         assert!(stack.try_sleep());
-        assert!(stack.try_sleep(), "asleep already is as good as going to sleep");
+        assert!(
+            stack.try_sleep(),
+            "asleep already is as good as going to sleep"
+        );
         assert!(stack.is_empty());
     });
 }
@@ -106,7 +118,10 @@ fn loom_stack_no_wake_is_lost() {
             thread::spawn(move || {
                 for number in 0..messages {
                     // SAFETY: a fresh message.
-                    assert!(!unsafe { inbox.post(message(by, number)) }, "nobody closed it");
+                    assert!(
+                        !unsafe { inbox.post(message(by, number)) },
+                        "nobody closed it"
+                    );
                 }
             })
         };

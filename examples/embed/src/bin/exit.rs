@@ -195,7 +195,11 @@ async fn bring_about(situation: Situation, app: &App) -> Result<(), AnyError> {
         }
         Situation::Threads => threads(&rt, app)?,
         Situation::FullQueue => {
-            let config = Config { queue_size: 2, max_in_flight: Some(2), ..Config::named("full") };
+            let config = Config {
+                queue_size: 2,
+                max_in_flight: Some(2),
+                ..Config::named("full")
+            };
             let full = PyRuntime::new(config)?;
             in_flight(&full, &app.for_ever, MANY);
         }
@@ -218,7 +222,9 @@ async fn awaited(rt: &PyRuntime, app: &App) -> Result<(), AnyError> {
     }
     let (sender, mut receiver) = tokio::sync::mpsc::channel(MANY);
     for _ in 0..MANY {
-        rt.call(&app.brief, ()).send(PyAsyncCallback::Channel(sender.clone())).await?;
+        rt.call(&app.brief, ())
+            .send(PyAsyncCallback::Channel(sender.clone()))
+            .await?;
     }
     drop(sender);
     while let Some((_, outcome)) = receiver.recv().await {
@@ -228,11 +234,10 @@ async fn awaited(rt: &PyRuntime, app: &App) -> Result<(), AnyError> {
     std::thread::spawn(move || runtime.call_blocking::<PyHandle>(&brief, ()))
         .join()
         .expect("the thread does not panic")?;
-    let all: Vec<Result<PyHandle, Error>> =
-        futures_util::stream::iter(0..4)
-            .then(|_| rt.call_async(&app.brief, ()))
-            .collect()
-            .await;
+    let all: Vec<Result<PyHandle, Error>> = futures_util::stream::iter(0..4)
+        .then(|_| rt.call_async(&app.brief, ()))
+        .collect()
+        .await;
     for outcome in all {
         outcome?;
     }

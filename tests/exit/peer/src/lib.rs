@@ -33,7 +33,9 @@ mod gilscope_exit_peer {
             let runtime = pyo3_async_runtimes::tokio::get_runtime();
             let call = |_| runtime.spawn(call(locals.clone(), fun.clone()));
             let tasks: Vec<_> = (0..n).map(call).collect();
-            tasks.into_iter().try_for_each(|task| runtime.block_on(task).expect("no panic"))
+            tasks
+                .into_iter()
+                .try_for_each(|task| runtime.block_on(task).expect("no panic"))
         })
     }
 
@@ -44,9 +46,8 @@ mod gilscope_exit_peer {
         let fun = std::sync::Arc::new(fun);
         for _ in 0..tasks {
             let (locals, fun) = (locals.clone(), fun.clone());
-            pyo3_async_runtimes::tokio::get_runtime().spawn(async move {
-                while call(locals.clone(), fun.clone()).await.is_ok() {}
-            });
+            pyo3_async_runtimes::tokio::get_runtime()
+                .spawn(async move { while call(locals.clone(), fun.clone()).await.is_ok() {} });
         }
         Ok(())
     }

@@ -1,0 +1,82 @@
+"""Signals while calls run: in a process of its own."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FORK = """
+import asyncio, os, sys, warnings
+import gilscope
+
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of fork beside threads
+
+async def double(x):
+    await gilscope.rust.sleep(0.001)
+    return 2 * x
+
+def forked(body):
+    "Run `body` in a forked child; fail if it does."
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            body()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+SIGNAL = """
+import asyncio, gilscope, os, signal, threading
+
+gilscope.stats()
+import gilscope_test_ext as ext
+
+rt = gilscope.py_runtime()
+main, others = threading.Event(), threading.Event()
+cancelled = threading.Event()
+
+async def for_ever():
+    main.set()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        cancelled.set()
+        raise
+
+async def other():
+    others.set()
+    await asyncio.sleep(0.5)
+    return "went on"
+
+def interrupt():
+    main.wait(10)
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_l9_sigint_cancels_the_main_threads_call_only(script: Callable[..., str]) -> None:
+    code = """
+    running, rusts = rt.submit(other), ext.send("closure", other)
+    assert others.wait(10)
+    threading.Thread(target=interrupt).start()
+    try:
+        rt.call(for_ever)
+    except KeyboardInterrupt:
+        print("interrupted")
+    assert cancelled.wait(10)
+    assert running.result(10) == "went on"
+    assert rusts.wait() == [("ok", "went on")]
+    assert rt.call(other) == "went on"
+    """
+    assert script(SIGNAL + textwrap.dedent(code)) == "interrupted\n"
