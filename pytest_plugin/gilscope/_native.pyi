@@ -85,7 +85,14 @@ class Runtime:
         fun: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None,
-        in_context: bool,
+    ) -> CallHandle: ...
+    def _submit_callback(
+        self,
+        options: CallOptions,
+        callback: Callable[[Outcome[Any]], object],
+        fun: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
     ) -> CallHandle: ...
     def _call(
         self, options: CallOptions, fun: Callable[..., Any], /, *args: Any, **kwargs: Any

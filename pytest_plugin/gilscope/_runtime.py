@@ -89,9 +89,7 @@ class Calls:
         """
         future: CallFuture[Any] = CallFuture()
         future.set_running_or_notify_cancel()
-        future._handle = self._runtime._submit(
-            self._options, future._settle, fun, args, kwargs, False
-        )
+        future._handle = self._runtime._submit(self._options, future._settle, fun, args, kwargs)
         return future
 
     @overload
@@ -121,7 +119,7 @@ class Calls:
         raises goes to the loop's exception handler.
         """
         _native.refuse_async(callback)
-        return self._runtime._submit(self._options, callback, fun, args, kwargs, True).id
+        return self._runtime._submit_callback(self._options, callback, fun, args, kwargs).id
 
     if TYPE_CHECKING:
 
@@ -137,7 +135,7 @@ class Calls:
 
         @property
         def call(self):
-            """call(fun, /, *args, **kwargs): call and wait for the result, without the GIL.
+            """`call(fun, /, *args, **kwargs)`: call and wait for the result, without the GIL.
 
             In the main thread a signal whose handler raises, such as Ctrl-C, cancels the call.
             Raises `WrongThread` on a loop thread, where waiting would deadlock.

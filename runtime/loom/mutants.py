@@ -81,7 +81,8 @@ MUTANTS = [
         "falls asleep over messages, and forgets them",
         STACK,
         SLEEP,
-        "{ self.head.store(sleeping(), Ordering::SeqCst); Ok::<_, *mut Link>(empty) }",
+        "{ let empty: *mut Link = empty; self.head.store(sleeping(), Ordering::SeqCst); "
+        "Ok::<_, *mut Link>(empty) }",
     ),
     Mutant(
         "believes to be asleep while there are messages",

@@ -14,6 +14,7 @@ class Selector(selectors.EpollSelector):
     """An epoll selector whose wait is exact; `select` is set on the instance."""
 
     def select(self, timeout=None):
+        """Wait as `selectors.EpollSelector` does, with the GIL given up and taken exactly once."""
         return self.wait(timeout)
 
 
@@ -40,7 +41,8 @@ def classify(value):
 
 async def close_generator(generator):
     """Close an async generator once its running step, which is being cancelled, has ended."""
-    while getattr(generator, "ag_running", False):
+    # A generator tells nobody when its step ends, so there is no event to wait for.
+    while getattr(generator, "ag_running", False):  # noqa: ASYNC110
         await asyncio.sleep(0)
     await generator.aclose()
 
@@ -131,7 +133,7 @@ def refuse_async(callback):
     target = callback
     while isinstance(target, functools.partial):
         target = target.func
-    call = getattr(type(target), "__call__", None)
+    call = inspect.getattr_static(type(target), "__call__", None)
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call):
         raise TypeError(
             f"the callback {callback!r} is an async function: nobody would await it; "

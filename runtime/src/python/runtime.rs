@@ -11,7 +11,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::exceptions::to_py_err;
 use super::options::CallOptions;
 use crate::call::job::Delivered;
-use crate::call::{CallBuilder, CallHandle};
+use crate::call::{CallBuilder, CallHandle, Submission};
 use crate::error::{Error, Outcome};
 use crate::future::awaitable::{Resolve, awaitable};
 use crate::handle::{PyFun, PyHandle};
@@ -53,6 +53,22 @@ impl Runtime {
             call = call.kwargs_dict(kwargs.clone().unbind());
         }
         options.apply(fun.py(), call)
+    }
+}
+
+/// What gives an outcome to a Python callable.
+fn hand_over_to(
+    callable: Py<PyAny>,
+) -> impl FnOnce(Python<'_>, Outcome<PyHandle>) -> Delivered + Send + 'static {
+    let callable = PyFun::with_name(PyHandle::new(callable), "callback");
+    move |py, outcome| super::outcome::hand_over(py, &callable, outcome)
+}
+
+impl Runtime {
+    fn line_up(&self, py: Python<'_>, submission: Submission) -> PyResult<Handle> {
+        let handle = submission.handle().clone();
+        self.line.submit(py, submission)?;
+        Ok(Handle { inner: handle })
     }
 }
 
@@ -150,8 +166,8 @@ impl Runtime {
         awaitable(py, resolved, on_cancel)
     }
 
-    /// Submits; `done(outcome)` runs attached: with `in_context` on the loop thread, in the call's
-    /// context. Returns a handle to cancel by.
+    /// Submits; `done(outcome)` runs attached, on whichever thread settles the call. Returns a handle
+    /// to cancel by.
     #[pyo3(name = "_submit")]
     fn submit<'py>(
         &self,
@@ -161,21 +177,24 @@ impl Runtime {
         fun: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
-        in_context: bool,
     ) -> PyResult<Handle> {
-        let done = PyFun::with_name(PyHandle::new(done), "callback");
         let call = self.builder(options, fun, args, kwargs)?;
-        let work = move |py: Python<'_>, outcome: Outcome<PyHandle>| -> Delivered {
-            super::outcome::hand_over(py, &done, outcome)
-        };
-        let submission = if in_context {
-            call.attached_in_context(work)
-        } else {
-            call.attached(work)
-        };
-        let handle = submission.handle().clone();
-        self.line.submit(py, submission)?;
-        Ok(Handle { inner: handle })
+        self.line_up(py, call.attached(hand_over_to(done)))
+    }
+
+    /// Submits; `callback(outcome)` runs on the loop thread, in the call's context.
+    #[pyo3(name = "_submit_callback")]
+    fn submit_callback<'py>(
+        &self,
+        py: Python<'py>,
+        options: &CallOptions,
+        callback: Py<PyAny>,
+        fun: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Handle> {
+        let call = self.builder(options, fun, args, kwargs)?;
+        self.line_up(py, call.attached_in_context(hand_over_to(callback)))
     }
 
     /// Call and wait, without the GIL; a signal cancels the call if its handler raises. A method of
