@@ -117,7 +117,7 @@ rust: $(ENV)/.python-$(V) ## the tests written in Rust
 
 loom: ## model checks of queue, wake and ring
 	CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom' cargo test --release \
-	    --package gilscope-instrument --test 'loom_*'
+	    --package gilscope-instrument --package gilscope-queue-model --test 'loom_*'
 
 clean: ## remove environments and builds
 	rm -rf .venv .venv-3.* target
