@@ -224,9 +224,9 @@ impl<A: PyArgs> CallBuilder<A> {
             PyAsyncCallback::Oneshot(sender) => self.oneshot_submission(sender),
             PyAsyncCallback::Closure(work) => self.submission(convert_to::<T>(), ToClosure(work)),
             PyAsyncCallback::Discard => self.submission(convert_to::<T>(), ToNobody),
-            PyAsyncCallback::Channel(_) => {
+            PyAsyncCallback::Channel(sender) => {
                 let permit = permit.expect("callers reserve room before they submit to a channel");
-                self.submission_with(convert_to::<T>(), |id| ToChannel { id, permit })
+                self.submission_with(convert_to::<T>(), |id| ToChannel { id, sender, permit })
             }
             PyAsyncCallback::Python(fun) => self.python_submission(fun),
         }

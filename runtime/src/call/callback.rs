@@ -97,13 +97,16 @@ impl<T, D: Callback<T>> Callback<T> for Plain<D> {
 
 pub(crate) struct ToChannel<T> {
     pub(crate) id: CallId,
+    pub(crate) sender: mpsc::Sender<(CallId, Outcome<T>)>,
     pub(crate) permit: mpsc::OwnedPermit<(CallId, Outcome<T>)>,
 }
 
 impl<T: Send> Callback<T> for ToChannel<T> {
     fn deliver(self, outcome: Outcome<T>) -> Delivered {
-        let sender = self.permit.send((self.id, outcome));
-        if sender.is_closed() {
+        // Asked before: a receiver may take this outcome and go.
+        let closed = self.sender.is_closed();
+        self.permit.send((self.id, outcome));
+        if closed {
             Delivered::Nobody
         } else {
             Delivered::Yes

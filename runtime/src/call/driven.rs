@@ -162,5 +162,6 @@ fn end_call(
     } else {
         state.finish_report(index, job, call, report, flags);
     }
+    state.flush_if_late(py);
     state.flush_soon(py);
 }

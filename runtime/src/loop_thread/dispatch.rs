@@ -37,6 +37,7 @@ impl LoopState {
             };
             started += 1;
             self.start_call(py, job, index);
+            self.flush_if_late(py);
         }
         if started > 0 {
             self.shared.room.give_back(started);
@@ -307,6 +308,9 @@ impl LoopState {
             self.count(flags);
             self.recorder.close(call, status, flags);
             return;
+        }
+        if self.oldest.get() == 0 {
+            self.oldest.set(gilscope_instrument::clock::now());
         }
         self.outbox.borrow_mut().push(Ready {
             job,

@@ -9,6 +9,10 @@ use pyo3::prelude::*;
 use super::state::{LoopState, Ready, current};
 use crate::host::table as t;
 
+/// How long an outcome may wait for others to be delivered with, in nanoseconds. A detach, a wake and
+/// an attach cost a few microseconds, so at most some hundredths of the time go into them.
+const LATE_NS: u64 = 500_000;
+
 /// Lets the loop call [`LoopState::flush`]; for loops whose selector is not ours.
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Flush;
@@ -54,11 +58,22 @@ impl LoopState {
         self.after_flush(py);
     }
 
+    /// Delivers what is ready if the oldest outcome has waited long enough: the polls of other calls,
+    /// which may each take milliseconds, must not hold it up until the turn's end.
+    #[inline]
+    pub(crate) fn flush_if_late(&self, py: Python<'_>) {
+        let oldest = self.oldest.get();
+        if oldest != 0 && clock::delta_ns(clock::now().saturating_sub(oldest)) > LATE_NS {
+            self.flush(py);
+        }
+    }
+
     /// Delivers what is ready. Detached.
     ///
     /// In two passes: all outcomes are stored and their calls' spans closed before the first waker
     /// runs, because a woken thread may take this one's processor and should find the whole batch.
     pub(crate) fn deliver_ready(&self) {
+        self.oldest.set(0);
         loop {
             let mut batch = std::mem::take(&mut *self.outbox.borrow_mut());
             if batch.is_empty() {

@@ -28,6 +28,8 @@ pub(crate) struct LoopState {
     pub(crate) children: RefCell<super::child::Children>,
     /// Outcomes that are ready and not handed over.
     pub(crate) outbox: RefCell<Vec<Ready>>,
+    /// Ticks at which the oldest of them became ready; 0: none.
+    pub(crate) oldest: Cell<u64>,
     /// A call ended since the loop last looked whether that lets something go on.
     pub(crate) finished: Cell<bool>,
     pub(crate) draining: Cell<bool>,
@@ -143,6 +145,7 @@ impl LoopState {
             tasks: Default::default(),
             children: Default::default(),
             outbox: Default::default(),
+            oldest: Default::default(),
             finished: Default::default(),
             draining: Default::default(),
             stop: Default::default(),

@@ -80,7 +80,10 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), Stopped> {
 
 fn start_or_fail(py: Python<'_>, shared: &Arc<Shared>) -> Result<(), Stopped> {
     start_attached(py, shared).map_err(|error| {
-        error.write_unraisable(py, None);
+        // An interpreter that ends refuses threads: the callers learn it, and nobody else cares.
+        if !error.to_string().ends_with("interpreter shutdown") {
+            error.write_unraisable(py, None);
+        }
         shared.end(Stopped::NotStarted);
         Stopped::NotStarted
     })
