@@ -66,6 +66,7 @@ impl Driven {
         }
         self.phase(t::PHASE_POLL);
         if let Some(state) = self.state() {
+            state.flush_if_late();
             state.recorder.poll_start(self.call);
         }
     }
@@ -162,6 +163,6 @@ fn end_call(
     } else {
         state.finish_report(index, job, call, report, flags);
     }
-    state.flush_if_late(py);
+    state.flush_if_late();
     state.flush_soon(py);
 }

@@ -157,6 +157,7 @@ impl Child {
 
     fn before(&self) {
         let Some(state) = current() else { return };
+        state.flush_if_late();
         let open = OpenTask(self.open);
         let outer = std::mem::replace(&mut state.children.borrow_mut().polled, open);
         self.outer

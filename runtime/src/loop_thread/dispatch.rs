@@ -37,7 +37,7 @@ impl LoopState {
             };
             started += 1;
             self.start_call(py, job, index);
-            self.flush_if_late(py);
+            self.flush_if_late();
         }
         if started > 0 {
             self.shared.room.give_back(started);

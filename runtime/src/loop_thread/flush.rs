@@ -58,13 +58,14 @@ impl LoopState {
         self.after_flush(py);
     }
 
-    /// Delivers what is ready if the oldest outcome has waited long enough: the polls of other calls,
-    /// which may each take milliseconds, must not hold it up until the turn's end.
+    /// Delivers what is ready if the oldest outcome has waited long enough: the polls of other calls
+    /// and tasks, which may each take milliseconds, must not hold it up until the turn's end. Asked
+    /// before each of them, and after each call's end. Attached.
     #[inline]
-    pub(crate) fn flush_if_late(&self, py: Python<'_>) {
+    pub(crate) fn flush_if_late(&self) {
         let oldest = self.oldest.get();
         if oldest != 0 && clock::delta_ns(clock::now().saturating_sub(oldest)) > LATE_NS {
-            self.flush(py);
+            Python::attach(|py| self.flush(py));
         }
     }
 
