@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use super::state::{LoopState, Ready, current};
 use crate::host::table as t;
 
-/// How long an outcome may wait for others to be delivered with, in nanoseconds. A detach, a wake and
-/// an attach cost a few microseconds, so at most some hundredths of the time go into them.
-const LATE_NS: u64 = 500_000;
+/// How long an outcome may wait for others to be delivered with, in nanoseconds: longer than a full
+/// queue of calls that end at once takes, since splitting such a batch costs switches and gains nothing.
+const LATE_NS: u64 = 2_000_000;
 
 /// Lets the loop call [`LoopState::flush`]; for loops whose selector is not ours.
 #[pyclass(frozen, module = "gilscope._native")]
