@@ -13,7 +13,7 @@ use crate::call::{
 use crate::error::{Error, Outcome, Stopped};
 use crate::handle::PyFun;
 use crate::host::HostRef;
-use crate::life::shutdown::{self, ShutdownMode, ShutdownReport};
+use crate::life::shutdown::{ShutdownMode, ShutdownReport};
 use crate::loop_thread::shared::Shared;
 
 /// How a runtime is made.
@@ -194,24 +194,20 @@ impl PyRuntime {
     /// outcome, at most `deadline` plus a second for code that does not let go of the loop; on the
     /// loop thread itself it only begins.
     pub fn shutdown(&self, mode: ShutdownMode, deadline: Option<Duration>) -> ShutdownReport {
-        let Some(shared) = crate::host::own::shared_of(&self.host) else {
-            return ShutdownReport::default();
-        };
-        crate::host::cell::forget_if(self.host.table());
         // SAFETY: both calls are allowed on any thread at any time.
         let attached =
             unsafe { pyo3::ffi::Py_IsInitialized() != 0 && pyo3::ffi::PyGILState_Check() != 0 };
         if attached {
-            Python::attach(|py| py.detach(|| shutdown::run(&shared, mode, deadline)))
+            Python::attach(|py| py.detach(|| self.host.shutdown(mode, deadline)))
         } else {
-            shutdown::run(&shared, mode, deadline)
+            self.host.shutdown(mode, deadline)
         }
     }
 
     /// Whether the loop thread has ended or is being stopped.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        crate::host::own::shared_of(&self.host).is_some_and(|shared| shared.is_stopping())
+        self.host.is_stopped()
     }
 
     /// Identity: the same for every library that shares the runtime.

@@ -101,6 +101,24 @@ pub async fn sleep(duration: Duration) {
     }
 }
 
+/// Spawns on this library's own tokio, for work of ours that must not depend on whether the caller's
+/// tokio is being driven, has timers, or lives on.
+pub(crate) fn spawn_own(future: impl Future<Output = ()> + Send + 'static) -> SpawnHandle {
+    SpawnHandle(Inner::Tokio(own_tokio().spawn(future).abort_handle()))
+}
+
+/// As [`spawn_own`], or on the simulator where the host is one.
+pub(crate) fn spawn_ours(
+    host: &HostRef,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> SpawnHandle {
+    if host.is_simulated() {
+        spawn_on(host, future)
+    } else {
+        spawn_own(future)
+    }
+}
+
 /// Spawns on real threads, whatever the host.
 pub(crate) fn spawn_real(future: impl Future<Output = ()> + Send + 'static) -> SpawnHandle {
     SpawnHandle(Inner::Tokio(tokio_handle().spawn(future).abort_handle()))

@@ -35,6 +35,13 @@ def test_l7_l14_exit_with_calls_in_flight(ends: Any, situation: str) -> None:
     assert exits.clean, exits
 
 
+@pytest.mark.parametrize("situation", ["held", "spin"])
+def test_l7_l14_exit_with_the_loop_held(ends: Any, situation: str) -> None:
+    # Each takes the two seconds that a held loop gets at exit, so a part of the number has to do.
+    exits = ends.python(situation, share=8)
+    assert exits.clean, exits
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_l7_l14_embedded_exit_with_everything_in_flight(ends: Any, embedded: Any, way: str) -> None:
     exits = ends.embedded(embedded, "everything", way, share=1 if way == "guard" else len(WAYS))

@@ -272,7 +272,7 @@ impl<A: PyArgs> CallBuilder<A> {
         let submission = self.submission(convert_to::<T>(), to);
         let handle = submission.handle().clone();
         let host = handle.host.clone();
-        crate::tasks::spawn_on(&host, watch(from, sender, handle));
+        crate::tasks::spawn_ours(&host, watch(from, sender, handle));
         submission
     }
 

@@ -21,7 +21,16 @@ pub(crate) struct Timed<D> {
 
 /// Stops its task when dropped; empty for calls without a deadline.
 #[derive(Clone, Default)]
-pub(crate) struct Timer(Option<Arc<OnceLock<SpawnHandle>>>);
+pub(crate) struct Timer(Option<Arc<OnceLock<Running>>>);
+
+/// A timer's task, which ends with its last owner.
+struct Running(SpawnHandle);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 impl Timer {
     pub(crate) fn new(deadline: Option<Duration>) -> Self {
@@ -37,11 +46,11 @@ impl Timer {
         }
         let (host, job) = (host.clone(), job.clone());
         let timer_host = host.clone();
-        let handle = tasks::spawn_on(&timer_host, async move {
+        let handle = tasks::spawn_ours(&timer_host, async move {
             tasks::sleep_on(&host, deadline).await;
             expire(&host, &job);
         });
-        let _ = slot.set(handle);
+        let _ = slot.set(Running(handle));
         // A call that was settled meanwhile dropped its callback before the slot was filled.
         if Arc::strong_count(slot) == 1 {
             self.stop();
@@ -50,7 +59,7 @@ impl Timer {
 
     fn stop(&self) {
         if let Some(handle) = self.0.as_ref().and_then(|slot| slot.get()) {
-            handle.abort();
+            handle.0.abort();
         }
     }
 }

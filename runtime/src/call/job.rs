@@ -184,7 +184,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
     /// Claims and stores, or hands over at once where that must happen attached.
     fn settle_attached(&self, py: Python<'_>, status: Status, outcome: Outcome<T>) -> Report {
         if !self.claim() {
-            drop(outcome);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(outcome)));
             return Report {
                 status: status as u8,
                 flags: Flags::UNDELIVERED.0,

@@ -121,7 +121,7 @@ impl<T> PyStream<T> {
         if polled.is_pending() {
             // No room: whoever drops a stream does not wait for it. Refused only if the runtime is
             // stopped, and then its loop has closed the generator.
-            crate::tasks::spawn_on(&self.runtime.host, closing.sent_or_told());
+            crate::tasks::spawn_ours(&self.runtime.host, closing.sent_or_told());
         }
     }
 }

@@ -100,6 +100,10 @@ fn find_or_make() -> Result<*const HostTable, Stopped> {
     }
     let table = handle_table(&shared);
     OWN.table.store(table.cast_mut(), Ordering::Release);
+    if shared.refusing().is_some() {
+        // Stopped between the start and the store.
+        forget_if(table);
+    }
     Ok(table)
 }
 

@@ -13,12 +13,14 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use gilscope_instrument::{CallStamps, Name, Status};
 
 use crate::error::Stopped;
 use crate::host::table as t;
+use crate::life::shutdown::{ShutdownMode, ShutdownReport};
 
 /// A counted reference to a job, whichever library made it.
 #[derive(Debug)]
@@ -61,6 +63,15 @@ impl JobRef {
 
     pub(crate) fn has(&self, bits: u32) -> bool {
         self.raw().state.load(Ordering::Acquire) & bits != 0
+    }
+
+    /// As [`fail`](Self::fail), on an attached thread: detached for the time that a waker or a closure
+    /// runs, which are user code.
+    pub(crate) fn fail_attached(&self, py: pyo3::Python<'_>, end: u32, detail: u32) -> bool {
+        if self.raw().flags & t::JOB_ATTACHED != 0 {
+            return self.fail(end, detail);
+        }
+        py.detach(|| self.fail(end, detail))
     }
 
     /// Fails the job if nobody settled it yet. Any thread.
@@ -174,6 +185,29 @@ impl HostRef {
             // SAFETY: callable from any thread.
             unsafe { help(self.0.ctx) };
         }
+    }
+
+    /// Stops the runtime. Detached.
+    pub(crate) fn shutdown(
+        &self,
+        mode: ShutdownMode,
+        deadline: Option<Duration>,
+    ) -> ShutdownReport {
+        let nanoseconds = deadline.map_or(u64::MAX, |it| {
+            u64::try_from(it.as_nanos()).unwrap_or(u64::MAX)
+        });
+        // SAFETY: callable from any thread.
+        let raw = unsafe { (self.0.shutdown)(self.0.ctx, mode as u32, nanoseconds) };
+        ShutdownReport {
+            pending: raw.pending,
+            abandoned: raw.abandoned,
+            joined: raw.joined,
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        // SAFETY: callable from any thread.
+        unsafe { (self.0.is_stopped)(self.0.ctx) }
     }
 
     /// Counts an outcome whose receiver went away at the last moment.
@@ -328,7 +362,9 @@ unsafe extern "C" fn wake_room(data: *mut std::ffi::c_void) {
     // SAFETY: made by `Arc::into_raw` in `Room::new`; one of wake and drop runs, once.
     let woken = unsafe { Arc::from_raw(data.cast::<Woken>().cast_const()) };
     woken.flag.store(true, Ordering::Release);
-    woken.waker.wake();
+    let wake = std::panic::AssertUnwindSafe(|| woken.waker.wake());
+    // A waker is user code, which must not unwind into C.
+    let _ = std::panic::catch_unwind(wake);
 }
 
 unsafe extern "C" fn drop_room(data: *mut std::ffi::c_void) {

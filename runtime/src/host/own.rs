@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use gilscope_instrument::{CallStamps, Name, Status, clock};
 
@@ -41,6 +42,8 @@ pub(crate) fn table(ctx: Ctx) -> HostTable {
         timer_cancel: None,
         register: None,
         undelivered,
+        shutdown: stop,
+        is_stopped,
         help: Some(help),
     }
 }
@@ -205,6 +208,35 @@ unsafe extern "C" fn undelivered(ctx: Ctx) {
         .counters
         .undelivered
         .fetch_add(1, Ordering::Relaxed);
+}
+
+unsafe extern "C" fn stop(ctx: Ctx, mode: u32, deadline: u64) -> t::RawShutdown {
+    // SAFETY: the caller holds a handle, which keeps the table, and with it the Shared, alive.
+    let host = unsafe {
+        retain(ctx);
+        HostRef::adopt(&raw const of(ctx).table)
+    };
+    let Some(shared) = shared_of(&host) else {
+        return t::RawShutdown::default();
+    };
+    super::cell::forget_if(host.table());
+    let mode = match mode {
+        0 => ShutdownMode::Drain,
+        1 => ShutdownMode::Cancel,
+        _ => ShutdownMode::Abort,
+    };
+    let deadline = (deadline != u64::MAX).then(|| Duration::from_nanos(deadline));
+    let report = shutdown::run(&shared, mode, deadline);
+    t::RawShutdown {
+        pending: report.pending,
+        abandoned: report.abandoned,
+        joined: report.joined,
+    }
+}
+
+unsafe extern "C" fn is_stopped(ctx: Ctx) -> bool {
+    // SAFETY: the caller holds a handle.
+    unsafe { of(ctx) }.is_stopping()
 }
 
 unsafe extern "C" fn help(ctx: Ctx) {

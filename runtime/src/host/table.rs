@@ -108,6 +108,18 @@ pub struct Report {
     pub flags: u16,
 }
 
+/// What a shutdown met and did; see [`crate::ShutdownReport`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RawShutdown {
+    /// Calls queued or running when it began.
+    pub pending: usize,
+    /// Calls that still were at the deadline.
+    pub abandoned: usize,
+    /// Whether the loop thread has ended.
+    pub joined: bool,
+}
+
 /// The functions of a job, all in the library that made it.
 #[repr(C)]
 #[derive(Debug)]
@@ -276,6 +288,11 @@ pub struct HostTable {
     pub register: Option<unsafe extern "C" fn(Ctx, *const LibHooks)>,
     /// An outcome found its receiver gone after the call had ended: counts it.
     pub undelivered: unsafe extern "C" fn(Ctx),
+    /// Stops the runtime, detached: `mode` is 0 drain, 1 cancel, 2 abort; `deadline` in ns, `u64::MAX`
+    /// for none.
+    pub shutdown: unsafe extern "C" fn(Ctx, mode: u32, deadline: u64) -> RawShutdown,
+    /// Whether the runtime has ended or is being stopped.
+    pub is_stopped: unsafe extern "C" fn(Ctx) -> bool,
     /// A receiver found its outcome: wakes the rest of the batch on the calling thread.
     pub help: Option<unsafe extern "C" fn(Ctx)>,
 }

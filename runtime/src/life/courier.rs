@@ -71,8 +71,9 @@ impl Orphan {
     }
 }
 
-/// Returns when everything handed to the courier before has been handed over. Detached.
-pub(crate) fn flush() {
+/// Returns when everything handed to the courier before has been handed over, or false after a
+/// second. Detached.
+pub(crate) fn flush() -> bool {
     let (done, wait) = channel();
     let running = {
         let slot = COURIER.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,10 +83,8 @@ pub(crate) fn flush() {
         let barrier: Work = Box::new(move |_py| done.send(()).unwrap_or_default());
         current.is_some_and(|courier| courier.work.send(barrier).is_ok())
     };
-    if running {
-        // Bounded: a callback of the user may be slow, and a shutdown has a deadline.
-        let _ = wait.recv_timeout(PATIENCE);
-    }
+    // Bounded: a callback of the user may be slow, and a shutdown has a deadline.
+    !running || wait.recv_timeout(PATIENCE).is_ok()
 }
 
 fn send(work: Work) -> bool {
@@ -124,8 +123,10 @@ fn start(generation: u64) -> std::io::Result<Courier> {
     })
 }
 
-/// Stops and joins the courier; what it was given is handed over first. Detached.
+/// Stops and joins the courier; what it was given is handed over first, as far as that takes no longer
+/// than a second. Detached.
 pub(crate) fn stop() {
+    let idle = flush();
     let courier = COURIER
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -134,6 +135,8 @@ pub(crate) fn stop() {
         && courier.generation == super::fork::generation()
     {
         drop(courier.work);
-        let _ = courier.thread.join();
+        if idle {
+            let _ = courier.thread.join();
+        }
     }
 }

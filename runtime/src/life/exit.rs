@@ -48,6 +48,7 @@ fn stop_all(py: Python<'_>) {
         }
     });
     for shared in &runtimes {
+        shared.interrupt(py, EXIT_DEADLINE);
         shared.join(py, EXIT_DEADLINE);
     }
     py.detach(super::courier::stop);

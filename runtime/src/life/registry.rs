@@ -18,10 +18,12 @@ pub(crate) fn add(shared: &Arc<Shared>) {
 /// The live runtimes of this process, oldest first.
 pub(crate) fn all() -> Vec<Arc<Shared>> {
     let generation = super::fork::generation();
+    // Upgraded all under the lock and looked at after: the last owner's drop releases hooks.
     let runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let live = runtimes.iter().filter_map(Weak::upgrade);
-    live.filter(|shared| shared.generation == generation && !shared.is_stopped())
-        .collect()
+    let mut live: Vec<_> = runtimes.iter().filter_map(Weak::upgrade).collect();
+    drop(runtimes);
+    live.retain(|shared| shared.generation == generation && !shared.is_stopped());
+    live
 }
 
 /// Rings some loop's bell, so that it looks at the release lane. False: this library has no loop.
@@ -30,10 +32,8 @@ pub(crate) fn ring_any() -> bool {
     let Ok(runtimes) = RUNTIMES.try_lock() else {
         return true;
     };
-    let live = runtimes
-        .iter()
-        .filter_map(Weak::upgrade)
-        .find(|shared| !shared.is_stopping());
+    let live: Vec<_> = runtimes.iter().filter_map(Weak::upgrade).collect();
     drop(runtimes);
+    let live = live.into_iter().find(|shared| !shared.is_stopping());
     live.inspect(|shared| shared.inbox.bell().ring()).is_some()
 }

@@ -58,7 +58,7 @@ pub(crate) fn run(
     let report = stop(shared, mode, deadline);
     if report.joined {
         // What the loop thread could not hand over any more is with the courier.
-        super::courier::flush();
+        let _ = super::courier::flush();
     }
     report
 }
@@ -94,6 +94,9 @@ fn stop(shared: &Arc<Shared>, mode: ShutdownMode, deadline: Option<Duration>) ->
     }
     if !report.joined {
         shared.fail_everything(t::END_STOPPED, Stopped::Shutdown as u32);
+        // That took the requests along; the loop thread must find one once it is let go.
+        let _ = request(shared, ShutdownMode::Abort);
+        shared.inbox.bell().ring();
     }
     report
 }

@@ -40,7 +40,13 @@ impl LoopState {
             self.flush_if_late();
         }
         if started > 0 {
-            self.shared.room.give_back(started);
+            let room = &self.shared.room;
+            if room.is_waited_for() {
+                // Wakers are user code.
+                py.detach(|| room.give_back(started));
+            } else {
+                room.give_back(started);
+            }
         }
     }
 
@@ -49,7 +55,7 @@ impl LoopState {
         let call = self.recorder.open(&raw.stamps, Name(raw.name));
         let state = raw.state.load(Ordering::Acquire);
         if state & t::SETTLED == 0 && state & t::CANCEL != 0 {
-            job.fail(t::END_CANCELLED_BY_CALLER, 0);
+            job.fail_attached(py, t::END_CANCELLED_BY_CALLER, 0);
         }
         if state & (t::SETTLED | t::CANCEL) != 0 {
             let late = state & t::DEADLINE != 0;
@@ -66,7 +72,12 @@ impl LoopState {
         }
         raw.slot.store(index as u32 + 1, Ordering::Relaxed);
         raw.phase.store(t::PHASE_POLL, Ordering::Relaxed);
-        self.with_slot(index, |slot| *slot = super::state::Slot::default());
+        self.with_slot(index, |slot| {
+            *slot = super::state::Slot {
+                call,
+                ..Default::default()
+            };
+        });
         self.recorder.poll_start(call);
         if let Err(error) = self.call_and_drive(py, &job, index, call) {
             self.recorder.poll_end(call);
@@ -291,6 +302,8 @@ impl LoopState {
         status: Status,
         flags: Flags,
     ) {
+        // A cancel that comes later must not find who has the index next.
+        job.raw().slot.store(0, Ordering::Relaxed);
         let removed = self.shared.calls().open.try_remove(index);
         drop(removed);
         let task = self.with_slot(index, std::mem::take);

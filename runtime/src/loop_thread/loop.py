@@ -65,15 +65,21 @@ async def root(core, stopped):
     if core.on_start is not None:
         await core.on_start()
     core.accept()
-    await stopped
+    while not stopped.done():
+        try:
+            await asyncio.shield(stopped)
+        except asyncio.CancelledError:
+            # Somebody cancelled every task there is; a runtime ends by shutdown only.
+            asyncio.current_task().uncancel()
     if core.on_stop is not None:
         await core.on_stop()
 
 
 def run(core, factory):
     """Run the loop until the root task is done. The body of the loop thread."""
-    loop, selector = make_loop(core, factory)
+    loop = None
     try:
+        loop, selector = make_loop(core, factory)
         if core.debug:
             loop.set_debug(True)
         stopped = loop.create_future()
@@ -82,8 +88,8 @@ def run(core, factory):
         drive(core, loop, task)
         finish(core, loop)
     finally:
-        core.end(loop.is_closed())
-        if not loop.is_closed():
+        core.end(loop is not None and loop.is_closed())
+        if loop is not None and not loop.is_closed():
             loop.close()
 
 
@@ -100,6 +106,10 @@ def drive(core, loop, task):
             break
         except BaseException:
             break
+    if loop.is_closed():
+        task._log_destroy_pending = (
+            False  # nobody can end it any more, and who closed the loop knows
+        )
     if task.done() and not task.cancelled() and task.exception() is not None:
         core.failed(task.exception())
 

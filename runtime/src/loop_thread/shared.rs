@@ -19,6 +19,9 @@ use crate::queue::inbox::Inbox;
 use crate::queue::room::Room;
 use crate::runtime::Config;
 
+/// How long an interrupted loop thread gets before it is interrupted again.
+const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
+
 /// Life: taking calls.
 const RUNNING: u32 = 0;
 /// Life: shutting down, refuses calls.
@@ -150,6 +153,8 @@ impl Shared {
 
     /// The loop thread's last act: refuse, free whoever still waits, tell the joiners.
     pub(crate) fn end(&self, why: Stopped) {
+        // The next use of the default runtime makes a fresh one.
+        crate::host::cell::forget_if(&raw const self.table);
         self.life.store(STOPPED | why as u32, Ordering::SeqCst);
         self.room.close();
         self.inbox.close();
@@ -180,6 +185,25 @@ impl Shared {
         true
     }
 
+    /// At exit: gets user code that holds the loop out of it by `SystemExit`, again and again, because
+    /// a thread that still runs Python when the interpreter ends takes the process down. Attached.
+    /// Powerless against code that never returns to the interpreter.
+    pub(crate) fn interrupt(&self, py: Python<'_>, patience: Duration) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let thread = thread.as_ref().map(|thread| thread.clone_ref(py));
+        let ident = thread.and_then(|thread| thread.getattr(py, "ident").ok()?.extract(py).ok());
+        let Some(ident) = ident else { return };
+        let end = Instant::now() + patience;
+        while !py.detach(|| self.wait_ended(Some(Instant::now() + INTERRUPT_EVERY)))
+            && Instant::now() < end
+        {
+            // SAFETY: attached; an ident of no thread is ignored, and the class is immortal.
+            unsafe {
+                pyo3::ffi::PyThreadState_SetAsyncExc(ident, pyo3::ffi::PyExc_SystemExit);
+            }
+        }
+    }
+
     /// Joins the `threading.Thread`, so that it has left the interpreter too. Attached.
     pub(crate) fn join(&self, py: Python<'_>, wait: Duration) {
         let thread = self
@@ -205,10 +229,20 @@ impl Shared {
             let open: Vec<JobRef> = calls.open.iter().map(|(_, job)| job.clone()).collect();
             (std::mem::take(&mut calls.backlog), open)
         };
-        for job in backlog.iter().chain(&open) {
+        backlog.iter().for_each(|job| refuse(job, end, detail));
+        for job in &open {
             job.fail(end, detail);
         }
     }
+}
+
+/// Ends a call that never started, and its span.
+fn refuse(job: &JobRef, end: u32, detail: u32) {
+    let raw = job.raw();
+    let name = gilscope_instrument::Name(raw.name);
+    raw.stamps
+        .refused(name, gilscope_instrument::Status::Stopped);
+    job.fail(end, detail);
 }
 
 /// Disposes of a message that no loop thread will take.
@@ -219,7 +253,7 @@ pub(crate) fn dispose(message: *mut crate::queue::stack::Link, end: u32, detail:
         t::MESSAGE_JOB => {
             // SAFETY: its kind says what it is; the queue's reference is ours now.
             let job = unsafe { JobRef::from_raw(message.cast()) };
-            job.fail(end, detail);
+            refuse(&job, end, detail);
         }
         t::MESSAGE_CANCEL => {
             // SAFETY: cancels are made by `host::own` with `Box::into_raw`.

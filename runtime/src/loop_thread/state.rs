@@ -57,6 +57,7 @@ pub(crate) struct Helpers {
 pub(crate) struct Slot {
     pub(crate) task: Option<Py<Task>>,
     pub(crate) cancel: Option<CancelReason>,
+    pub(crate) call: OpenCall,
     /// The call's context, kept for a callback that runs in it.
     pub(crate) context: Option<Py<PyAny>>,
 }

@@ -21,9 +21,9 @@ impl LoopState {
         }
         self.stop.set(mode);
         if mode >= Stop::Cancel {
-            self.refuse_queued();
+            self.refuse_queued(py);
             if mode == Stop::Abort {
-                self.free_open_callers();
+                self.free_open_callers(py);
             }
             self.cancel_open(py);
         }
@@ -34,10 +34,10 @@ impl LoopState {
         }
     }
 
-    fn refuse_queued(&self) {
+    fn refuse_queued(&self, py: Python<'_>) {
         let backlog = std::mem::take(&mut self.shared.calls().backlog);
         for job in backlog {
-            job.fail(t::END_STOPPED, Stopped::Shutdown as u32);
+            job.fail_attached(py, t::END_STOPPED, Stopped::Shutdown as u32);
             let raw = job.raw();
             let call = self
                 .recorder
@@ -50,7 +50,7 @@ impl LoopState {
         }
     }
 
-    fn free_open_callers(&self) {
+    fn free_open_callers(&self, py: Python<'_>) {
         let open: Vec<_> = self
             .shared
             .calls()
@@ -59,7 +59,7 @@ impl LoopState {
             .map(|(_, job)| job.clone())
             .collect();
         for job in open {
-            job.fail(t::END_STOPPED, Stopped::Shutdown as u32);
+            job.fail_attached(py, t::END_STOPPED, Stopped::Shutdown as u32);
         }
     }
 
@@ -73,6 +73,25 @@ impl LoopState {
             .collect();
         for index in open {
             self.cancel_slot(py, index, CancelReason::Shutdown);
+        }
+    }
+
+    /// Closes the spans of calls that did not end before the loop did.
+    pub(crate) fn close_calls(&self) {
+        let open: Vec<usize> = self
+            .shared
+            .calls()
+            .open
+            .iter()
+            .map(|(index, _)| index)
+            .collect();
+        for index in open {
+            let call = self.with_slot(index, |slot| std::mem::take(&mut slot.call));
+            self.recorder.close(
+                call,
+                gilscope_instrument::Status::Stopped,
+                Default::default(),
+            );
         }
     }
 
@@ -95,7 +114,7 @@ impl LoopState {
             return Ok(());
         }
         if self.stop.get() >= Stop::Cancel {
-            self.refuse_queued();
+            self.refuse_queued(py);
         }
         let idle = {
             let calls = self.shared.calls();

@@ -221,17 +221,18 @@ impl Core {
 
     /// The loop has ended, in whatever way.
     fn end(&self, py: Python<'_>, closed: bool) {
+        let why = match current() {
+            None => Stopped::NotStarted,
+            Some(_) if closed && !self.shared.is_stopping() => Stopped::LoopClosed,
+            Some(_) => Stopped::Shutdown,
+        };
         if let Some(state) = current() {
             state.flush(py);
             state.close_children();
+            state.close_calls();
         }
-        let was_stopping = self.shared.is_stopping();
-        let why = if closed && !was_stopping {
-            Stopped::LoopClosed
-        } else {
-            Stopped::Shutdown
-        };
-        self.shared.end(why);
+        // Frees callers, whose wakers and closures run without the GIL.
+        py.detach(|| self.shared.end(why));
         let state = self
             .current
             .lock()

@@ -40,7 +40,7 @@ impl Line {
     }
 
     fn offer(&self, mut submission: Submission) -> Result<(), crate::error::Error> {
-        let handle = tasks::tokio_handle();
+        let handle = tasks::own_tokio().handle();
         let _entered = handle.enter();
         let mut line = self.lock();
         if !line.moving || submission.fails_when_full() {

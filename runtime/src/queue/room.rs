@@ -123,6 +123,11 @@ impl<W: FnOnce()> Room<W> {
         self.lock().free
     }
 
+    /// Whether somebody is in line.
+    pub fn is_waited_for(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
     /// No more calls: everybody who waits is woken and finds the room closed.
     pub fn close(&self) {
         let mut state = self.lock();

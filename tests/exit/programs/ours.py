@@ -80,6 +80,26 @@ def busy() -> None:
         gilscope.py_runtime().submit(works)
 
 
+def held() -> None:
+    """A call that holds the loop thread, in code that lets go of the GIL now and then."""
+
+    async def holds() -> None:
+        while True:
+            time.sleep(0.001)
+
+    gilscope.py_runtime().submit(holds)
+
+
+def spin() -> None:
+    """A plain function that holds the loop thread and the GIL."""
+
+    def spins() -> None:
+        while True:
+            pass
+
+    gilscope.py_runtime().submit(spins)
+
+
 def rust_pending() -> None:
     """Python coroutines that wait for Rust; some of it is ready at any moment."""
     for i in range(MANY):
@@ -135,6 +155,8 @@ def main(what: str) -> None:
         "awaited-rust": awaited_rust,
         "suspended": suspended,
         "busy": busy,
+        "held": held,
+        "spin": spin,
         "rust-pending": rust_pending,
         "submitting": submitting,
         "threads": threads,

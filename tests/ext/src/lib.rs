@@ -27,11 +27,13 @@
 //! - `ticks_while_gil_held(fun, seconds, calls)`: how often a tokio task ran meanwhile
 //! - `racy_bump(get, put, seconds)`, `from_thread(value, seconds)`, `spawn_panic(seconds)`: for
 //!   simulations
+//! - `late_cancel(short, victim)`: a cancel that comes when another call has the place of its own
 //! - `keep_calling(fun, tasks)`: tokio tasks that call `fun` for ever
 
 mod blocking;
 mod calls;
 mod futures;
+mod late;
 mod own;
 mod runtime;
 mod sent;
@@ -56,6 +58,8 @@ mod gilscope_test_ext {
     };
     #[pymodule_export]
     use crate::futures::{Tracked, bridged, future, host_sleep, host_spawn, tracked};
+    #[pymodule_export]
+    use crate::late::late_cancel;
     #[pymodule_export]
     use crate::runtime::{Runtime, race, runtime_id};
     #[pymodule_export]

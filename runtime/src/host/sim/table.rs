@@ -37,6 +37,8 @@ pub(super) fn table(ctx: Ctx) -> HostTable {
         timer_cancel: Some(timer_cancel),
         register: None,
         undelivered,
+        shutdown,
+        is_stopped,
         help: None,
     }
 }
@@ -196,3 +198,12 @@ unsafe extern "C" fn timer_cancel(ctx: Ctx, id: u64) {
 }
 
 unsafe extern "C" fn undelivered(_ctx: Ctx) {}
+
+/// A simulation ends with its main coroutine, not before.
+unsafe extern "C" fn shutdown(_ctx: Ctx, _mode: u32, _deadline: u64) -> t::RawShutdown {
+    t::RawShutdown::default()
+}
+
+unsafe extern "C" fn is_stopped(_ctx: Ctx) -> bool {
+    false
+}

@@ -1,0 +1,81 @@
+"""What ends a loop, or a call, and what comes after it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+
+async def echo(value: object = None) -> object:
+    await asyncio.sleep(0)
+    return value
+
+
+def test_l12_a_loop_factory_that_raises_frees_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+
+    def factory() -> asyncio.AbstractEventLoop:
+        raise ZeroDivisionError
+
+    runtime = gilscope.PyRuntime(loop_factory=factory)
+    with pytest.raises(gilscope.RuntimeStopped):
+        runtime.submit(echo).result(10)
+    assert runtime.is_stopped
+    assert runtime.shutdown("cancel", deadline=10)["joined"]
+    assert [args.exc_type for args in reported] == [ZeroDivisionError]
+
+
+def test_l17_a_default_runtime_whose_loop_was_closed_comes_back(
+    script: Callable[..., str],
+) -> None:
+    code = """
+        import asyncio, selectors, time, gilscope
+        async def close():
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.stop)
+            loop.run_until_complete = lambda task: loop.close()  # the next entry finds it closed
+            await asyncio.sleep(60)
+        async def two():
+            return 2
+        rt = gilscope.py_runtime()
+        try:
+            rt.call(close)
+        except gilscope.RuntimeStopped as error:
+            print(error)
+        print(gilscope.py_runtime().id != rt.id, gilscope.py_runtime().call(two))
+    """
+    printed = script(code).splitlines()
+    assert printed == ["the runtime is stopped: its event loop was closed", "True 2"]
+
+
+def test_l1_cancelling_every_task_ends_no_runtime(rt: gilscope.PyRuntime) -> None:
+    async def cancel_all() -> int:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.sleep(0.01)
+        return len(others)
+
+    assert rt.call(cancel_all) >= 1
+    assert rt.call(echo, 3) == 3
+    assert not rt.is_stopped
+
+
+def test_x5_a_late_cancel_hits_nobody_else(ext: ModuleType, default_rt: gilscope.PyRuntime) -> None:
+    async def short() -> None:
+        await asyncio.sleep(0.05)
+
+    async def victim() -> None:
+        await asyncio.sleep(0.5)
+
+    assert ext.late_cancel(short, victim) == "returned"
