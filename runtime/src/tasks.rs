@@ -179,3 +179,8 @@ pub(crate) async fn sleep_on(host: &HostRef, duration: Duration) {
     let deadline = host.now().saturating_add(nanoseconds);
     TableTimer::new(host.clone(), deadline).await;
 }
+
+/// The lock over the library's tokio, for the time of a fork.
+pub(crate) fn hold() -> Box<dyn std::any::Any> {
+    Box::new(RUNTIME.lock().unwrap_or_else(PoisonError::into_inner))
+}

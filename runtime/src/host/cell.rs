@@ -215,3 +215,8 @@ pub fn discover(py: Python<'_>) -> PyResult<bool> {
     CELL.store(found, Ordering::Release);
     Ok(true)
 }
+
+/// The lock over the default runtime, for the time of a fork.
+pub(crate) fn hold() -> Box<dyn std::any::Any> {
+    Box::new(DEFAULT.lock().unwrap_or_else(PoisonError::into_inner))
+}

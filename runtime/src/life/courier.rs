@@ -140,3 +140,8 @@ pub(crate) fn stop() {
         }
     }
 }
+
+/// The lock over the courier, for the time of a fork.
+pub(crate) fn hold() -> Box<dyn std::any::Any> {
+    Box::new(COURIER.lock().unwrap_or_else(PoisonError::into_inner))
+}

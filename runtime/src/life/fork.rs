@@ -1,13 +1,37 @@
 //! Forks: a child starts with a new generation and none of its parent's runtimes.
 //!
-//! Invariant: the child handler only stores to atomics; everything else happens at the next use.
+//! Invariant: a fork happens while no lock of this library is held by another thread, so that none is
+//! locked for ever in the child; beyond giving the locks back, the child handler only stores.
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
+thread_local! {
+    /// The locks that this thread holds while it forks.
+    static HELD: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Takes every lock of the library, none of which is ever held across an attach or a call-out.
+extern "C" fn before() {
+    let locks: Vec<Box<dyn Any>> = vec![
+        crate::host::cell::hold(),
+        super::registry::hold(),
+        super::courier::hold(),
+        crate::tasks::hold(),
+    ];
+    HELD.with_borrow_mut(|held| *held = locks);
+}
+
+extern "C" fn after() {
+    HELD.with_borrow_mut(Vec::clear);
+}
+
 extern "C" fn in_child() {
+    after();
     GENERATION.fetch_add(1, Ordering::SeqCst);
     super::gate::reset();
     crate::host::cell::forget_default();
@@ -18,9 +42,9 @@ extern "C" fn in_child() {
 pub(crate) fn generation() -> u64 {
     static REGISTER: Once = Once::new();
     REGISTER.call_once(|| {
-        // SAFETY: the handler is a plain function that lives as long as the library; gilscope's
+        // SAFETY: the handlers are plain functions that live as long as the library; gilscope's
         // libraries are never unloaded.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        unsafe { libc::pthread_atfork(Some(before), Some(after), Some(in_child)) };
     });
     GENERATION.load(Ordering::SeqCst)
 }

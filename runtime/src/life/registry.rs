@@ -37,3 +37,8 @@ pub(crate) fn ring_any() -> bool {
     let live = live.into_iter().find(|shared| !shared.is_stopping());
     live.inspect(|shared| shared.inbox.bell().ring()).is_some()
 }
+
+/// The lock over the registry, for the time of a fork.
+pub(crate) fn hold() -> Box<dyn std::any::Any> {
+    Box::new(RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner))
+}
