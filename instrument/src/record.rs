@@ -113,6 +113,8 @@ impl Fused {
 pub(crate) struct Step {
     /// Handle in the slab of open calls.
     pub(crate) open: u32,
+    /// A step of a task made inside a call, not of a call.
+    pub(crate) task: bool,
     pub(crate) id: u64,
     pub(crate) suspended: u64,
     pub(crate) woken: u64,
@@ -134,7 +136,7 @@ impl Step {
             self.woken,
             self.start,
             self.end,
-            u64::from(self.at.0),
+            u64::from(self.at.0) | u64::from(self.task) << 32,
             u64::from(self.poll) | u64::from(self.turn) << 32,
         ]
     }
@@ -143,6 +145,7 @@ impl Step {
     pub(crate) fn decode(words: &Words) -> Step {
         Step {
             open: (words[0] >> 32) as u32,
+            task: words[6] >> 32 != 0,
             id: words[1],
             suspended: words[2],
             woken: words[3],
@@ -229,6 +232,7 @@ mod tests {
     fn steps_and_turns_round_trip() {
         let step = Step {
             open: u32::MAX,
+            task: true,
             id: 1,
             suspended: 2,
             woken: 3,

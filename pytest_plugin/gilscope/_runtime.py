@@ -145,14 +145,14 @@ class Calls:
 
     @overload
     def map(
-        self, fun: Callable[[_A], Awaitable[_T]], iterable: Iterable[_A], concurrency: int = 64
+        self, fun: Callable[[_A], Awaitable[_T]], iterable: Iterable[_A], *, concurrency: int = 64
     ) -> Iterator[_T]: ...
     @overload
     def map(
-        self, fun: Callable[[_A], _T], iterable: Iterable[_A], concurrency: int = 64
+        self, fun: Callable[[_A], _T], iterable: Iterable[_A], *, concurrency: int = 64
     ) -> Iterator[_T]: ...
     def map(
-        self, fun: Callable[[Any], Any], iterable: Iterable[Any], concurrency: int = 64
+        self, fun: Callable[[Any], Any], iterable: Iterable[Any], *, concurrency: int = 64
     ) -> Iterator[Any]:
         """Call `fun` for each item, at most `concurrency` at once; yield results in order.
 
@@ -188,6 +188,8 @@ class Calls:
         """
         if kwargs:
             raise TypeError("stream takes positional arguments only; use functools.partial")
+        if self is not self._runtime:
+            raise TypeError("stream takes no options: put asyncio.timeout() around the loop")
         return self._runtime._stream(fun, args)
 
 
@@ -238,9 +240,12 @@ class PyRuntime(_native.Runtime, Calls):
     ) -> Calls:
         """Return the same ways to call, with options.
 
-        `deadline`: seconds until `DeadlineExceeded`, waiting for room included; zero or less fails
-        at once, infinity is none, NaN a ValueError. `context` is used as it is, instead of a copy
-        of the caller's. `thread`: run a blocking function in the runtime's pool.
+        `name` is what the call's spans carry instead of the function's. `deadline`: seconds until
+        `DeadlineExceeded`, waiting for room included; zero or less fails at once, infinity is none,
+        NaN a ValueError. `context` is used as it is, instead of a copy of the caller's.
+        `on_drop="detach"` lets the call run on when an `await` of it is cancelled. `full="fail"`
+        raises `QueueFull` instead of waiting for room. `thread`: run a blocking function in the
+        runtime's pool.
         """
         return Calls(
             self,

@@ -18,12 +18,17 @@ def test_it_opens_with_the_two_commands() -> None:
 
 
 def test_its_python_runs(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    # One program: the second block goes on where the first ends.
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.stderr == ""
-    assert done.stdout == "42\n8\n[0, 2, 4, 6, 8]\n2\n"
+    *plain, late, stats = done.stdout.splitlines()
+    assert plain == ["42", "8", "[0, 2, 4, 6, 8]", "2"]
+    assert late == "suspended"
+    assert "p99_ns" in stats
+    assert (tmp_path / "trace.json").stat().st_size > 0
 
 
 def test_its_links_lead_somewhere() -> None:

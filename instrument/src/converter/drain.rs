@@ -77,11 +77,11 @@ impl Loop {
 
     fn step(&mut self, words: &Words, out: &mut Out, tables: &mut Tables, rate: &Rate) {
         let step = Step::decode(words);
-        tables.part(
-            SpanKind::Suspended,
-            rate.delta_ns(step.start - step.suspended),
-        );
-        tables.part(SpanKind::Poll, rate.delta_ns(step.end - step.start));
+        if !step.task {
+            let suspended = rate.delta_ns(step.start - step.suspended);
+            tables.part(SpanKind::Suspended, suspended);
+            tables.part(SpanKind::Poll, rate.delta_ns(step.end - step.start));
+        }
         let waiting = self.waiting.entry(step.id).or_default();
         waiting.open = step.open;
         waiting.steps += 1;
@@ -126,28 +126,25 @@ impl Loop {
 fn count(record: &Fused, tables: &mut Tables, rate: &Rate) {
     let whole = rate.delta_ns(record.end - record.called);
     if record.task {
+        // The parts are those of calls, so that their sums add up to the calls' sum.
         tables.part(SpanKind::Task, whole);
-    } else {
-        tables.call(record.name, record.status, whole);
+        return;
     }
+    tables.call(record.name, record.status, whole);
     if !record.full {
         return;
     }
     let totals = expand::totals(record);
-    if !record.task {
-        tables.part(SpanKind::Enqueue, rate.delta_ns(totals[0]));
-        tables.part(SpanKind::Queued, rate.delta_ns(totals[1]));
-        tables.part(SpanKind::GilWait, rate.delta_ns(totals[2]));
-    }
+    tables.part(SpanKind::Enqueue, rate.delta_ns(totals[0]));
+    tables.part(SpanKind::Queued, rate.delta_ns(totals[1]));
+    tables.part(SpanKind::GilWait, rate.delta_ns(totals[2]));
     tables.part(SpanKind::Ready, rate.delta_ns(totals[3]));
     if record.polls > 0 {
         tables.part(
             SpanKind::Poll,
             rate.delta_ns(record.first_end - record.first_start),
         );
-        if !record.task {
-            tables.part(SpanKind::Callback, rate.delta_ns(totals[6]));
-        }
+        tables.part(SpanKind::Callback, rate.delta_ns(totals[6]));
     }
 }
 

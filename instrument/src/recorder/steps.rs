@@ -83,6 +83,7 @@ impl LoopRecorder {
     pub(super) fn push_step(&self, entry: &Entry, open: u32, poll: u32, start: u64, end: u64) {
         let step = Step {
             open,
+            task: entry.get(word::MODE) & mode::TASK != 0,
             id: entry.get(word::ID),
             suspended: entry.get(word::END),
             woken: entry.get(word::STEP_WOKEN),

@@ -58,13 +58,8 @@ impl LoopState {
             job.fail_attached(py, t::END_CANCELLED_BY_CALLER, 0);
         }
         if state & (t::SETTLED | t::CANCEL) != 0 {
-            let late = state & t::DEADLINE != 0;
-            let status = if late {
-                Status::Deadline
-            } else {
-                Status::CancelledByCaller
-            };
-            if late {
+            let status = super::stop::status_without_end(&job);
+            if status == Status::Deadline {
                 self.record_deadline(call, &job);
             }
             self.finish(index, job, call, status, Flags::default());

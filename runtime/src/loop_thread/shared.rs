@@ -240,9 +240,9 @@ impl Shared {
 fn refuse(job: &JobRef, end: u32, detail: u32) {
     let raw = job.raw();
     let name = gilscope_instrument::Name(raw.name);
-    raw.stamps
-        .refused(name, gilscope_instrument::Status::Stopped);
     job.fail(end, detail);
+    raw.stamps
+        .refused(name, super::stop::status_without_end(job));
 }
 
 /// Disposes of a message that no loop thread will take.

@@ -2,10 +2,12 @@
 //!
 //! Invariant: modes only ever get stricter; the root task ends once nothing is queued or open.
 
+use gilscope_instrument::Status;
 use pyo3::prelude::*;
 
 use super::state::{CancelReason, LoopState, Stop};
 use crate::error::Stopped;
+use crate::host::JobRef;
 use crate::host::table as t;
 use crate::life::shutdown::ShutdownMode;
 
@@ -42,11 +44,11 @@ impl LoopState {
             let call = self
                 .recorder
                 .open(&raw.stamps, gilscope_instrument::Name(raw.name));
-            self.recorder.close(
-                call,
-                gilscope_instrument::Status::Stopped,
-                Default::default(),
-            );
+            if job.has(t::DEADLINE) {
+                self.record_deadline(call, &job);
+            }
+            self.recorder
+                .close(call, status_without_end(&job), Default::default());
         }
     }
 
@@ -78,20 +80,21 @@ impl LoopState {
 
     /// Closes the spans of calls that did not end before the loop did.
     pub(crate) fn close_calls(&self) {
-        let open: Vec<usize> = self
-            .shared
-            .calls()
-            .open
-            .iter()
-            .map(|(index, _)| index)
-            .collect();
-        for index in open {
+        let open: Vec<_> = {
+            let calls = self.shared.calls();
+            calls
+                .open
+                .iter()
+                .map(|(index, job)| (index, job.clone()))
+                .collect()
+        };
+        for (index, job) in open {
             let call = self.with_slot(index, |slot| std::mem::take(&mut slot.call));
-            self.recorder.close(
-                call,
-                gilscope_instrument::Status::Stopped,
-                Default::default(),
-            );
+            if job.has(t::DEADLINE) {
+                self.record_deadline(call, &job);
+            }
+            self.recorder
+                .close(call, status_without_end(&job), Default::default());
         }
     }
 
@@ -127,5 +130,16 @@ impl LoopState {
             }
         }
         Ok(())
+    }
+}
+
+/// How a call ended whose coroutine did not.
+pub(crate) fn status_without_end(job: &JobRef) -> Status {
+    if job.has(t::DEADLINE) {
+        Status::Deadline
+    } else if job.has(t::CANCEL) {
+        Status::CancelledByCaller
+    } else {
+        Status::Stopped
     }
 }

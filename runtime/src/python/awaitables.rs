@@ -62,7 +62,7 @@ pub(crate) fn rust_sha256(py: Python<'_>, data: Source) -> PyResult<Bound<'_, Py
 }
 
 /// An `OSError` that names the file.
-fn at(error: &std::io::Error, path: &std::path::Path) -> PyErr {
+pub(crate) fn at(error: &std::io::Error, path: &std::path::Path) -> PyErr {
     match error.raw_os_error() {
         Some(code) => PyOSError::new_err((code, strerror(code), path.display().to_string())),
         None => PyOSError::new_err(format!("{}: {error}", path.display())),

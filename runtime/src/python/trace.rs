@@ -28,7 +28,12 @@ fn with_traces<R>(use_them: impl FnOnce(&mut HashMap<u64, Trace>) -> R) -> R {
 #[pyfunction]
 #[pyo3(signature = (path=None))]
 pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64> {
-    let (sink, memory) = py.detach(|| open(path))?;
+    let (sink, memory) = py
+        .detach(|| open(path.clone()))
+        .map_err(|error| match &path {
+            Some(path) => super::awaitables::at(&error, std::path::Path::new(path)),
+            None => error.into(),
+        })?;
     let id = gilscope_instrument::new_id();
     with_traces(|traces| traces.insert(id, Trace { sink, memory }));
     Ok(id)
