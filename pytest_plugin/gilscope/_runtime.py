@@ -188,7 +188,7 @@ class Calls:
         """
         if kwargs:
             raise TypeError("stream takes positional arguments only; use functools.partial")
-        if self is not self._runtime:
+        if not isinstance(self, _native.Runtime):
             raise TypeError("stream takes no options: put asyncio.timeout() around the loop")
         return self._runtime._stream(fun, args)
 
