@@ -94,7 +94,7 @@ bench: $(ENV)/.test ## measure against the peers, write target/bench.json
 	$(CARGO_ENV) $(BIN)/python benches/bench.py
 
 soak: $(ENV)/.test ## everything long: 10,000,000 calls, 200 exits of each kind
-	$(CARGO_ENV) $(BIN)/python benches/soak.py
+	$(CARGO_ENV) $(BIN)/python benches/soak.py --out docs/soak.md
 	$(CARGO_ENV) GILSCOPE_SOAK=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 fmt: $(ENV)/.lint ## format Rust and Python
