@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     import gilscope
 
@@ -92,3 +93,30 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         "sys.unraisablehook", lambda told: seen.append((told.exc_type, repr(told.object)))
     )
     return seen
+
+
+class Source:
+    """An async generator function that remembers what became of it."""
+
+    broke = ValueError("the generator broke")
+
+    def __init__(self) -> None:
+        self.finished = threading.Event()
+        self.given: list[int] = []
+
+    async def __call__(self, n: int, fail_at: int = -1) -> AsyncIterator[int]:
+        try:
+            for i in range(n):
+                await asyncio.sleep(0)
+                if i == fail_at:
+                    raise self.broke
+                self.given.append(i)
+                yield i
+        finally:
+            await asyncio.sleep(0)
+            self.finished.set()
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()

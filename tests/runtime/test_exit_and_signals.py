@@ -7,33 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FORK = """
-import asyncio, os, sys, warnings
-import gilscope
-
-warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of fork beside threads
-
-async def double(x):
-    await gilscope.rust.sleep(0.001)
-    return 2 * x
-
-def forked(body):
-    "Run `body` in a forked child; fail if it does."
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            body()
-            code = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-"""
-
 
 def test_l7_exit_with_live_tokio_threads(script: Callable[..., str]) -> None:
     code = """

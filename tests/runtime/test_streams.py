@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,38 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import ModuleType
 
-Eventually = "Callable[[Callable[[], object]], None]"
-BROKE = ValueError("the generator broke")
-
-
-class Source:
-    """An async generator function that remembers what became of it."""
-
-    def __init__(self) -> None:
-        self.finished = threading.Event()
-        self.given: list[int] = []
-
-    async def __call__(self, n: int, fail_at: int = -1) -> AsyncIterator[int]:
-        try:
-            for i in range(n):
-                await asyncio.sleep(0)
-                if i == fail_at:
-                    raise BROKE
-                self.given.append(i)
-                yield i
-        finally:
-            await asyncio.sleep(0)
-            self.finished.set()
-
-
-@pytest.fixture
-def source() -> Source:
-    return Source()
-
 
 @pytest.mark.parametrize("pause", [0.0, 0.001])
 def test_stream_of_a_generator_gives_every_item_in_order(
-    ext: ModuleType, default_rt: gilscope.PyRuntime, source: Source, pause: float
+    ext: ModuleType, default_rt: gilscope.PyRuntime, source: Any, pause: float
 ) -> None:
     n = 1000 if pause == 0 else 100
     items, error = ext.collect(source, n, pause=pause, ints=True)
@@ -55,11 +26,11 @@ def test_stream_of_a_generator_gives_every_item_in_order(
 
 
 def test_stream_of_a_raising_generator_delivers_its_error(
-    ext: ModuleType, default_rt: gilscope.PyRuntime, source: Source
+    ext: ModuleType, default_rt: gilscope.PyRuntime, source: Any
 ) -> None:
     items, error = ext.collect(source, 10, 5)
     assert items == [0, 1, 2, 3, 4]
-    assert error is BROKE
+    assert error is source.broke
     assert source.finished.wait(10)
 
 

@@ -6,45 +6,15 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 import gilscope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import ModuleType
 
-Eventually = "Callable[[Callable[[], object]], None]"
-BROKE = ValueError("the generator broke")
-
-
-class Source:
-    """An async generator function that remembers what became of it."""
-
-    def __init__(self) -> None:
-        self.finished = threading.Event()
-        self.given: list[int] = []
-
-    async def __call__(self, n: int, fail_at: int = -1) -> AsyncIterator[int]:
-        try:
-            for i in range(n):
-                await asyncio.sleep(0)
-                if i == fail_at:
-                    raise BROKE
-                self.given.append(i)
-                yield i
-        finally:
-            await asyncio.sleep(0)
-            self.finished.set()
-
-
-@pytest.fixture
-def source() -> Source:
-    return Source()
-
 
 def test_stream_dropped_by_rust_runs_the_generators_finally(
-    ext: ModuleType, default_rt: gilscope.PyRuntime, source: Source
+    ext: ModuleType, default_rt: gilscope.PyRuntime, source: Any
 ) -> None:
     items, error = ext.collect(source, 1000, take=3)
     assert (items, error) == ([0, 1, 2], None)

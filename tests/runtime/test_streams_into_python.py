@@ -3,44 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import gilscope
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from types import ModuleType
 
 Eventually = "Callable[[Callable[[], object]], None]"
-BROKE = ValueError("the generator broke")
-
-
-class Source:
-    """An async generator function that remembers what became of it."""
-
-    def __init__(self) -> None:
-        self.finished = threading.Event()
-        self.given: list[int] = []
-
-    async def __call__(self, n: int, fail_at: int = -1) -> AsyncIterator[int]:
-        try:
-            for i in range(n):
-                await asyncio.sleep(0)
-                if i == fail_at:
-                    raise BROKE
-                self.given.append(i)
-                yield i
-        finally:
-            await asyncio.sleep(0)
-            self.finished.set()
-
-
-@pytest.fixture
-def source() -> Source:
-    return Source()
 
 
 @pytest.mark.parametrize("capacity", [1, 16])
@@ -88,7 +60,7 @@ def test_rust_stream_closed_by_python_is_dropped(ext: ModuleType, eventually: Ev
 
 
 def test_python_stream_api_reads_a_generator_on_the_runtimes_loop(
-    rt: gilscope.PyRuntime, source: Source
+    rt: gilscope.PyRuntime, source: Any
 ) -> None:
     async def read(n: int, fail_at: int = -1) -> list[int]:
         return [item async for item in rt.stream(source, n, fail_at)]
@@ -96,4 +68,4 @@ def test_python_stream_api_reads_a_generator_on_the_runtimes_loop(
     assert asyncio.run(read(1000)) == list(range(1000))
     with pytest.raises(ValueError, match="the generator broke") as caught:
         asyncio.run(read(10, 5))
-    assert caught.value is BROKE
+    assert caught.value is source.broke
