@@ -170,7 +170,7 @@ where
             context => context.flatten(),
         };
         let in_context = move |py: Python<'_>| {
-            let context = context.as_ref().map(|context| context.bind(py));
+            let context = context.as_ref().map(|context| context.bind(py).clone());
             let _entered = context.and_then(|context| Entered::new(context).ok());
             work(py, outcome);
         };

@@ -114,19 +114,3 @@ pub(super) fn copy_context(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     // SAFETY: the result is a new reference or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()) }
 }
-
-/// Runs `body` inside a `contextvars.Context`; `Err` when it could not be entered or left.
-#[inline]
-pub(super) fn inside<T>(context: &Bound<'_, PyAny>, body: impl FnOnce() -> T) -> PyResult<T> {
-    let py = context.py();
-    // SAFETY: `context` is a live object; anything but a Context is refused with an exception.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
-        return Err(PyErr::fetch(py));
-    }
-    let result = body();
-    // SAFETY: the context was entered above, on this thread.
-    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 {
-        return Err(PyErr::fetch(py));
-    }
-    Ok(result)
-}

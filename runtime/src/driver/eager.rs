@@ -5,16 +5,18 @@
 
 use pyo3::prelude::*;
 
-use super::capi;
+use crate::loop_thread::context::Entered;
+
 use super::globals::{Globals, globals};
 use super::outcome;
 use super::step;
 use super::task::Task;
 
-/// Runs the first step; whether the task is pending afterwards.
-pub(super) fn first_step(task: &Bound<'_, Task>) -> bool {
+/// Runs the first step and leaves its context; whether the task is pending afterwards.
+pub(super) fn first_step(task: &Bound<'_, Task>, context: Entered<'_>) -> bool {
     let ran = as_current(task, globals(task.py()));
-    if let Err(error) = outcome::settle(task, ran) {
+    let left = context.leave();
+    if let Err(error) = outcome::settle(task, ran.and(left)) {
         // The task has ended and its owner knows; nobody else is there to be told.
         error.write_unraisable(task.py(), Some(task.as_any()));
     }
@@ -30,10 +32,8 @@ fn as_current(task: &Bound<'_, Task>, globals: &Globals) -> PyResult<()> {
 }
 
 fn registered(task: &Bound<'_, Task>, globals: &Globals) -> PyResult<()> {
-    let py = task.py();
-    let context = task.get().state().context.or_none(py).into_bound(py);
     globals.registry.begin_eager(task)?;
-    let ran = capi::inside(&context, || step::run(task, None)).flatten();
+    let ran = step::run(task, None);
     let moved = globals.registry.end_eager(task);
     ran.and(moved)
 }

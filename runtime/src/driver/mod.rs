@@ -24,6 +24,7 @@ mod globals;
 mod iter;
 mod outcome;
 mod registry;
+mod spare;
 mod state;
 mod step;
 mod task;
@@ -33,8 +34,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::call::Driven;
+use crate::loop_thread::context::Entered;
 
 pub(crate) use builtins::as_woken_task;
+pub(crate) use spare::Spare;
 pub(crate) use task::Task;
 
 /// What [`start`] needs to run one coroutine.
@@ -43,14 +46,17 @@ pub(crate) struct Start<'py> {
     pub(crate) event_loop: &'py Bound<'py, PyAny>,
     /// The coroutine, not started yet.
     pub(crate) coro: Bound<'py, PyAny>,
-    /// The `contextvars.Context` every step runs in; used as it is, not copied.
-    pub(crate) context: Bound<'py, PyAny>,
+    /// The `contextvars.Context` every step runs in; used as it is, not copied. It is left after
+    /// the first step.
+    pub(crate) context: Entered<'py>,
     /// The task's name; `None` makes one up when somebody asks.
     pub(crate) name: Option<Py<PyString>>,
     /// Who is told about polls and about the end.
     pub(crate) driven: Driven,
     /// Whether to remember where the task was created, as asyncio's debug mode does.
     pub(crate) debug: bool,
+    /// Where to look for a task object, and where to leave it when the first step ends the task.
+    pub(crate) spare: &'py Spare,
 }
 
 /// Prepares the driver. Call it before anything else of this module; later calls do nothing.
@@ -61,7 +67,7 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     finalize::install(py)
 }
 
-/// Runs the first step of a coroutine at once, inside its context and as the current task.
+/// Runs the first step of a coroutine at once, as the current task.
 ///
 /// Returns the task when the coroutine suspended and `None` when it ended; the end, an error of
 /// the driver's own included, goes to [`Driven::done`], which runs after the context and the
@@ -70,6 +76,11 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
 ///
 /// Call it on the event loop's thread with the GIL held, also from inside another task.
 pub(crate) fn start(start: Start<'_>) -> PyResult<Option<Py<Task>>> {
-    let task = Task::create(start)?;
-    Ok(eager::first_step(&task).then(|| task.unbind()))
+    let spare = start.spare;
+    let (task, context) = Task::prepare(start)?;
+    if eager::first_step(&task, context) {
+        return Ok(Some(task.unbind()));
+    }
+    spare.put(task);
+    Ok(None)
 }

@@ -89,6 +89,12 @@ impl Owner {
         }
     }
 
+    /// Gives the next task its owner.
+    fn put(&self, driven: Driven) {
+        // SAFETY: as in `take`. The task before was told its end, so nothing is dropped here.
+        unsafe { *self.0.get() = Some(driven) };
+    }
+
     /// Moves the owner out, to tell it the end.
     pub(super) fn take(&self) -> Option<Driven> {
         // SAFETY: `Owner` is not Sync and no reference from `with` is alive, by its contract.
@@ -165,6 +171,27 @@ impl State {
         }
     }
 
+    /// Makes an ended and cleared task a new one.
+    pub(super) fn renew(
+        &self,
+        event_loop: Py<PyAny>,
+        coro: Py<PyAny>,
+        context: Py<PyAny>,
+        name: Option<Py<PyString>>,
+        driven: Driven,
+    ) {
+        self.event_loop.put(Some(event_loop));
+        self.coro.put(Some(coro));
+        self.context.put(Some(context));
+        self.name.put(name);
+        self.status.set(Status::Pending);
+        self.blocking.set(false);
+        self.log_destroy.set(true);
+        self.must_cancel.set(false);
+        self.cancels.set(0);
+        self.owner.put(driven);
+    }
+
     #[inline]
     pub(super) fn is_pending(&self) -> bool {
         self.status.get() == Status::Pending
@@ -195,7 +222,7 @@ impl State {
         self.callbacks.visit(visit)
     }
 
-    /// Drops every reference; the status and the owner stay.
+    /// Drops every reference but the name; the status and the owner stay.
     pub(super) fn clear(&self) {
         self.log_destroy.set(false);
         for slot in self.slots() {

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use crate::call::Driven;
+use crate::loop_thread::context::Entered;
 
 use super::Start;
 use super::callbacks;
@@ -34,23 +35,25 @@ unsafe impl Send for Task {}
 unsafe impl Sync for Task {}
 
 impl Task {
-    pub(super) fn create(start: Start<'_>) -> PyResult<Bound<'_, Self>> {
-        let Start {
-            event_loop,
-            coro,
-            context,
-            name,
-            driven,
-            debug,
-        } = start;
-        let py = coro.py();
-        let event_loop = event_loop.clone().unbind();
-        let state = State::new(event_loop, coro.unbind(), context.unbind(), name, driven);
-        if debug {
+    /// A pending task, and the context its first step runs in.
+    pub(super) fn prepare(start: Start<'_>) -> PyResult<(Bound<'_, Self>, Entered<'_>)> {
+        let py = start.coro.py();
+        let event_loop = start.event_loop.clone().unbind();
+        let context = start.context.context().clone().unbind();
+        let (coro, name, driven) = (start.coro.unbind(), start.name, start.driven);
+        let task = if let Some(task) = start.spare.take(py) {
+            let state = task.get().state();
+            state.renew(event_loop, coro, context, name, driven);
+            task
+        } else {
+            let state = State::new(event_loop, coro, context, name, driven);
+            Bound::new(py, Self { state })?
+        };
+        if start.debug {
             let stack = globals(py).extract_stack.bind(py).call0()?;
-            state.source_traceback.put(Some(stack.unbind()));
+            task.get().state.source_traceback.put(Some(stack.unbind()));
         }
-        Bound::new(py, Self { state })
+        Ok((task, start.context))
     }
 
     #[inline]

@@ -99,12 +99,10 @@ impl LoopState {
         if raw.flags & t::JOB_IN_CONTEXT != 0 {
             self.with_slot(index, |slot| slot.context = Some(context.clone().unbind()));
         }
+        let context = Entered::new(context)?;
         let (mut error, mut report) = (ptr::null_mut(), Report::default());
-        let object = {
-            let _entered = Entered::new(&context)?;
-            // SAFETY: the job is live and is started once; the out pointers outlive the call.
-            unsafe { (job.vtable().start)(job.as_ptr(), &raw mut error, &raw mut report) }
-        };
+        // SAFETY: the job is live and is started once; the out pointers outlive the call.
+        let object = unsafe { (job.vtable().start)(job.as_ptr(), &raw mut error, &raw mut report) };
         // SAFETY: both are new references or NULL.
         let (object, error) = unsafe {
             (
@@ -116,6 +114,7 @@ impl LoopState {
             return Err(PyErr::from_value(error));
         }
         let Some(object) = object else {
+            drop(context);
             self.recorder.poll_end(call);
             self.finish_report(index, job.clone(), call, report, Flags::default());
             return Ok(());
@@ -125,6 +124,7 @@ impl LoopState {
                 self.drive(py, job, index, call, coroutine.into_bound(py), context)
             }
             PyAsyncFunResult::Immediate(value) => {
+                drop(context);
                 self.recorder.poll_end(call);
                 let report = self.complete(index, job, t::END_RETURNED, value.bind(py));
                 drop(value);
@@ -191,7 +191,7 @@ impl LoopState {
         index: usize,
         call: OpenCall,
         coroutine: Bound<'_, PyAny>,
-        context: Bound<'_, PyAny>,
+        context: Entered<'_>,
     ) -> PyResult<()> {
         let driven = Driven::new(self.shared.id, job, index, call);
         let start = Start {
@@ -201,6 +201,7 @@ impl LoopState {
             name: None,
             driven,
             debug: self.debug,
+            spare: &self.spare,
         };
         match driver::start(start) {
             Ok(None) => {}
@@ -250,9 +251,7 @@ impl LoopState {
         let context = self.with_slot(index, |slot| slot.context.take());
         let context = context.map(|context| context.into_bound(value.py()));
         // Refused where the step that ended the call runs in it already.
-        let _entered = context
-            .as_ref()
-            .and_then(|context| Entered::new(context).ok());
+        let _entered = context.and_then(|context| Entered::new(context).ok());
         // SAFETY: the job is live, and the value outlives the call.
         unsafe { (job.vtable().complete)(job.as_ptr(), end, value.as_ptr()) }
     }

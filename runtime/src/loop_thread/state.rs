@@ -12,7 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::shared::Shared;
-use crate::driver::Task;
+use crate::driver::{Spare, Task};
 use crate::host::JobRef;
 
 /// See the module's text.
@@ -38,6 +38,8 @@ pub(crate) struct LoopState {
     pub(crate) own_selector: Cell<bool>,
     pub(crate) flush_scheduled: Cell<bool>,
     pub(crate) debug: bool,
+    /// Between two calls: the task object of the one before.
+    pub(crate) spare: Spare,
 }
 
 /// Python objects used at each dispatch.
@@ -152,6 +154,7 @@ impl LoopState {
             stop: Default::default(),
             own_selector: own_selector.into(),
             flush_scheduled: Default::default(),
+            spare: Spare::default(),
             debug: event_loop.call_method0("get_debug")?.is_truthy()?,
         })
     }
