@@ -27,8 +27,8 @@ fn as_current(task: &Bound<'_, Task>, globals: &Globals) -> PyResult<()> {
     let event_loop = task.get().event_loop(task.py())?;
     let before = globals.current.swap(&event_loop, task.as_any())?;
     let ran = registered(task, globals);
-    let restored = globals.current.swap(&event_loop, &before);
-    ran.and(restored.map(drop))
+    let restored = globals.current.restore(&event_loop, before);
+    ran.and(restored)
 }
 
 fn registered(task: &Bound<'_, Task>, globals: &Globals) -> PyResult<()> {
