@@ -133,6 +133,42 @@ fn test_json_lines_call_detail_has_parts_in_the_call() {
     assert!(lines[0]["parts"]["gil.wait_ns"].is_u64());
 }
 
+#[test]
+fn test_json_lines_escape_what_user_code_named() {
+    let _alone = alone();
+    let names = [
+        "q\"uote",
+        "back\\slash",
+        "new\nline",
+        "\u{1}\u{7f}",
+        "gr\u{fc}n \u{1f40d}",
+        "",
+    ];
+    let lines = lines(|recorder| {
+        for name in names {
+            one_call(recorder, &stamped(), intern(name), 1);
+        }
+    });
+    let found: HashSet<&str> = find(&lines, "call")
+        .iter()
+        .map(|call| call["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(found, names.into_iter().collect());
+}
+
+#[test]
+fn test_json_lines_every_flag_in_order() {
+    let _alone = alone();
+    let all = Flags(u16::MAX);
+    let lines = lines(|recorder| {
+        let call = recorder.open(&stamped(), intern("flags"));
+        recorder.close(call, Status::Ok, all);
+    });
+    let words: Vec<&str> = all.names().collect();
+    assert!(words.len() > 2);
+    assert_eq!(find(&lines, "call")[0]["flags"], serde_json::json!(words));
+}
+
 fn chrome(limit: usize, record: impl FnOnce(&LoopRecorder)) -> (Vec<Value>, Value) {
     let recorder = LoopRecorder::new(4, "loop-4");
     let path = temporary("chrome.json");

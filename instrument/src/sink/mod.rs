@@ -5,6 +5,7 @@
 
 mod chrome;
 mod json_lines;
+mod line;
 mod memory;
 mod null;
 
