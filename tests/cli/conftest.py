@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS = """
 import asyncio
+import ctypes
 import signal
 import time
 
@@ -101,7 +102,76 @@ def one_then_wait():
 
 def interrupts_itself():
     # Written in C: nothing of Python's runs between the signal and the third input.
+    return map(ctypes.CDLL(None)["raise"], [0, 0, signal.SIGINT, 0])
+
+
+def is_interrupted():
+    # Looks for signals itself, so that the third input never comes.
     return map(signal.raise_signal, [0, 0, signal.SIGINT, 0])
+
+
+def swallows():
+    yield 0
+    while True:
+        try:
+            print("waiting", flush=True)
+            time.sleep(3600)
+        except KeyboardInterrupt:
+            if returned.is_set():
+                return
+            returned.set()
+            print("swallowed", flush=True)
+
+
+def raises_interrupt():
+    yield 0
+    raise KeyboardInterrupt
+
+
+returned = asyncio.Event()
+
+
+async def first_returns(x, then):
+    if x == 0:
+        asyncio.get_running_loop().call_later(0.1, returned.set)  # by then its row is on its way
+        return x
+    await returned.wait()
+    await then()
+
+
+async def long(x):
+    if x == 20:  # no pipe holds as much
+        print("far enough", flush=True)
+    return "x" * 100_000
+
+
+async def holds(x):
+    async def hold():
+        print("holding", flush=True)
+        time.sleep(3600)
+
+    return await first_returns(x, hold)
+
+
+async def spins(x):
+    async def spin():
+        print("holding", flush=True)
+        while True:
+            pass
+
+    return await first_returns(x, spin)
+
+
+async def keeps_on(x):
+    async def keep_on():
+        print("staying", flush=True)
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                print("cleaning up", flush=True)
+
+    return await first_returns(x, keep_on)
 
 
 def needs_argument(x):

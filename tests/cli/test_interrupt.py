@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -56,7 +57,7 @@ def wait_for_rows(process: subprocess.Popen[bytes], out: Path, count: int) -> No
 @pytest.mark.parametrize("given", ["functions.py:endless", "functions.py:one_then_wait", "-"])
 def test_ctrl_c(cli: Cli, given: str) -> None:
     cli.write("functions.py", STARTED + (cli.folder / "functions.py").read_text())
-    code, out, err = interrupted(cli, "first_returns", given, 1)
+    code, out, err = interrupted(cli, "first_ends", given, 1)
     assert code == 130, err
     found = rows(out)
     assert [row["index"] for row in found] == list(range(len(found)))
@@ -70,7 +71,7 @@ def test_ctrl_c(cli: Cli, given: str) -> None:
 # The first call returns, the others wait for ever.
 STARTED = """
 import asyncio
-async def first_returns(x):
+async def first_ends(x):
     if x == 0:
         return x
     await asyncio.Event().wait()
@@ -92,6 +93,39 @@ def test_ctrl_c_between_an_input_and_its_call(cli: Cli) -> None:
     assert done.code == 130, done.err
     assert [row["index"] for row in done.rows] == [0, 1, 2]
     assert done.rows[2]["error"]["type"] == "cancelled"
+
+
+@pytest.mark.parametrize(("source", "read"), [("is_interrupted", 2), ("raises_interrupt", 1)])
+def test_ctrl_c_that_the_source_raises(cli: Cli, source: str, read: int) -> None:
+    done = cli.run("echo", source)
+    assert done.code == 130, done.err
+    assert [row["index"] for row in done.rows] == list(range(read))
+    rest = f"stopped after {read} input{'s' * (read > 1)}, the rest of functions.py:{source}"
+    assert f"; {rest} was not read\n" in done.err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("functions.py:endless", "the rest of functions.py:endless was not read"),
+        ("-", "stopped after 3 inputs, the rest of standard input was not read"),
+        ("three.jsonl", "every input was read"),
+        ("many.jsonl", "of 100,000 inputs, "),
+    ],
+)
+def test_ctrl_c_says_what_was_not_read(cli: Cli, given: str, said: str) -> None:
+    cli.write("functions.py", STARTED + (cli.folder / "functions.py").read_text())
+    cli.write("three.jsonl", "0\n1\n2")
+    cli.write("many.jsonl", "0\n" + "1\n" * 99_999)
+    code, out, err = interrupted(cli, "first_ends", given, 1)
+    assert code == 130, err
+    line = next(line for line in err.splitlines() if line.startswith("interrupted: "))
+    assert said in line
+    if given == "many.jsonl":
+        counts = re.search(r"after ([\d,]+) of 100,000 inputs, ([\d,]+) were not read", line)
+        assert counts
+        read, unread = (int(count.replace(",", "")) for count in counts.groups())
+        assert read == len(rows(out)) == 100_000 - unread
 
 
 def test_ctrl_c_while_importing(cli: Cli) -> None:

@@ -135,9 +135,6 @@ class Generator:
         """Yield what the generator yields."""
         try:
             yield from interrupt.pull(_iterate(self._items))
-        except KeyboardInterrupt:
-            if not interrupt.requested:
-                raise
         except Exception as error:
             raise InputFailed(self._failed(error)) from error
 

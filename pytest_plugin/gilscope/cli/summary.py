@@ -34,6 +34,7 @@ class Report:
     trace: str | None
     errors: Mapping[str, int]
     interrupted: bool
+    unread: str
 
 
 def print_summary(report: Report) -> None:
@@ -111,8 +112,9 @@ def _rest(report: Report) -> Iterator[Text]:
         yield Text(f"rows: {report.out}")
     if report.trace is not None:
         yield Text(f"trace: {report.trace} ({_how_to_look(report.trace)})")
-    if report.counts["cancelled"] and report.interrupted:
-        yield Text(f"interrupted: {report.counts['cancelled']:,} cancelled", style="yellow")
+    if report.interrupted:
+        cancelled = f"{report.counts['cancelled']:,} cancelled"
+        yield Text(f"interrupted: {cancelled}; {report.unread}", style="yellow")
     failed = _failed(report)
     if failed:
         yield Text(

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::options::duration;
 use super::runtime::Runtime;
@@ -62,6 +62,13 @@ struct End {
 pub(crate) struct Batch {
     shared: Arc<Shared>,
     inputs: Mutex<Option<mpsc::Sender<Input>>>,
+    asked: Mutex<Option<Question>>,
+}
+
+/// When the loop was asked for a sign of life, and whether it gave one.
+struct Question {
+    since: Instant,
+    answered: Arc<AtomicBool>,
 }
 
 #[pymethods]
@@ -97,6 +104,7 @@ impl Batch {
         Ok(Self {
             shared,
             inputs: Mutex::new(Some(inputs)),
+            asked: Mutex::new(None),
         })
     }
 
@@ -130,6 +138,31 @@ impl Batch {
     fn cancel(&self) {
         self.shared.cancelled.store(true, Relaxed);
         self.shared.cancel.notify_waiters();
+    }
+
+    /// For how many seconds the loop has not answered: it is asked by this, and again after each answer.
+    /// 0 for a loop that was stopped.
+    fn unanswered(&self) -> f64 {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(question) = asked.as_ref()
+            && !question.answered.load(Relaxed)
+        {
+            return question.since.elapsed().as_secs_f64();
+        }
+        let question = Question {
+            since: Instant::now(),
+            answered: Arc::default(),
+        };
+        let answered = Arc::clone(&question.answered);
+        let answer = move |_: Python<'_>| answered.store(true, Relaxed);
+        *asked = self
+            .shared
+            .runtime
+            .host
+            .post(answer)
+            .is_ok()
+            .then_some(question);
+        0.0
     }
 
     /// Whether all rows are written, waiting `timeout` seconds for it. Raises OSError if they cannot be.
@@ -199,9 +232,7 @@ async fn dispatch(
 ) {
     let room = Arc::new(Semaphore::new(concurrency));
     while let Some(input) = queue.recv().await {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-            return;
-        };
+        let permit = shared.room(&room).await;
         let (shared, rows) = (Arc::clone(&shared), rows.clone());
         tokio::spawn(async move {
             let row = match input {
@@ -218,6 +249,20 @@ async fn dispatch(
 }
 
 impl Shared {
+    /// Room for one more call; none after a cancel, which makes no more calls, and whose rows must not
+    /// wait for calls that hold the loop.
+    async fn room(&self, room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        let mut cancel = std::pin::pin!(self.cancel.notified());
+        cancel.as_mut().enable();
+        if self.cancelled.load(Relaxed) {
+            return None;
+        }
+        tokio::select! {
+            permit = Arc::clone(room).acquire_owned() => permit.ok(),
+            () = cancel => None,
+        }
+    }
+
     async fn call(&self, index: u64, value: PyHandle) -> String {
         // Armed before the flag is read, so that a cancel in between is not missed.
         let mut cancel = std::pin::pin!(self.cancel.notified());
@@ -250,9 +295,11 @@ impl Shared {
                 self.counts.ok.fetch_add(1, Relaxed);
                 format!("{{\"index\":{index},\"ok\":true,\"result\":{json},\"ms\":{ms:.3}}}\n")
             }
-            Err(Error::Cancelled(CancelledBy::Caller | CancelledBy::Shutdown))
-                if self.cancelled.load(Relaxed) =>
-            {
+            // A runtime that is aborted after a cancel stops the calls that do not let themselves be.
+            Err(
+                Error::Cancelled(CancelledBy::Caller | CancelledBy::Shutdown)
+                | Error::RuntimeStopped(_),
+            ) if self.cancelled.load(Relaxed) => {
                 self.cancelled_row(index, "cancelled while it ran", Some(ms))
             }
             Err(Error::Python(error)) => {

@@ -1,0 +1,218 @@
+"""One run: feed, wait, stop, report. Whatever ends it, rows and trace are whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gilscope.cli.errors import Refused, counted, describe, os_reason, say_error
+from gilscope.cli.inputs import InputFailed, Unusable
+from gilscope.cli.interrupt import Interrupt
+from gilscope.cli.patience import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gilscope._native import Batch
+    from gilscope.cli.inputs import Source
+
+# Seconds that rows may take to be written once every call has its outcome.
+_ROWS = 5.0
+
+
+@dataclass(slots=True)
+class Plan:
+    """One run, checked."""
+
+    function: str
+    input: str
+    fun: Callable[[Any], object]
+    source: Source
+    concurrency: int
+    deadline: float | None
+    out: str | None
+    trace: str | None
+    out_fd: int
+    unusable: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Fed:
+    """How the feeding ended."""
+
+    failed: bool = False
+    all: bool = False
+    """Whether the source said that there is no more."""
+
+
+def execute(plan: Plan, command: str) -> int:
+    """Run it and return the exit code."""
+    # Here, so that `gilscope --help` and a refused run load neither.
+    from gilscope import _native, py_runtime
+
+    runtime = py_runtime()
+    recording = None if plan.trace is None else _start_trace(plan.trace)
+    batch = _native.Batch(
+        runtime, plan.fun, plan.concurrency, plan.deadline, plan.out_fd, encode=encode
+    )
+    start = time.monotonic()
+    with Interrupt(batch.cancel) as interrupt:
+        fed, joined, seconds = _Fed(), False, 0.0
+        try:
+            written = _call(plan, batch, interrupt, fed)
+        finally:
+            seconds = time.monotonic() - start
+            joined = _stop(batch, interrupt)
+            traced = recording is None or _stop_trace(recording, plan)
+        if written:
+            _report(plan, batch, interrupt, fed, seconds, command)
+        code = _exit_code(batch.progress(), fed.failed or not traced or not written, interrupt)
+        if interrupt.again or (interrupt.requested and not joined):
+            _leave(code)
+    return code
+
+
+def _call(plan: Plan, batch: Batch, interrupt: Interrupt, fed: _Fed) -> bool:
+    """Make the calls; returns whether the rows could be written."""
+    from gilscope.cli.progress import progress_bar
+
+    try:
+        with progress_bar(batch.progress, plan.source.total, plan.out_fd):
+            _feed(plan, batch, interrupt, fed)
+            batch.finish()
+            patience = Patience(batch, interrupt, plan.function)
+            while not batch.wait(0.1) and patience.lasts():
+                pass
+    except OSError as error:
+        batch.cancel()
+        say_error(f"cannot write the rows: {os_reason(error)}")
+        return False
+    except BaseException:
+        batch.cancel()
+        raise
+    return True
+
+
+def _feed(plan: Plan, batch: Batch, interrupt: Interrupt, fed: _Fed) -> None:
+    """Feed every input."""
+    index = 0
+    try:
+        for index, item in enumerate(plan.source.read(interrupt), start=1):
+            if isinstance(item, Unusable):
+                plan.unusable[item.type] += 1
+                going = batch.feed_error(index - 1, item.type, item.message)
+            else:
+                going = batch.feed(index - 1, item)
+            if going is False:
+                return
+        fed.all = not interrupt.requested
+    except InputFailed as failed:
+        if index == 0 and not interrupt.requested:
+            raise Refused(str(failed)) from failed
+        say_error(f"{failed}, after {counted(index, 'input')}")
+        fed.failed = True
+
+
+def _stop(batch: Batch, interrupt: Interrupt) -> bool:
+    """Stop the runtime, so that every input that was fed has its row; whether its thread ended."""
+    from gilscope import py_runtime
+
+    batch.finish()
+    if not interrupt.requested or _rows_are_done(batch, 0):
+        patience = 1.0 if interrupt.requested else 5.0
+        return bool(py_runtime().shutdown("cancel", deadline=patience)["joined"])
+    # Frees the callers also while somebody's code holds the loop.
+    joined = bool(py_runtime().shutdown("abort", deadline=0.2)["joined"])
+    if not _rows_are_done(batch, _ROWS):
+        say_error("rows are missing: what they are written to does not take them")
+    return joined
+
+
+def _rows_are_done(batch: Batch, timeout: float) -> bool:
+    """Whether they are written, or cannot be, which has been told then."""
+    try:
+        return batch.wait(timeout)
+    except OSError:
+        return True
+
+
+def encode(value: object) -> str:
+    """One result as JSON; raises `ResultError` for what JSON cannot hold."""
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        from gilscope import ResultError
+
+        raise ResultError(f"JSON cannot hold the result: {describe(error)}") from None
+
+
+def _start_trace(path: str) -> int:
+    from gilscope import _native
+
+    try:
+        return _native.trace_start(path)
+    except OSError as error:
+        raise Refused(f"cannot write --trace {path}: {os_reason(error)}") from None
+
+
+def _stop_trace(recording: int, plan: Plan) -> bool:
+    from gilscope import _native
+
+    try:
+        _native.trace_stop(recording)
+    except OSError as error:
+        say_error(f"cannot write --trace {plan.trace}: {os_reason(error)}")
+        return False
+    return True
+
+
+def _report(
+    plan: Plan, batch: Batch, interrupt: Interrupt, fed: _Fed, seconds: float, command: str
+) -> None:
+    from gilscope import _native
+    from gilscope.cli.summary import Report, print_summary
+
+    counts, stats = batch.progress(), _native.stats()
+    report = Report(
+        counts=counts,
+        stats=stats,
+        seconds=seconds,
+        concurrency=plan.concurrency,
+        command=command,
+        out=plan.out,
+        trace=plan.trace,
+        calls=counts["done"] - plan.unusable.total(),
+        errors=plan.unusable + Counter(stats["errors"]),
+        interrupted=interrupt.requested,
+        unread=_unread(plan, counts["fed"], fed) if interrupt.requested else "",
+    )
+    print_summary(report)
+
+
+def _unread(plan: Plan, read: int, fed: _Fed) -> str:
+    """What Ctrl-C left unread."""
+    total = plan.source.total
+    if fed.all or read == total:
+        return "every input was read"
+    if total is None or fed.failed:
+        rest = "standard input" if plan.input == "-" else plan.input
+        return f"stopped after {counted(read, 'input')}, the rest of {rest} was not read"
+    return f"stopped after {read:,} of {counted(total, 'input')}, {total - read:,} were not read"
+
+
+def _exit_code(counts: dict[str, int], failed: bool, interrupt: Interrupt) -> int:
+    if interrupt.requested:
+        return 130
+    return 1 if failed or counts["errors"] or counts["cancelled"] else 0
+
+
+def _leave(code: int) -> None:
+    """End the process now: rows and trace are written, and threads of user code hold it up."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
