@@ -79,10 +79,46 @@ def test_l4_bounded_though_python_holds_the_loop(mode: str) -> None:
     future, queued = rt.submit(holds), rt.submit(echo)
     assert started.wait(10)
     report = rt.shutdown(mode, deadline=0.1)  # type: ignore[arg-type]
-    assert not report["joined"]
+    assert report == {"pending": 2, "abandoned": 2, "joined": False}
     assert [outcome_of(future), outcome_of(queued)] == ["RuntimeStopped"] * 2
     release.set()
     assert rt.shutdown(mode, deadline=10)["joined"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_l4_detached_calls_end_as_others_and_children_left_behind_are_cancelled(mode: str) -> None:
+    ends: list[str] = []
+    waiting = threading.Semaphore(0)
+    kept: list[asyncio.Task[None]] = []
+
+    async def waits(name: str, event: asyncio.Event) -> None:
+        waiting.release()
+        try:
+            await event.wait()
+            ends.append(f"{name} returned")
+        except asyncio.CancelledError:
+            ends.append(f"{name} cancelled")
+
+    async def leaves_a_child() -> None:
+        kept.append(asyncio.create_task(waits("child", asyncio.Event())))
+
+    async def goes_away() -> None:
+        caller = asyncio.create_task(calls.call_async(waits, "detached", event))
+        await asyncio.to_thread(waiting.acquire)
+        caller.cancel()
+        await asyncio.wait([caller])
+
+    rt = gilscope.PyRuntime("detached")
+    calls = rt.options(on_drop="detach")
+    event = rt.call(asyncio.Event)
+    rt.call(leaves_a_child)
+    assert waiting.acquire(timeout=10)
+    asyncio.run(goes_away())
+    if mode == "drain":
+        rt.submit(event.set)
+    assert rt.shutdown(mode, deadline=10)["joined"]  # type: ignore[arg-type]
+    how = "returned" if mode == "drain" else "cancelled"
+    assert sorted(ends) == ["child cancelled", f"detached {how}"]
 
 
 def test_l4_idempotent_and_from_several_threads(gate: Any) -> None:

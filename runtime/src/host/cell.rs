@@ -8,7 +8,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pyo3::exceptions::PyImportError;
+use pyo3::exceptions::{PyImportError, PyModuleNotFoundError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -176,18 +176,17 @@ pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 
 /// Lets this library use the runtime of an imported `gilscope`; call it in your module's init.
 ///
-/// Returns whether one was found. It never imports `gilscope`. Needs the GIL.
+/// Returns whether one was found. It never imports `gilscope`, but loads the native part of one that
+/// was imported, which does not do so by itself before it is used. Needs the GIL.
 ///
 /// # Errors
 /// `ImportError` if the versions do not fit; the library then keeps its own runtime.
 pub fn discover(py: Python<'_>) -> PyResult<bool> {
     // First imported on our loop thread, 3.11 would take that for the main thread.
     py.import("threading")?;
-    let modules = py.import("sys")?.getattr("modules")?;
-    let native = modules.call_method1("get", ("gilscope._native",))?;
-    if native.is_none() {
+    let Some(native) = native_module(py)? else {
         return Ok(false);
-    }
+    };
     let capsule = native.getattr("_host_cell")?;
     // SAFETY: attached; checks the capsule's name.
     let found = unsafe { ffi::PyCapsule_GetPointer(capsule.as_ptr(), CAPSULE.as_ptr()) };
@@ -214,6 +213,24 @@ pub fn discover(py: Python<'_>) -> PyResult<bool> {
     }
     CELL.store(found, Ordering::Release);
     Ok(true)
+}
+
+/// `gilscope._native`, if it is there or its package is.
+fn native_module(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let native = modules.call_method1("get", ("gilscope._native",))?;
+    if !native.is_none() {
+        return Ok(Some(native));
+    }
+    if !modules.contains("gilscope")? {
+        return Ok(None);
+    }
+    match py.import("gilscope._native") {
+        Ok(native) => Ok(Some(native.into_any())),
+        // Something else of that name.
+        Err(error) if error.is_instance_of::<PyModuleNotFoundError>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The lock over the default runtime, for the time of a fork.

@@ -26,12 +26,15 @@ impl LoopState {
         loop {
             let (job, index) = {
                 let mut calls = self.shared.calls();
-                if calls.open.len() >= limit {
-                    break;
-                }
-                let Some(job) = calls.backlog.pop_front() else {
+                let job = match calls.open.len() < limit {
+                    true => calls.backlog.pop_front(),
+                    false => None,
+                };
+                let Some(job) = job else {
+                    calls.starting = 0;
                     break;
                 };
+                calls.starting += 1;
                 let index = calls.open.insert(job.clone());
                 (job, index)
             };

@@ -57,6 +57,8 @@ pub(crate) struct Calls {
     pub(crate) backlog: VecDeque<JobRef>,
     /// Started and not finished.
     pub(crate) open: Slab<JobRef>,
+    /// Of a batch that is being started: its permits are given back together, at its end.
+    pub(crate) starting: usize,
 }
 
 /// Tells a caller that its turn has come.
@@ -79,7 +81,7 @@ impl Shared {
         let room = Room::new(config.queue_size);
         Ok(Arc::new_cyclic(|this: &std::sync::Weak<Self>| Self {
             table: crate::host::own::table(this.as_ptr().cast_mut().cast::<c_void>()),
-            id: u64::from(std::process::id()) << 32 | u64::from(number),
+            id: u64::from(std::process::id()) << 32 | library() << 16 | u64::from(number),
             number,
             generation: crate::life::fork::generation(),
             config,
@@ -113,7 +115,8 @@ impl Shared {
             .iter()
             .filter(|(_, job)| !job.has(t::SETTLED))
             .count();
-        running + self.config.queue_size.saturating_sub(self.room.free())
+        let permits = self.config.queue_size.saturating_sub(self.room.free());
+        running + permits.saturating_sub(calls.starting)
     }
 
     /// Why calls are refused, if they are.
@@ -263,6 +266,13 @@ pub(crate) fn dispose(message: *mut crate::queue::stack::Link, end: u32, detail:
         }
         _ => crate::life::courier::run_post(message.cast()),
     }
+}
+
+/// 16 bits that tell this library from others in the process, which number their runtimes too.
+fn library() -> u64 {
+    static HERE: u8 = 0;
+    // The number of a page: no two libraries share one.
+    (&raw const HERE as usize as u64 >> 12) & 0xffff
 }
 
 /// A number for the calling thread, never 0 and never used again; the system's own are.
