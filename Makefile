@@ -104,9 +104,11 @@ fmt: $(ENV)/.lint ## format Rust and Python
 
 # --- the parts of `make check`
 
-lint: $(ENV)/.lint ## format check, clippy, ruff, mypy
+lint: $(ENV)/.lint ## format check, clippy, rustdoc, ruff, mypy
 	cargo fmt --all --check
 	$(CARGO_ENV) cargo clippy --workspace --all-targets -- -D warnings
+	$(CARGO_ENV) RUSTDOCFLAGS='-D warnings' cargo doc --quiet --no-deps \
+	    --package gilscope-instrument --package gilscope-runtime
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

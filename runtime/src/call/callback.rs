@@ -28,7 +28,7 @@ pub enum PyAsyncCallback<T> {
     /// Runs on the loop thread, detached: keep it short, and do not block in it.
     Closure(Box<dyn FnOnce(Outcome<T>) + Send>),
     /// A Python callable, called attached on the loop thread in the call's context with one
-    /// [`Outcome`](crate::python::outcome::PyOutcome). `async def` is refused when dispatched.
+    /// `gilscope.Outcome`. `async def` is refused when dispatched.
     Python(PyFun),
     /// Nobody: fire and forget.
     Discard,

@@ -1,7 +1,7 @@
 //! Safe handles over the host table: everything above this line of the crate is ordinary Rust that
 //! does not know whether the runtime behind it lives in this library, in another, or is simulated.
 //!
-//! Invariant: a [`HostRef`] keeps its host alive and keeps the table it started with.
+//! Invariant: a `HostRef` keeps its host alive and keeps the table it started with.
 
 pub mod cell;
 pub mod own;

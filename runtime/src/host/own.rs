@@ -1,4 +1,4 @@
-//! The production host: the table's functions over a [`Shared`].
+//! The production host: the table's functions over a `Shared`.
 //!
 //! Invariant: `ctx` is a live `Shared` for as long as somebody holds a handle, and every function may
 //! be called from any thread, attached or not, without blocking.
