@@ -29,6 +29,8 @@
 //!   simulations
 //! - `late_cancel(short, victim)`: a cancel that comes when another call has the place of its own
 //! - `keep_calling(fun, tasks)`: tokio tasks that call `fun` for ever
+//!
+//! The same library is the module `shop` of docs/host-table.md, under that name.
 
 mod blocking;
 mod calls;
@@ -37,6 +39,7 @@ mod late;
 mod own;
 mod runtime;
 mod sent;
+mod shop;
 mod sim;
 mod streams;
 
