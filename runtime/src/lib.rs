@@ -51,11 +51,6 @@
 //!
 //! `examples/embed` shows every way to call and to be called back.
 
-#[cfg(panic = "abort")]
-compile_error!(
-    "gilscope-runtime needs panic = \"unwind\": a panic in one call must not end the process"
-);
-
 pub mod call;
 mod driver;
 mod error;
@@ -70,6 +65,7 @@ mod python;
 pub mod queue;
 mod runtime;
 mod tasks;
+mod unwind;
 
 /// Spans, statistics and sinks: what this runtime records.
 pub use gilscope_instrument as instrument;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -38,11 +39,15 @@ def interrupted(cli: Cli, function: str, given: str, ready: int) -> tuple[int, s
 
 @contextmanager
 def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """See that the process ends with the block, whatever happens in it."""
+    """See that the process ends with the block, whatever happens in it, and in bounded time."""
     with process:
+        # Who waits for a line that never comes then sees the end of the pipe.
+        late = threading.Timer(2 * TIMEOUT, process.kill)
+        late.start()
         try:
             yield process
         finally:
+            late.cancel()
             process.kill()
 
 
