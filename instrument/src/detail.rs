@@ -2,23 +2,49 @@
 //!
 //! Invariant: asking costs one relaxed load, so that recording is free when it is off.
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+
+const VARIABLE: &str = "GILSCOPE_DETAIL";
 
 /// How much is recorded.
 #[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, PartialOrd, Ord)]
 pub enum Detail {
     /// Nothing.
     Off = 0,
     /// One span per call, with the total of each of its parts.
     Call = 1,
     /// Every span.
+    #[default]
     Full = 2,
 }
 
-static DETAIL: AtomicU8 = AtomicU8::new(Detail::Full as u8);
+impl Detail {
+    /// Its name: `off`, `call` or `full`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Detail::Off => "off",
+            Detail::Call => "call",
+            Detail::Full => "full",
+        }
+    }
 
-/// What is recorded now. `Full` unless it was changed.
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Detail> {
+        let all = [Detail::Off, Detail::Call, Detail::Full];
+        all.into_iter().find(|detail| detail.as_str() == name)
+    }
+}
+
+static DETAIL: AtomicU8 = AtomicU8::new(Detail::Full as u8);
+static ENVIRONMENT_READ: AtomicBool = AtomicBool::new(false);
+/// `Full` was left for `Call`, and nobody has chosen anything since.
+static FALLEN: AtomicBool = AtomicBool::new(false);
+static FALLS: AtomicU64 = AtomicU64::new(0);
+
+/// What is recorded now. `Full` unless it was changed, by [`set_detail`] or the environment variable
+/// `GILSCOPE_DETAIL`, or a ring overflowed: then it is `Call` until the next sink is attached.
 #[inline]
 pub fn detail() -> Detail {
     match DETAIL.load(Relaxed) {
@@ -30,6 +56,8 @@ pub fn detail() -> Detail {
 
 /// Changes what is recorded. Calls that are open keep the detail they were opened with.
 pub fn set_detail(detail: Detail) {
+    read_environment();
+    FALLEN.store(false, Relaxed);
     DETAIL.store(detail as u8, Relaxed);
 }
 
@@ -37,4 +65,50 @@ pub fn set_detail(detail: Detail) {
 #[inline]
 pub fn enabled() -> bool {
     DETAIL.load(Relaxed) != Detail::Off as u8
+}
+
+/// Sets what `GILSCOPE_DETAIL` says, once per process; says in one line on stderr if that is nothing.
+/// Recorders do this themselves: it is for those that make calls before.
+pub fn read_environment() {
+    if ENVIRONMENT_READ.swap(true, Relaxed) {
+        return;
+    }
+    let Some(wanted) = std::env::var_os(VARIABLE).filter(|wanted| !wanted.is_empty()) else {
+        return;
+    };
+    match wanted.to_str().and_then(Detail::named) {
+        Some(detail) => DETAIL.store(detail as u8, Relaxed),
+        None => {
+            let text = format!(
+                "gilscope: {VARIABLE} must be off, call or full, not {wanted:?}; recording in full\n"
+            );
+            // Nobody to tell it to.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+        }
+    }
+}
+
+/// For the converter: a ring overflowed, so less is to be recorded.
+pub(crate) fn fall_back() {
+    let (full, call) = (Detail::Full as u8, Detail::Call as u8);
+    if DETAIL
+        .compare_exchange(full, call, Relaxed, Relaxed)
+        .is_ok()
+    {
+        FALLEN.store(true, Relaxed);
+        FALLS.fetch_add(1, Relaxed);
+    }
+}
+
+/// Somebody wants to look: tries in full again, if nobody has chosen otherwise.
+pub(crate) fn recover() {
+    if FALLEN.swap(false, Relaxed) {
+        let (full, call) = (Detail::Full as u8, Detail::Call as u8);
+        let _ = DETAIL.compare_exchange(call, full, Relaxed, Relaxed);
+    }
+}
+
+/// How often it fell back.
+pub(crate) fn falls() -> u64 {
+    FALLS.load(Relaxed)
 }

@@ -29,7 +29,7 @@ mod status;
 mod sync;
 
 pub use converter::{SinkId, attach_sink, detach_sink, flush};
-pub use detail::{Detail, detail, enabled, set_detail};
+pub use detail::{Detail, detail, enabled, read_environment, set_detail};
 pub use error::ErrorText;
 pub use fork::after_fork_child;
 pub use histogram::Histogram;

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use crate::detail::{self, Detail};
 use crate::global;
 use crate::histogram::Histogram;
 use crate::name::{Name, intern};
@@ -34,6 +35,10 @@ pub struct Stats {
     pub records: u64,
     /// Calls and tasks of which some step was lost, or whose loop went away before their end.
     pub incomplete: u64,
+    /// What is recorded now.
+    pub detail: Detail,
+    /// How often a ring overflowed while everything was recorded, so that only calls were from then on.
+    pub fell_back: u64,
 }
 
 /// Durations of one kind of span. Quantiles are at most 12.5 % too high.
@@ -124,6 +129,7 @@ pub(crate) struct Tables {
     pub(crate) dropped: Dropped,
     /// Drops before the last reset.
     dropped_base: Dropped,
+    falls_base: u64,
 }
 
 #[derive(Default)]
@@ -145,6 +151,7 @@ impl Default for Tables {
             incomplete: 0,
             dropped: Dropped::default(),
             dropped_base: Dropped::default(),
+            falls_base: 0,
         }
     }
 }
@@ -180,6 +187,7 @@ impl Tables {
         *self = Tables {
             dropped: self.dropped,
             dropped_base: self.dropped,
+            falls_base: detail::falls(),
             ..Tables::default()
         };
     }
@@ -207,6 +215,8 @@ impl Tables {
             dropped: self.dropped.since(&self.dropped_base),
             records: self.records,
             incomplete: self.incomplete,
+            detail: detail::detail(),
+            fell_back: detail::falls().saturating_sub(self.falls_base),
         }
     }
 

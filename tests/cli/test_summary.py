@@ -29,6 +29,35 @@ def test_it_has_every_part_of_the_algebra(cli: Cli) -> None:
     assert re.search(r"^\S*double +10 ", err, re.MULTILINE)
 
 
+def test_an_overflow_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GILSCOPE_RING", "64")
+    cli.write("overflow.py", OVERFLOW)
+    done = cli("run", "overflow.py:until_it_fell", "--input", "functions.py:listed")
+    assert done.code == 0, done.err
+    assert "recorded calls without their polls after an overflow" in done.err
+    assert "recorded calls" not in cli.run("double", "ten").err
+
+
+OVERFLOW = """
+import asyncio
+import gilscope
+async def until_it_fell(x):
+    while not gilscope.stats()["fell_back"]:
+        for _ in range(10_000):
+            await asyncio.sleep(0)
+"""
+
+
+@pytest.mark.parametrize("detail", ["off", "call"])
+def test_it_runs_with_less_detail(cli: Cli, monkeypatch: pytest.MonkeyPatch, detail: str) -> None:
+    monkeypatch.setenv("GILSCOPE_DETAIL", detail)
+    done = cli.run("picky", "ten", "--trace", "t.json")
+    assert done.code == 1
+    assert [row["ok"] for row in done.rows] == [True, False] * 5
+    assert json.loads((cli.folder / "t.json").read_bytes())["traceEvents"]
+    assert "5 of 10 inputs failed" in done.err
+
+
 def test_calls_of_the_table_are_the_inputs(cli: Cli) -> None:
     err = cli.run("picky", "ten").err
     found = re.search(r"^call +([\d,]+) ", err, re.MULTILINE)

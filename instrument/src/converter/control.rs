@@ -114,6 +114,7 @@ impl Control {
 /// Adds a sink: it gets every span that ends from now on. Returns when it is in place. Of a call
 /// that is open by then it may get the `call` span without the polls before. Any thread.
 pub fn attach_sink(sink: Box<dyn Sink>) -> SinkId {
+    crate::detail::recover();
     let global = global::current();
     let id = SinkId(global.control.next_sink.fetch_add(1, Ordering::Relaxed));
     let (answer, answered) = channel();

@@ -16,6 +16,7 @@ use super::drain::{BATCH, Loop, Out};
 use super::expand;
 use super::join::{ById, Errors};
 use crate::clock::{self, Rate};
+use crate::detail;
 use crate::global::{Global, lock};
 use crate::open::word;
 use crate::side::{Item, Refused};
@@ -62,6 +63,8 @@ struct Converter {
     caller: Arc<ThreadInfo>,
     /// Drops of loops and sinks that are gone.
     dropped: Dropped,
+    /// Of all rings, when last counted.
+    overflowed: u64,
 }
 
 impl Converter {
@@ -83,6 +86,7 @@ impl Converter {
                 runtime: 0,
             }),
             dropped: Dropped::default(),
+            overflowed: 0,
         }
     }
 
@@ -251,7 +255,7 @@ impl Converter {
         self.global.unregister(&each.shared);
     }
 
-    fn count_drops(&self) {
+    fn count_drops(&mut self) {
         let mut dropped = self.dropped;
         dropped.side = self.global.side.dropped();
         for each in &self.loops {
@@ -263,6 +267,9 @@ impl Converter {
             .iter()
             .map(|attached| attached.sink.dropped())
             .sum::<u64>();
+        if dropped.ring > std::mem::replace(&mut self.overflowed, dropped.ring) {
+            detail::fall_back();
+        }
         lock(&self.global.tables).dropped = dropped;
     }
 

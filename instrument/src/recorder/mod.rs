@@ -60,6 +60,7 @@ impl LoopRecorder {
 
     /// The same with a ring of a given number of slots.
     pub fn with_ring(runtime: u16, thread: &str, slots: usize) -> Self {
+        crate::detail::read_environment();
         let global = global::current();
         let slots = slots.clamp(1 << 6, 1 << 24).next_power_of_two();
         let (producer, consumer) = ring::ring(slots);

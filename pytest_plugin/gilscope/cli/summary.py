@@ -108,6 +108,11 @@ def _rest(report: Report) -> Iterator[Text]:
     reasons = ", ".join(f"{count:,} by {reason}" for reason, count in sorted(lost.items()))
     records = f"{report.stats['records']:,} records"
     yield Text(f"dropped records: {reasons or 'none'} ({records})", style="yellow" if lost else "")
+    if report.stats["fell_back"]:
+        yield Text(
+            "recorded calls without their polls after an overflow (GILSCOPE_RING sets the size)",
+            style="yellow",
+        )
     if report.out is not None:
         yield Text(f"rows: {report.out}")
     if report.trace is not None:

@@ -76,6 +76,8 @@ pub(crate) struct Counters {
 impl Shared {
     pub(crate) fn create(config: Config) -> std::io::Result<Arc<Self>> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
+        // Before the first call, which may be made before the loop has its recorder.
+        gilscope_instrument::read_environment();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed) as u16;
         let inbox = Inbox::new()?;
         let room = Room::new(config.queue_size);

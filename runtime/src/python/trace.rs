@@ -90,21 +90,15 @@ fn unknown(id: u64) -> PyErr {
 #[pyfunction]
 #[pyo3(signature = (detail=None))]
 pub(crate) fn trace_detail(detail: Option<&str>) -> PyResult<&'static str> {
-    let before = match gilscope_instrument::detail() {
-        Detail::Off => "off",
-        Detail::Call => "call",
-        Detail::Full => "full",
+    gilscope_instrument::read_environment();
+    let before = gilscope_instrument::detail().as_str();
+    let Some(wanted) = detail else {
+        return Ok(before);
     };
-    let detail = match detail {
-        None => return Ok(before),
-        Some("off") => Detail::Off,
-        Some("call") => Detail::Call,
-        Some("full") => Detail::Full,
-        Some(other) => {
-            let text = format!("detail must be \"off\", \"call\" or \"full\", not {other:?}");
-            return Err(PyValueError::new_err(text));
-        }
-    };
+    let detail = Detail::named(wanted).ok_or_else(|| {
+        let text = format!("detail must be \"off\", \"call\" or \"full\", not {wanted:?}");
+        PyValueError::new_err(text)
+    })?;
     gilscope_instrument::set_detail(detail);
     Ok(before)
 }
@@ -173,6 +167,8 @@ fn to_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> 
     dict.set_item("records", stats.records)?;
     dict.set_item("turns", stats.turns)?;
     dict.set_item("incomplete", stats.incomplete)?;
+    dict.set_item("detail", stats.detail.as_str())?;
+    dict.set_item("fell_back", stats.fell_back)?;
     Ok(dict)
 }
 
