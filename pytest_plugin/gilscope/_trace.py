@@ -18,8 +18,8 @@ class trace:
     `path` that ends in `.jsonl` gets one record per line, any other path Chrome/Perfetto JSON for
     ui.perfetto.dev. Without a path the spans stay in memory: read them from `spans`, or from
     `gilscope.trace.memory()`. Several traces may be open at once; each sees everything recorded by
-    this process. Raises `OSError` on entry when the path cannot be written, on exit when writing
-    failed.
+    this process, which the environment variable `GILSCOPE_DETAIL` (off, call or full) may limit.
+    Raises `OSError` on entry when the path cannot be written, on exit when writing failed.
     """
 
     _last: ClassVar[trace | None] = None
