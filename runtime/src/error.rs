@@ -18,7 +18,7 @@ pub type Outcome<T> = Result<T, Error>;
 pub enum CancelledBy {
     /// The caller: a dropped future, `CallHandle::cancel`, a cancelled awaiting task.
     Caller,
-    /// The coroutine raised `CancelledError` itself.
+    /// The callee raised, or let out, a `CancelledError` that nobody asked for.
     Callee,
     /// The runtime was shut down while the call was in flight.
     Shutdown,
@@ -146,7 +146,12 @@ pub enum Error {
     /// The callee raised; delivered as itself.
     Python(PythonError),
     /// The call was cancelled.
-    Cancelled(CancelledBy),
+    Cancelled {
+        /// Who asked for it.
+        by: CancelledBy,
+        /// By the callee: its own `CancelledError`. Else `None`: the caller knows why.
+        cause: Option<PythonError>,
+    },
     /// The caller's deadline passed; the Python side is being cancelled.
     DeadlineExceeded(Place),
     /// The arguments could not be converted to Python; the callee never ran.
@@ -199,7 +204,13 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Python(error) => error.fmt(f),
-            Self::Cancelled(by) => write!(f, "the call was cancelled by the {}", by.as_str()),
+            Self::Cancelled { by, cause } => {
+                write!(f, "the call was cancelled by the {}", by.as_str())?;
+                match cause.as_ref().map(PythonError::message) {
+                    None | Some("") => Ok(()),
+                    Some(message) => write!(f, ": {message}"),
+                }
+            }
             Self::DeadlineExceeded(place) => {
                 write!(
                     f,

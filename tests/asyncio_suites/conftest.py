@@ -151,7 +151,13 @@ class CallRunner:
 
     def on_loop(self, context: Context | None, function: Callable[..., Any], *args: Any) -> Any:
         calls = self.runtime.options(context=context, deadline=self.deadline)
-        return calls.call(function, *args)
+        try:
+            return calls.call(function, *args)
+        except gilscope.CallCancelled as error:
+            own = error.__cause__
+            if own is None:
+                raise
+        raise own  # what a runner of asyncio's own raises
 
     def run(self, coroutine: Any, *, context: Context | None = None) -> Any:
         self.calls += 1

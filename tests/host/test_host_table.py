@@ -86,6 +86,25 @@ def test_errors_and_outcomes_cross_as_the_same_objects(
     assert isinstance(unfit.value.__cause__, TypeError)
 
 
+def test_e6_another_library_sees_the_callees_own_error(
+    ext: ModuleType, default_rt: gilscope.PyRuntime
+) -> None:
+    mine = asyncio.CancelledError("own")
+
+    async def own() -> None:
+        await asyncio.sleep(0)
+        raise mine
+
+    with pytest.raises(gilscope.CallCancelled) as caught:
+        ext.call(own)
+    assert (caught.value.by, caught.value.__cause__) == ("callee", mine)
+    by, text, (kind, message, trace, cause) = ext.cancelled(own)
+    assert (by, text) == ("callee", "the call was cancelled by the callee: own")
+    assert (kind, message) == ("asyncio.exceptions.CancelledError", "own")
+    assert "in own\n    raise mine\n" in trace
+    assert cause is mine
+
+
 @pytest.mark.parametrize(
     ("mode", "kind", "text"),
     [

@@ -181,7 +181,12 @@ impl<A: PyArgs> CallBuilder<A> {
         let permit = match permit {
             None => None,
             Some(Ok(permit)) => Some(permit),
-            Some(Err(_)) => return Err(Error::Cancelled(crate::error::CancelledBy::Caller)),
+            Some(Err(_)) => {
+                return Err(Error::Cancelled {
+                    by: crate::error::CancelledBy::Caller,
+                    cause: None,
+                });
+            }
         };
         self.submission_for(callback, permit).sent().await
     }

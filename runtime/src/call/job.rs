@@ -266,6 +266,13 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
                 Status::Error,
                 Err(Error::Python(python_error::<T, D>(value))),
             ),
+            t::END_CANCELLED_BY_CALLEE => (
+                Status::CancelledByCallee,
+                Err(Error::Cancelled {
+                    by: CancelledBy::Callee,
+                    cause: Some(python_error::<T, D>(value)),
+                }),
+            ),
             other => failure(other, 0, t::PHASE_SUSPENDED),
         }
     }
@@ -358,18 +365,12 @@ fn python_error<T, D: Callback<T>>(exception: Bound<'_, PyAny>) -> PythonError {
 
 /// Outcome and status of an end that carries no Python value.
 fn failure<T>(end: u32, detail: u32, phase: u32) -> (Status, Outcome<T>) {
+    let cancelled = |by| Error::Cancelled { by, cause: None };
     let (status, error) = match end {
-        t::END_CANCELLED_BY_CALLEE => (
-            Status::CancelledByCallee,
-            Error::Cancelled(CancelledBy::Callee),
-        ),
-        t::END_CANCELLED_BY_CALLER => (
-            Status::CancelledByCaller,
-            Error::Cancelled(CancelledBy::Caller),
-        ),
+        t::END_CANCELLED_BY_CALLER => (Status::CancelledByCaller, cancelled(CancelledBy::Caller)),
         t::END_CANCELLED_BY_SHUTDOWN => (
             Status::CancelledByShutdown,
-            Error::Cancelled(CancelledBy::Shutdown),
+            cancelled(CancelledBy::Shutdown),
         ),
         t::END_DEADLINE => (Status::Deadline, Error::DeadlineExceeded(place(phase))),
         t::END_QUEUE_FULL => (Status::QueueFull, Error::QueueFull),

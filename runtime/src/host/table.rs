@@ -82,7 +82,7 @@ pub const JOB_ATTACHED: u32 = 1 << 5;
 pub const END_RETURNED: u32 = 0;
 /// `complete`: the exception raised.
 pub const END_RAISED: u32 = 1;
-/// `complete`: a `CancelledError` nobody asked for.
+/// `complete`: a `CancelledError` nobody asked for, which is the value.
 pub const END_CANCELLED_BY_CALLEE: u32 = 2;
 /// `complete` and `fail`: cancelled by its caller.
 pub const END_CANCELLED_BY_CALLER: u32 = 3;
@@ -131,7 +131,7 @@ pub struct JobVTable {
     /// (bad argument, panic), which `*report` tells.
     pub start: unsafe extern "C" fn(*mut RawJob, error: *mut Obj, report: *mut Report) -> Obj,
     /// Attached, at most once: converts and stores the outcome, or drops it if the job is settled.
-    /// `value` is borrowed.
+    /// `value` is borrowed: what was returned, else the exception, of whatever end.
     pub complete: unsafe extern "C" fn(*mut RawJob, end: u32, value: Obj) -> Report,
     /// Detached, any thread, after `complete` or a settling `start`: hands the outcome over.
     pub deliver: unsafe extern "C" fn(*mut RawJob) -> Report,

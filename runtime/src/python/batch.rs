@@ -297,7 +297,10 @@ impl Shared {
             }
             // A runtime that is aborted after a cancel stops the calls that do not let themselves be.
             Err(
-                Error::Cancelled(CancelledBy::Caller | CancelledBy::Shutdown)
+                Error::Cancelled {
+                    by: CancelledBy::Caller | CancelledBy::Shutdown,
+                    ..
+                }
                 | Error::RuntimeStopped(_),
             ) if self.cancelled.load(Relaxed) => {
                 self.cancelled_row(index, "cancelled while it ran", Some(ms))
@@ -349,7 +352,7 @@ impl Shared {
 /// The Python name of an error.
 fn kind(error: &Error) -> &'static str {
     match error {
-        Error::Cancelled(_) => "CallCancelled",
+        Error::Cancelled { .. } => "CallCancelled",
         Error::DeadlineExceeded(_) => "DeadlineExceeded",
         Error::Argument(_) => "ArgumentError",
         Error::Result { .. } => "ResultError",

@@ -12,7 +12,10 @@ class RuntimeStopped(GilscopeError):
 
 
 class CallCancelled(GilscopeError, asyncio.CancelledError):
-    """The call was cancelled; `by` is "caller", "callee" or "shutdown"."""
+    """The call was cancelled; `by` is "caller", "callee" or "shutdown".
+
+    If the callee raised it, `__cause__` is its own `CancelledError`, traceback and all.
+    """
 
     def __init__(self, message="the call was cancelled", by="caller"):
         super().__init__(message)

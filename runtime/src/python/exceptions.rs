@@ -62,7 +62,13 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     };
     let word = |word: &str| Some(word.into_pyobject(py).expect("infallible").into_any());
     match error {
-        Error::Cancelled(by) => with("CallCancelled", word(by.as_str())),
+        Error::Cancelled { by, cause } => {
+            let cancelled = with("CallCancelled", word(by.as_str()))?;
+            match cause {
+                None => Ok(cancelled),
+                Some(cause) => chained(py, cancelled, cause.to_py_err(py)),
+            }
+        }
         Error::DeadlineExceeded(place) => with("DeadlineExceeded", word(place.as_str())),
         Error::Argument(cause) => chained(py, with("ArgumentError", None)?, cause.to_py_err(py)),
         Error::Result { error, value } => {

@@ -21,6 +21,7 @@
 //!   "panic", "panic_later"; `tracked(seconds)` → awaitable and `Tracked` (started, finished, dropped)
 //! - `bridged(fun, *args)`: an awaitable whose inner tokio task calls `fun`
 //! - `host_sleep(seconds)`, `host_spawn(fun)`: `sleep` and `spawn` through the host table
+//! - `cancelled(fun, *args)` → by whom, the text and the cause of a call's `Error::Cancelled`
 //! - `collect(fun, *args, take, pause, ints)` → items and error: an async generator as a `Stream`
 //! - `stream(n, fail_at, capacity)` → async generator and `Tracked`: a `Stream` as an async generator
 //! - `drop_unattached(object)`: lets go of a handle on a tokio thread, without the GIL
@@ -34,6 +35,7 @@
 
 mod blocking;
 mod calls;
+mod ended;
 mod futures;
 mod late;
 mod own;
@@ -59,6 +61,8 @@ mod gilscope_test_ext {
         burst, call, call_bad_args, call_bad_result, call_fun, call_int, call_with, channel_full,
         flood, process,
     };
+    #[pymodule_export]
+    use crate::ended::cancelled;
     #[pymodule_export]
     use crate::futures::{Tracked, bridged, future, host_sleep, host_spawn, tracked};
     #[pymodule_export]
