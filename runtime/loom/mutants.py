@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 STACK, INBOX = Path("runtime/src/queue/stack.rs"), Path("runtime/src/queue/inbox.rs")
+ROOM = Path("runtime/src/queue/room.rs")
 INBOX_TEST = Path("runtime/loom/tests/loom_inbox.rs")
 
 
@@ -114,6 +115,25 @@ MUTANTS = [
         INBOX_TEST,
         "        inbox.close();\n        let mut disposed = dispose(&inbox);\n        for",
         "        let mut disposed = dispose(&inbox);\n        inbox.close();\n        for",
+    ),
+    Mutant(
+        "a permit that comes back while somebody gets in line, and neither sees the other",
+        ROOM,
+        "self.word.fetch_add(1, Ordering::AcqRel) & WAITED != 0",
+        "{ let word = self.word.load(Ordering::Acquire); "
+        "self.word.fetch_add(1, Ordering::AcqRel); word & WAITED != 0 }",
+    ),
+    Mutant(
+        "who leaves the line keeps the permit",
+        ROOM,
+        "if granted && self.put_back()",
+        "if granted && false",
+    ),
+    Mutant(
+        "a permit that is owed goes to who comes by",
+        ROOM,
+        "(word & (CLOSED | WAITED) == 0 && word & FREE > 0)",
+        "(word & CLOSED == 0 && word & FREE > 0)",
     ),
 ]
 

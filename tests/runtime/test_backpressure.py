@@ -35,14 +35,7 @@ class Held:
 
         self.futures: list[Any] = [self.rt.submit(hold)]
         assert started.wait(10)
-        # The running call may give its room back only when the loop goes on.
-        for _ in range(3):
-            try:
-                self.futures.append(self.rt.options(full="fail").submit(echo))
-            except gilscope.QueueFull:
-                break
-        else:
-            raise AssertionError("a queue of two took more")
+        self.futures += [self.rt.options(full="fail").submit(echo) for _ in range(2)]
 
 
 @pytest.fixture
@@ -61,6 +54,56 @@ def test_b1_fail_fails_at_once(held: Held) -> None:
         calls.call(echo)
     with pytest.raises(gilscope.QueueFull):
         asyncio.run(calls.call_async(echo))
+
+
+def test_b1_a_call_that_has_started_takes_no_room() -> None:
+    queue, started = gilscope.PyRuntime("four", queue_size=4), threading.Semaphore(0)
+    gates = [threading.Event() for _ in range(2)]
+
+    def hold(gate: int) -> None:
+        started.release()
+        assert gates[gate].wait(30)
+
+    fails = queue.options(full="fail")
+    with queue:
+        futures: list[Any] = [fails.submit(hold, 0)]
+        assert started.acquire(timeout=10)
+        futures += [fails.submit(echo), fails.submit(hold, 1), fails.submit(echo)]
+        futures += [fails.submit(echo)]
+        with pytest.raises(gilscope.QueueFull):
+            fails.submit(echo)
+        assert queue.stats()["pending"] == 5
+        gates[0].set()
+        assert started.acquire(timeout=10)  # the second of the four, which are one batch
+        futures += [fails.submit(echo), fails.submit(echo)]
+        with pytest.raises(gilscope.QueueFull):
+            fails.submit(echo)
+        assert queue.stats()["pending"] == 5
+        gates[1].set()
+        for future in futures:
+            future.result(10)
+        assert queue.stats()["pending"] == 0
+
+
+def test_b1_who_waits_gets_the_room_of_a_call_before_its_first_step(ext: ModuleType) -> None:
+    gates, started = [threading.Event(), threading.Event()], threading.Semaphore(0)
+    runtime = ext.Runtime(queue_size=1)
+
+    def hold(gate: int) -> None:
+        started.release()
+        assert gates[gate].wait(30)
+
+    ext.send("discard", hold, 0, runtime=runtime)
+    assert started.acquire(timeout=10)
+    ext.send("discard", hold, 1, runtime=runtime)
+    waits = threading.Thread(target=ext.send, args=("discard", echo), kwargs={"runtime": runtime})
+    waits.start()
+    gates[0].set()
+    assert started.acquire(timeout=10)
+    waits.join(10)  # the queue took the call, although the loop stands still
+    assert not waits.is_alive()
+    gates[1].set()
+    assert runtime.shutdown("drain", 10)[2]
 
 
 def test_b1_wait_waits_without_the_gil_and_then_runs(held: Held) -> None:

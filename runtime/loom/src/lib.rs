@@ -1,6 +1,6 @@
 //! The runtime's queue, compiled without Python so that the model checker can run it.
 //!
-//! Invariant: `stack` and `inbox` are the very files of the runtime; only the bell is another, since
+//! Invariant: `stack`, `inbox` and `room` are the very files of the runtime; only the bell is another, since
 //! `loom` has no file descriptors. Empty unless built with `--cfg loom`.
 //!
 //! ```sh
@@ -13,5 +13,7 @@ pub mod eventfd;
 #[path = "../../src/queue/inbox.rs"]
 pub mod inbox;
 pub mod message;
+#[path = "../../src/queue/room.rs"]
+pub mod room;
 #[path = "../../src/queue/stack.rs"]
 pub mod stack;

@@ -6,7 +6,7 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use gilscope_instrument::{Flags, Name, OpenCall, Status};
+use gilscope_instrument::{Flags, Name, OpenCall, Status, clock};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -22,34 +22,34 @@ impl LoopState {
     /// Starts what is queued, as far as `max_in_flight` allows.
     pub(crate) fn start_calls(&self, py: Python<'_>) {
         let limit = self.shared.config.max_in_flight.unwrap_or(usize::MAX);
-        let mut started = 0;
+        let room = &self.shared.room;
+        let mut served = 0; // ticks: the first time is always late
         loop {
-            let (job, index) = {
+            let (job, index, waited) = {
                 let mut calls = self.shared.calls();
-                let job = match calls.open.len() < limit {
-                    true => calls.backlog.pop_front(),
-                    false => None,
-                };
-                let Some(job) = job else {
-                    calls.starting = 0;
+                if calls.open.len() >= limit {
+                    break;
+                }
+                let Some(job) = calls.backlog.pop_front() else {
                     break;
                 };
-                calls.starting += 1;
                 let index = calls.open.insert(job.clone());
-                (job, index)
+                // Before its first step, which may take long; under the lock, so that nobody
+                // counts the call as queued and as open.
+                (job, index, room.put_back())
             };
-            started += 1;
+            if waited && super::flush::is_late(served) {
+                // Wakers are user code. Who is in line gains nothing from being queued while other
+                // steps run, so that not each of them is worth giving the GIL up for; whoever
+                // submits meanwhile serves the line before itself.
+                py.detach(|| room.serve());
+                served = clock::now();
+            }
             self.start_call(py, job, index);
             self.flush_if_late();
         }
-        if started > 0 {
-            let room = &self.shared.room;
-            if room.is_waited_for() {
-                // Wakers are user code.
-                py.detach(|| room.give_back(started));
-            } else {
-                room.give_back(started);
-            }
+        if room.owes() {
+            py.detach(|| room.serve());
         }
     }
 

@@ -13,6 +13,11 @@ use crate::host::table as t;
 /// queue of calls that end at once takes, since splitting such a batch costs switches and gains nothing.
 const LATE_NS: u64 = 2_000_000;
 
+/// Whether what began at `since`, in ticks, has waited long enough for others to come along.
+pub(super) fn is_late(since: u64) -> bool {
+    clock::delta_ns(clock::now().saturating_sub(since)) > LATE_NS
+}
+
 /// Lets the loop call [`LoopState::flush`]; for loops whose selector is not ours.
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Flush;
@@ -64,7 +69,7 @@ impl LoopState {
     #[inline]
     pub(crate) fn flush_if_late(&self) {
         let oldest = self.oldest.get();
-        if oldest != 0 && clock::delta_ns(clock::now().saturating_sub(oldest)) > LATE_NS {
+        if oldest != 0 && is_late(oldest) {
             Python::attach(|py| self.flush(py));
         }
     }

@@ -57,8 +57,6 @@ pub(crate) struct Calls {
     pub(crate) backlog: VecDeque<JobRef>,
     /// Started and not finished.
     pub(crate) open: Slab<JobRef>,
-    /// Of a batch that is being started: its permits are given back together, at its end.
-    pub(crate) starting: usize,
 }
 
 /// Tells a caller that its turn has come.
@@ -117,8 +115,7 @@ impl Shared {
             .iter()
             .filter(|(_, job)| !job.has(t::SETTLED))
             .count();
-        let permits = self.config.queue_size.saturating_sub(self.room.free());
-        running + permits.saturating_sub(calls.starting)
+        running + self.room.taken()
     }
 
     /// Why calls are refused, if they are.

@@ -39,6 +39,7 @@ impl LoopState {
     fn refuse_queued(&self, py: Python<'_>) {
         let backlog = std::mem::take(&mut self.shared.calls().backlog);
         for job in backlog {
+            let _ = self.shared.room.put_back(); // closed: nobody waits
             job.fail_attached(py, t::END_STOPPED, Stopped::Shutdown as u32);
             let raw = job.raw();
             let call = self

@@ -2,9 +2,31 @@
 //!
 //! Invariant: a permit is in exactly one place: free, granted to a waiter that has not used it, or
 //! with a queued call; wakes run outside the lock.
+//!
+//! Giving a permit back is apart from waking who waits for it, because the loop thread gives back
+//! with the GIL and must not run wakers, which are user code, with it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+#[cfg(not(loom))]
+use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicUsize, Ordering},
+};
+
+#[cfg(loom)]
+use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// In the word: no more calls.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+/// In the word: somebody is in line, so permits that come free are theirs.
+const WAITED: usize = CLOSED >> 1;
+/// In the word: the permits that are free.
+const FREE: usize = WAITED - 1;
+/// Most permits: what is given back unasked, as a simulation does, still fits.
+const MOST: usize = FREE >> 1;
 
 /// What a try to take a permit found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +42,15 @@ pub enum Taken {
 /// See the module's text. `W` is run, once, when a waiter's turn has come or the room closes.
 #[derive(Debug)]
 pub struct Room<W> {
-    state: Mutex<State<W>>,
+    size: usize,
+    /// Free permits, [`WAITED`] and [`CLOSED`]: what needs no line goes without the lock. `WAITED`
+    /// changes under it only, and is set only while nothing is free.
+    word: AtomicUsize,
+    line: Mutex<Line<W>>,
 }
 
 #[derive(Debug)]
-struct State<W> {
-    free: usize,
-    closed: bool,
+struct Line<W> {
     next: u64,
     /// By number, so the first is who came first.
     waiting: BTreeMap<u64, W>,
@@ -36,52 +60,82 @@ struct State<W> {
 impl<W: FnOnce()> Room<W> {
     /// Room for `size` calls.
     pub fn new(size: usize) -> Self {
-        let (waiting, granted) = (BTreeMap::new(), HashSet::new());
+        let size = size.min(MOST);
         Self {
-            state: Mutex::new(State {
-                free: size,
-                closed: false,
+            size,
+            word: AtomicUsize::new(size),
+            line: Mutex::new(Line {
                 next: 1,
-                waiting,
-                granted,
+                waiting: BTreeMap::new(),
+                granted: HashSet::new(),
             }),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<W>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Line<W>> {
+        self.line
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Takes a permit, without waiting and not past those who wait.
     pub fn try_take(&self) -> Taken {
-        let mut state = self.lock();
-        if state.closed {
-            return Taken::Closed;
+        if self.owes() {
+            self.serve();
         }
-        if state.free == 0 || !state.waiting.is_empty() {
-            return Taken::Full;
+        self.take_unless_waited()
+    }
+
+    fn take_unless_waited(&self) -> Taken {
+        let take = |word| (word & (CLOSED | WAITED) == 0 && word & FREE > 0).then(|| word - 1);
+        match self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
+        {
+            Ok(_) => Taken::Yes,
+            Err(word) if word & CLOSED != 0 => Taken::Closed,
+            Err(_) => Taken::Full,
         }
-        state.free -= 1;
-        Taken::Yes
     }
 
     /// Gets in line. `wake` runs when a permit is granted, perhaps at once, or the room closes.
     /// Returns the number to [`use_grant`](Self::use_grant) or [`leave`](Self::leave) by.
     pub fn wait(&self, wake: W) -> u64 {
-        let mut state = self.lock();
-        let number = state.next;
-        state.next += 1;
-        if state.closed || (state.free > 0 && state.waiting.is_empty()) {
-            if !state.closed {
-                state.free -= 1;
-                state.granted.insert(number);
+        let mut line = self.lock();
+        let number = line.next;
+        line.next += 1;
+        if let Some(taken) = self.take_or_mark(&line) {
+            if taken == Taken::Yes {
+                line.granted.insert(number);
             }
-            drop(state);
+            drop(line);
             wake();
-        } else {
-            state.waiting.insert(number, wake);
+            return number;
+        }
+        line.waiting.insert(number, wake);
+        drop(line);
+        if self.owes() {
+            self.serve(); // given back while somebody stood in line, but not yet granted
         }
         number
+    }
+
+    /// Takes a permit if one is free and nobody waits; else makes sure that the word says that
+    /// somebody does. In one step, so that a permit is either seen here or given to the line.
+    fn take_or_mark(&self, _line: &Line<W>) -> Option<Taken> {
+        let next = |word: usize| match word {
+            word if word & CLOSED != 0 => None,
+            word if word & WAITED != 0 || word & FREE == 0 => Some(word | WAITED),
+            word => Some(word - 1),
+        };
+        match self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, next)
+        {
+            Err(_) => Some(Taken::Closed),
+            Ok(word) if word & WAITED == 0 && word & FREE > 0 => Some(Taken::Yes),
+            Ok(_) => None,
+        }
     }
 
     /// Turns a granted permit into that of a queued call. False: it was not granted.
@@ -91,60 +145,83 @@ impl<W: FnOnce()> Room<W> {
 
     /// Leaves the line, or gives back a grant.
     pub fn leave(&self, number: u64) {
-        let mut state = self.lock();
-        let wake = state.waiting.remove(&number);
-        let granted = state.granted.remove(&number);
-        drop(state);
+        let mut line = self.lock();
+        let wake = line.waiting.remove(&number);
+        let granted = line.granted.remove(&number);
+        self.unmark_if_empty(&line);
+        drop(line);
         drop(wake);
-        if granted {
-            self.give_back(1);
+        if granted && self.put_back() {
+            self.serve();
         }
     }
 
-    /// Calls have left the queue.
-    pub fn give_back(&self, permits: usize) {
+    /// A call has left the queue: one permit more. True: somebody is in line, whom
+    /// [`serve`](Self::serve) gives it to. One atomic step; any thread.
+    #[must_use]
+    pub fn put_back(&self) -> bool {
+        self.word.fetch_add(1, Ordering::AcqRel) & WAITED != 0
+    }
+
+    /// Whether permits are free that are somebody's in line.
+    pub fn owes(&self) -> bool {
+        let word = self.word.load(Ordering::Acquire);
+        word & WAITED != 0 && word & FREE > 0
+    }
+
+    /// Grants what is free to who is in line, and wakes them.
+    pub fn serve(&self) {
         let mut woken = Vec::new();
-        let mut state = self.lock();
-        for _ in 0..permits {
-            match state.waiting.pop_first() {
-                Some((number, wake)) => {
-                    state.granted.insert(number);
-                    woken.push(wake);
-                }
-                None => state.free += 1,
+        let mut line = self.lock();
+        // While somebody waits nobody else takes a permit, so what is seen free stays free.
+        while !line.waiting.is_empty() && self.word.load(Ordering::Acquire) & FREE > 0 {
+            self.word.fetch_sub(1, Ordering::AcqRel);
+            if let Some((number, wake)) = line.waiting.pop_first() {
+                line.granted.insert(number);
+                woken.push(wake);
             }
         }
-        drop(state);
+        self.unmark_if_empty(&line);
+        drop(line);
         woken.into_iter().for_each(|wake| wake());
     }
 
-    /// Permits that are neither with a queued call nor granted to a waiter.
-    pub fn free(&self) -> usize {
-        self.lock().free
+    fn unmark_if_empty(&self, line: &Line<W>) {
+        if line.waiting.is_empty() {
+            self.word.fetch_and(!WAITED, Ordering::AcqRel);
+        }
     }
 
-    /// Whether somebody is in line.
-    pub fn is_waited_for(&self) -> bool {
-        !self.lock().waiting.is_empty()
+    /// Permits that are with a queued call or granted to a waiter.
+    pub fn taken(&self) -> usize {
+        let free = self.word.load(Ordering::Acquire) & FREE;
+        self.size.saturating_sub(free)
     }
 
     /// No more calls: everybody who waits is woken and finds the room closed.
     pub fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
+        let mut line = self.lock();
+        self.word.fetch_or(CLOSED, Ordering::AcqRel);
+        let waiting = std::mem::take(&mut line.waiting);
+        self.unmark_if_empty(&line);
+        drop(line);
         waiting.into_values().for_each(|wake| wake());
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::{Room, Taken};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     type Wake = Box<dyn FnOnce()>;
+
+    fn give_back(room: &Room<Wake>) {
+        if room.put_back() {
+            room.serve();
+        }
+    }
 
     fn counter(count: &Arc<AtomicUsize>) -> Wake {
         let count = Arc::clone(count);
@@ -159,7 +236,7 @@ mod tests {
         let woken = Arc::new(AtomicUsize::new(0));
         assert_eq!(room.try_take(), Taken::Yes);
         let (first, second) = (room.wait(counter(&woken)), room.wait(counter(&woken)));
-        room.give_back(1);
+        give_back(&room);
         assert_eq!(woken.load(Ordering::Relaxed), 1);
         assert_eq!(
             room.try_take(),
@@ -168,7 +245,7 @@ mod tests {
         );
         assert!(!room.use_grant(second));
         assert!(room.use_grant(first));
-        room.give_back(1);
+        give_back(&room);
         assert!(room.use_grant(second));
     }
 
@@ -178,12 +255,26 @@ mod tests {
         let woken = Arc::new(AtomicUsize::new(0));
         assert_eq!(room.try_take(), Taken::Yes);
         let (first, second) = (room.wait(counter(&woken)), room.wait(counter(&woken)));
-        room.give_back(1);
+        give_back(&room);
         room.leave(first);
         assert!(room.use_grant(second));
-        room.give_back(1);
-        assert_eq!(room.free(), 1);
+        give_back(&room);
+        assert_eq!(room.taken(), 0);
         assert_eq!(room.try_take(), Taken::Yes, "the permit is free again");
+    }
+
+    #[test]
+    fn a_permit_that_is_owed_goes_to_the_line_before_anybody_else() {
+        let room = Room::<Wake>::new(2);
+        let woken = Arc::new(AtomicUsize::new(0));
+        assert_eq!([room.try_take(), room.try_take()], [Taken::Yes; 2]);
+        let first = room.wait(counter(&woken));
+        assert_eq!([room.put_back(), room.put_back()], [true; 2]);
+        assert!(room.owes());
+        assert_eq!(room.try_take(), Taken::Yes, "one for the line, one is left");
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+        assert!(room.use_grant(first));
+        assert_eq!((room.taken(), room.try_take()), (2, Taken::Full));
     }
 
     #[test]
