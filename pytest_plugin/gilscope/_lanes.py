@@ -22,13 +22,16 @@ class Step(NamedTuple):
 class Lane:
     """What runs in order: the steps of one task, the calls of one caller, the loop's callbacks."""
 
-    __slots__ = ("key", "name", "waiting")
+    __slots__ = {
+        "key": "The lane's number.",
+        "name": "What the lane is, the same in every run.",
+        "waiting": "What waits in it, oldest first: when it came in (ns), and what it is.",
+    }
 
     def __init__(self, key: int, name: str) -> None:
         self.key = key
         self.name = name
-        """What the lane is, the same in every run."""
-        # (when it came in, handle or number of an entry of the simulator), oldest first
+        # (when it came in, handle or number of an entry of the simulator)
         self.waiting: deque[tuple[int, asyncio.Handle | int]] = deque()
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import enum
 import functools
 import threading
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
@@ -50,12 +51,57 @@ class CallFuture(concurrent.futures.Future[_T]):
             self.set_exception(error)
 
 
+class _Same(enum.Enum):
+    """In the place of an option that is not given."""
+
+    SAME = "same"
+
+    def __repr__(self) -> str:
+        return "<as it was>"
+
+
+_SAME = _Same.SAME
+
+
 class Calls:
     """The ways to call, with one set of options."""
 
-    def __init__(self, runtime: _native.Runtime, options: _native.CallOptions) -> None:
+    def __init__(self, runtime: _native.Runtime, given: dict[str, Any]) -> None:
         self._runtime = runtime
-        self._options = options
+        self._given = given
+        self._options = _native.CallOptions(**given)
+
+    def options(
+        self,
+        *,
+        name: str | _Same | None = _SAME,
+        deadline: float | _Same | None = _SAME,
+        context: Context | _Same | None = _SAME,
+        on_drop: Literal["cancel", "detach"] | _Same = _SAME,
+        full: Literal["wait", "fail"] | _Same = _SAME,
+        thread: bool | _Same = _SAME,
+    ) -> Calls:
+        """Return the same ways to call, with options; those not given stay as they were.
+
+        `name` is what the call's spans carry, by default the function's. `deadline`: seconds until
+        `DeadlineExceeded`, waiting for room included; zero or less fails at once, infinity is none,
+        as None is. `context` is used as it is; by default a copy of the caller's. `on_drop`:
+        "cancel", or "detach" to let the call run on when an `await` of it is cancelled. `full`:
+        "wait" for room, or "fail" with `QueueFull`. `thread`: run a blocking function in the
+        runtime's pool. What they mean for a stream is said there.
+
+        Raises TypeError or ValueError for a value that makes no sense, before any call.
+        """
+        given = {
+            "name": name,
+            "deadline": deadline,
+            "context": context,
+            "on_drop": on_drop,
+            "full": full,
+            "thread": thread,
+        }
+        given = {option: value for option, value in given.items() if value is not _SAME}
+        return Calls(self._runtime, {**self._given, **given})
 
     @overload
     def call_async(
@@ -159,8 +205,11 @@ class Calls:
         The first exception is raised at its place; what is then still running is cancelled, as it
         is when the iterator is closed.
         """
+        allowed = "concurrency must be an integer of at least 1"
+        if not isinstance(concurrency, int):
+            raise TypeError(f"{allowed}, not {concurrency!r} ({type(concurrency).__name__})")
         if concurrency < 1:
-            raise ValueError("concurrency must be at least 1")
+            raise ValueError(f"{allowed}, not {concurrency}")
         return self._map(fun, iterable, concurrency)
 
     def _map(
@@ -183,22 +232,22 @@ class Calls:
     ) -> AsyncIterator[_T]:
         """Iterate, on any loop, over an async generator that runs on the runtime's loop.
 
-        One item is under way at a time. Closing the stream (`aclose`) runs the generator's
-        `finally`. Keyword arguments are not supported.
+        One item is under way at a time. Closing the stream (`aclose`), or letting go of it, runs
+        the generator's `finally`. Lazy: nothing happens before the first item is asked for.
+
+        Of the options, `name` is what the spans carry: `name` the opening, `name.__aiter__`,
+        `name.__anext__` and `name.aclose` the steps. `deadline` is for the stream as a whole, in
+        seconds from when the first item is asked for: the step under way then, or the next one,
+        raises `DeadlineExceeded`. The generator runs in `context`, by default a copy of the
+        Context in which `stream` was called. `on_drop="detach"` lets a step under way come to its
+        next item before the generator is closed. `full` and `thread` are about the opening.
         """
-        if kwargs:
-            raise TypeError("stream takes positional arguments only; use functools.partial")
-        if not isinstance(self, _native.Runtime):
-            raise TypeError("stream takes no options: put asyncio.timeout() around the loop")
-        return self._runtime._stream(fun, args)
+        return self._runtime._stream(self._options, fun, args, kwargs)
 
 
 class PyRuntime(_native.Runtime, Calls):
     """An asyncio loop on a thread of its own, called through a queue, every crossing recorded.
 
-    `queue_size` bounds calls that wait to be started, `max_in_flight` those that have started.
-    `loop_factory` makes another event loop. `on_start` and `on_stop` are async functions, awaited
-    before the first and after the last call. `threads` sizes the pool for blocking functions.
     Leaving a `with` block, or letting go of the last reference, shuts the runtime down.
     """
 
@@ -215,7 +264,18 @@ class PyRuntime(_native.Runtime, Calls):
         debug: bool = False,
         _default: bool = False,
     ) -> None:
-        Calls.__init__(self, self, _native.CallOptions())
+        """Start the runtime; does not wait for its thread.
+
+        `name`: its thread is called `gilscope-<name>`, in its spans too.
+        `queue_size`: how many calls may wait to be started. `max_in_flight`: how many may have
+        started and not ended; None is no bound. `loop_factory`: a function that returns another
+        event loop. `on_start`, `on_stop`: async functions without arguments, awaited on the loop
+        before the first and after the last call. `threads`: size of the pool for blocking
+        functions; None is asyncio's own choice. `debug`: asyncio's debug mode.
+
+        Raises TypeError or ValueError for a value that makes no sense.
+        """
+        Calls.__init__(self, self, {})
 
     def __enter__(self) -> Self:
         return self
@@ -228,37 +288,6 @@ class PyRuntime(_native.Runtime, Calls):
     ) -> None:
         self.shutdown("cancel")
 
-    def options(
-        self,
-        *,
-        name: str | None = None,
-        deadline: float | None = None,
-        context: Context | None = None,
-        on_drop: Literal["cancel", "detach"] = "cancel",
-        full: Literal["wait", "fail"] = "wait",
-        thread: bool = False,
-    ) -> Calls:
-        """Return the same ways to call, with options.
-
-        `name` is what the call's spans carry instead of the function's. `deadline`: seconds until
-        `DeadlineExceeded`, waiting for room included; zero or less fails at once, infinity is none,
-        NaN a ValueError. `context` is used as it is, instead of a copy of the caller's.
-        `on_drop="detach"` lets the call run on when an `await` of it is cancelled. `full="fail"`
-        raises `QueueFull` instead of waiting for room. `thread`: run a blocking function in the
-        runtime's pool.
-        """
-        return Calls(
-            self,
-            _native.CallOptions(
-                name=name,
-                deadline=deadline,
-                context=context,
-                on_drop=on_drop,
-                full=full,
-                thread=thread,
-            ),
-        )
-
     def shutdown(
         self,
         mode: Literal["drain", "cancel", "abort"] = "drain",
@@ -268,8 +297,9 @@ class PyRuntime(_native.Runtime, Calls):
 
         "drain" lets queued and running calls finish, "cancel" cancels the running ones and refuses
         the queued, "abort" frees every caller at once. After `deadline` seconds drain turns to
-        cancel and cancel to abort. On the loop thread itself it only begins. Returns how many calls
-        were `pending`, how many were `abandoned` at the deadline, and whether the thread `joined`.
+        cancel and cancel to abort; None waits for as long as it takes. On the loop thread itself
+        it only begins. Returns how many calls were `pending`, how many were `abandoned` at the
+        deadline, and whether the thread `joined`.
         """
         return self._shutdown(mode, deadline)
 

@@ -77,7 +77,8 @@ pub use call::{
 };
 pub use error::{CancelledBy, Error, ErrorText, Outcome, Place, PythonError, Stopped};
 pub use future::into_py_future;
-pub use future::stream::{PyStream, stream_into_py};
+pub use future::into_python::stream_into_py;
+pub use future::stream::PyStream;
 pub use handle::{PyFun, PyHandle};
 pub use host::cell::discover;
 pub use life::exit::{EXIT_DEADLINE, ExitGuard};

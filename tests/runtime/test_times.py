@@ -63,9 +63,9 @@ def test_t2_a_deadline_beyond_any_clock_is_none(rt: gilscope.PyRuntime, deadline
 
 @pytest.mark.parametrize("deadline", NAN)
 def test_t2_nan_is_refused_before_any_call(rt: gilscope.PyRuntime, deadline: float) -> None:
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match="not nan"):
         rt.options(deadline=deadline)
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match="not nan"):
         rt.shutdown("drain", deadline=deadline)
     assert not rt.is_stopped
     assert rt.call(int) == 0

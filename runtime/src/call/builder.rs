@@ -141,11 +141,6 @@ impl<A: PyArgs> CallBuilder<A> {
         self
     }
 
-    pub(crate) fn stream(mut self) -> Self {
-        self.options.flags |= t::JOB_STREAM;
-        self
-    }
-
     /// A future of the outcome. Lazy: the call is submitted at the first poll.
     pub fn wait<T: PyResultType>(self) -> CallFuture<T> {
         let (sender, receiver) = slot();
@@ -339,17 +334,16 @@ impl<A: PyArgs> CallBuilder<A> {
 pub(crate) fn native<T: PyResultType>(
     host: &HostRef,
     name: &str,
+    mut options: Options,
     start: impl Starter + 'static,
 ) -> CallFuture<T> {
     let (sender, receiver) = slot();
-    let options = Options {
-        flags: t::JOB_STREAM,
-        ..Options::default()
-    };
+    options.flags |= t::JOB_STREAM; // what `start` returns is the result, whatever it is
+    let detach = options.on_drop == OnDrop::Detach;
     let name = gilscope_instrument::intern(name);
     let callback = |_| sender;
     let submission = submission(host.clone(), name, start, convert_to(), callback, options);
-    CallFuture::new(submission, receiver, false)
+    CallFuture::new(submission, receiver, detach)
 }
 
 /// Stamps the call's begin and allocates its job.

@@ -4,6 +4,7 @@
 //! runs on tokio, never with the GIL, and comes back through the inbox of the loop that awaits it.
 
 pub(crate) mod awaitable;
+pub mod into_python;
 pub(crate) mod port;
 pub mod stream;
 

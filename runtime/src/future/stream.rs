@@ -1,44 +1,85 @@
-//! Streams both ways: an async generator as a Rust `Stream`, a Rust `Stream` as an async generator.
+//! An async generator as a Rust `Stream`.
 //!
 //! Invariant: at most one item is under way, so whoever is slower sets the pace; dropping a stream
 //! runs the generator's `finally` on its loop.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use futures_core::Stream;
-use futures_util::StreamExt;
-use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::{PyStopAsyncIteration, PyTypeError};
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::awaitable::{Resolve, awaitable};
-use crate::call::{CallFuture, PyArgs, PyAsyncCallback, PyResultType};
+use crate::call::builder::{Options, native};
+use crate::call::{CallBuilder, CallFuture, OnDrop, PyArgs, PyAsyncCallback, PyResultType};
 use crate::error::Error;
 use crate::handle::{PyFun, PyHandle};
+use crate::host::HostRef;
+use crate::host::table as t;
 use crate::runtime::PyRuntime;
 
 impl PyRuntime {
     /// Calls a function that returns an async generator, or any async iterable, and streams its
-    /// items, converted to `T`. Nothing happens before the first poll; each item is a call of its
-    /// own, so errors, deadlines of the queue and shutdown reach the stream as items.
+    /// items, converted to `T`. To be configured, use [`CallBuilder::stream`].
     pub fn stream<T: PyResultType>(&self, fun: impl Into<PyFun>, args: impl PyArgs) -> PyStream<T> {
-        let opening = self.call(fun, args).stream().wait::<PyHandle>();
+        self.call(fun, args).stream()
+    }
+}
+
+impl<A: PyArgs> CallBuilder<A> {
+    /// Calls a function that returns an async generator, or any async iterable, and streams its
+    /// items, converted to `T`. Nothing happens before the first poll; each item is a call of its
+    /// own, so errors, deadlines and shutdown reach the stream as its last item.
+    ///
+    /// Of the options, `name` is that of the call that opens the stream, and those of its steps
+    /// begin with it. `deadline` is for the stream as a whole, from its first poll on: when it has
+    /// passed, the step under way is cancelled, or the next one fails. `context` is the one that
+    /// every step runs in; by default they share a copy of the loop's own. `on_drop` decides whether
+    /// a step under way is cancelled when the stream is dropped, or comes to its next item first; the
+    /// generator is closed after it, either way. What a full queue does, and a thread for a blocking
+    /// function, are about opening it.
+    pub fn stream<T: PyResultType>(mut self) -> PyStream<T> {
+        self.options.flags |= t::JOB_STREAM;
+        let name = self.options.name.unwrap_or(self.fun.name());
+        let steps = Steps {
+            host: self.host.clone(),
+            name: gilscope_instrument::resolve(name).to_string(),
+            deadline: self.options.deadline.take(),
+            until: None,
+            context: self.options.context.clone(),
+            on_drop: self.options.on_drop,
+        };
+        let open = move |left| {
+            self.options.deadline = left;
+            self.wait::<PyHandle>()
+        };
         PyStream {
-            runtime: self.clone(),
-            state: State::Opening(opening),
+            steps,
+            state: State::New(Box::new(open)),
             iterator: None,
         }
     }
 }
 
-/// See [`PyRuntime::stream`]. Dropping it closes the generator.
+/// See [`CallBuilder::stream`]. Dropping it closes the generator.
 #[must_use = "streams do nothing unless polled"]
 pub struct PyStream<T> {
-    runtime: PyRuntime,
+    steps: Steps,
     state: State<T>,
     iterator: Option<Iterator>,
+}
+
+/// What the calls of a stream have in common.
+struct Steps {
+    host: HostRef,
+    name: String,
+    deadline: Option<Duration>,
+    /// On the host's clock, from the first poll on.
+    until: Option<u64>,
+    context: Option<PyHandle>,
+    on_drop: OnDrop,
 }
 
 /// The Python side of an open stream.
@@ -47,10 +88,17 @@ struct Iterator {
     close: Option<PyFun>,
 }
 
+/// `__anext__`, what closes, and the Context of the steps unless one was given.
+type Prepared = (PyHandle, Option<PyHandle>, Option<PyHandle>);
+
+/// Makes the opening call, with its deadline.
+type Open = Box<dyn FnOnce(Option<Duration>) -> CallFuture<PyHandle> + Send>;
+
 enum State<T> {
+    New(Open),
     Opening(CallFuture<PyHandle>),
     /// Looks up `__anext__` and `aclose`, on the loop thread.
-    Preparing(CallFuture<(PyHandle, Option<PyHandle>)>),
+    Preparing(CallFuture<Prepared>),
     Waiting(CallFuture<T>),
     Ready,
     Ended,
@@ -63,23 +111,23 @@ impl<T: PyResultType> Stream for PyStream<T> {
         let this = &mut *self;
         loop {
             match &mut this.state {
+                State::New(_) => {
+                    this.steps.begin();
+                    if let State::New(open) = std::mem::replace(&mut this.state, State::Ended) {
+                        this.state = State::Opening(open(this.steps.left()));
+                    }
+                }
                 State::Opening(opening) => {
                     let opened = ready!(Pin::new(opening).poll(context));
                     this.state = match opened {
-                        Ok(iterable) => State::Preparing(prepare(&this.runtime, iterable)),
+                        Ok(iterable) => State::Preparing(this.steps.prepare(iterable)),
                         Err(error) => return this.end(Some(Err(error))),
                     };
                 }
                 State::Preparing(preparing) => {
                     let prepared = ready!(Pin::new(preparing).poll(context));
                     match prepared {
-                        Ok((next, close)) => {
-                            this.iterator = Some(Iterator {
-                                next: method(next, "__anext__"),
-                                close: close.map(|close| method(close, "aclose")),
-                            });
-                            this.state = State::Ready;
-                        }
+                        Ok(prepared) => this.open(prepared),
                         Err(error) => return this.end(Some(Err(error))),
                     }
                 }
@@ -87,7 +135,9 @@ impl<T: PyResultType> Stream for PyStream<T> {
                     let Some(iterator) = &this.iterator else {
                         return this.end(None);
                     };
-                    this.state = State::Waiting(this.runtime.call_async(&iterator.next, ()));
+                    let mut call = this.steps.call(&iterator.next);
+                    call.options.deadline = this.steps.left();
+                    this.state = State::Waiting(call.wait());
                 }
                 State::Waiting(waiting) => {
                     let item = ready!(Pin::new(waiting).poll(context));
@@ -104,7 +154,59 @@ impl<T: PyResultType> Stream for PyStream<T> {
     }
 }
 
+impl Steps {
+    /// The deadline runs from now.
+    fn begin(&mut self) {
+        let now = self.host.now();
+        let deadline = self.deadline.map(|deadline| deadline.as_nanos());
+        let deadline = deadline.and_then(|ns| u64::try_from(ns).ok());
+        self.until = deadline.and_then(|ns| now.checked_add(ns));
+    }
+
+    /// The deadline of the next call.
+    fn left(&self) -> Option<Duration> {
+        let until = self.until?;
+        Some(Duration::from_nanos(until.saturating_sub(self.host.now())))
+    }
+
+    fn call(&self, method: &PyFun) -> CallBuilder<()> {
+        let mut call = CallBuilder::new(self.host.clone(), method.clone(), ());
+        call.options.context = self.context.clone();
+        call.on_drop(self.on_drop)
+    }
+
+    /// A bound method under the stream's name, made without attaching.
+    fn method(&self, callable: PyHandle, name: &str) -> PyFun {
+        PyFun::with_name(callable, &format!("{}.{name}", self.name))
+    }
+
+    fn prepare(&self, iterable: PyHandle) -> CallFuture<Prepared> {
+        let options = Options {
+            deadline: self.left(),
+            context: self.context.clone(),
+            on_drop: self.on_drop,
+            ..Options::default()
+        };
+        let own_context = self.context.is_none();
+        let start = crate::call::args::starter(move |py| {
+            let prepared = prepare(iterable.bind(py), own_context);
+            prepared.map_err(crate::call::job::StartError::Raised)
+        });
+        let name = format!("{}.__aiter__", self.name);
+        native(&self.host, &name, options, start)
+    }
+}
+
 impl<T> PyStream<T> {
+    fn open(&mut self, (next, close, context): Prepared) {
+        self.iterator = Some(Iterator {
+            next: self.steps.method(next, "__anext__"),
+            close: close.map(|close| self.steps.method(close, "aclose")),
+        });
+        self.steps.context = self.steps.context.take().or(context);
+        self.state = State::Ready;
+    }
+
     fn end(&mut self, last: Option<Result<T, Error>>) -> Poll<Option<Result<T, Error>>> {
         self.state = State::Ended;
         self.close();
@@ -115,13 +217,13 @@ impl<T> PyStream<T> {
         let Some(close) = self.iterator.take().and_then(|iterator| iterator.close) else {
             return;
         };
-        let call = self.runtime.call(&close, ());
+        let call = self.steps.call(&close);
         let mut closing = call.submission_for::<PyHandle>(PyAsyncCallback::Discard, None);
         let polled = closing.poll_taken(&mut Context::from_waker(Waker::noop()));
         if polled.is_pending() {
             // No room: whoever drops a stream does not wait for it. Refused only if the runtime is
             // stopped, and then its loop has closed the generator.
-            crate::tasks::spawn_ours(&self.runtime.host, closing.sent_or_told());
+            crate::tasks::spawn_ours(&self.steps.host, closing.sent_or_told());
         }
     }
 }
@@ -145,33 +247,26 @@ fn is_end(error: &crate::error::PythonError) -> bool {
     error.type_name() == "StopAsyncIteration"
 }
 
-/// A bound method with a span name that says what it is, made without attaching.
-fn method(callable: PyHandle, name: &str) -> PyFun {
-    PyFun::with_name(callable, name)
-}
-
-fn prepare(runtime: &PyRuntime, iterable: PyHandle) -> CallFuture<(PyHandle, Option<PyHandle>)> {
-    let start = crate::call::args::starter(move |py| {
-        let look = || {
-            let iterable = iterable.bind(py);
-            let iterator = match iterable.call_method0("__aiter__") {
-                Ok(iterator) => iterator,
-                Err(_) => {
-                    let kind = iterable.get_type();
-                    let text = format!("{} is not an async iterable", kind.name()?);
-                    return Err(PyTypeError::new_err(text));
-                }
-            };
-            let next = iterator.getattr("__anext__")?;
-            let close = match iterator.hasattr("aclose")? {
-                true => Some(closer(&iterator)?),
-                false => None,
-            };
-            (next, close).into_pyobject(py).map(Bound::into_any)
-        };
-        look().map_err(crate::call::job::StartError::Raised)
-    });
-    crate::call::builder::native(&runtime.host, "stream.open", start)
+/// Looks up what the steps of a stream call, and in which Context.
+fn prepare<'py>(iterable: &Bound<'py, PyAny>, own_context: bool) -> PyResult<Bound<'py, PyAny>> {
+    let py = iterable.py();
+    let Ok(iterator) = iterable.call_method0("__aiter__") else {
+        let kind = iterable.get_type();
+        let text = format!("{} is not an async iterable", kind.name()?);
+        return Err(PyTypeError::new_err(text));
+    };
+    let next = iterator.getattr("__anext__")?;
+    let close = match iterator.hasattr("aclose")? {
+        true => Some(closer(&iterator)?),
+        false => None,
+    };
+    let context = match own_context {
+        // SAFETY: attached; a new reference or NULL with an error set.
+        true => Some(unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? }),
+        false => None,
+    };
+    let prepared = (next, close, context).into_pyobject(py)?;
+    Ok(prepared.into_any())
 }
 
 /// Closes a generator as soon as its last item, which may be being cancelled, is out of it.
@@ -180,73 +275,4 @@ fn closer<'py>(iterator: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let close = crate::loop_thread::thread::module(py)?.getattr("close_generator")?;
     py.import("functools")?
         .call_method1("partial", (close, iterator))
-}
-
-/// Makes a Python async generator of a Rust stream: `__anext__`, and `aclose`, which drops the
-/// stream. Needs the GIL; the stream is polled without it, on tokio.
-///
-/// # Errors
-/// If the object cannot be allocated.
-pub fn stream_into_py<S, T, E>(py: Python<'_>, stream: S) -> PyResult<Bound<'_, PyAny>>
-where
-    S: Stream<Item = Result<T, E>> + Send + 'static,
-    T: for<'py> IntoPyObject<'py> + Send + 'static,
-    E: Into<PyErr> + Send + 'static,
-{
-    let resolved = stream.map(|item| {
-        let resolve: Resolve = Box::new(move |py| match item {
-            Ok(item) => item.into_bound_py_any(py),
-            Err(error) => Err(error.into()),
-        });
-        resolve
-    });
-    let stream: BoxStream = Box::pin(resolved);
-    let stream = Arc::new(tokio::sync::Mutex::new(Some(stream)));
-    Bound::new(py, RustStream { stream }).map(Bound::into_any)
-}
-
-type BoxStream = Pin<Box<dyn Stream<Item = Resolve> + Send>>;
-
-/// See [`stream_into_py`].
-#[pyclass(frozen, module = "gilscope._native")]
-pub(crate) struct RustStream {
-    stream: Arc<tokio::sync::Mutex<Option<BoxStream>>>,
-}
-
-#[pymethods]
-impl RustStream {
-    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
-    }
-
-    fn __anext__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let stream = Arc::clone(&self.stream);
-        let next = async move {
-            let mut stream = stream.lock().await;
-            let item = match stream.as_mut() {
-                Some(open) => open.next().await,
-                None => None,
-            };
-            let resolve: Resolve = match item {
-                Some(resolve) => resolve,
-                None => {
-                    *stream = None;
-                    Box::new(|_py| Err(PyStopAsyncIteration::new_err(())))
-                }
-            };
-            resolve
-        };
-        awaitable(py, next, None)
-    }
-
-    fn aclose<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let stream = Arc::clone(&self.stream);
-        let close = async move {
-            let open = stream.lock().await.take();
-            drop(open);
-            let resolve: Resolve = Box::new(|py| Ok(py.None().into_bound(py)));
-            resolve
-        };
-        awaitable(py, close, None)
-    }
 }

@@ -146,6 +146,6 @@ def refuse_async(callback):
     call = inspect.getattr_static(type(target), "__call__", None)
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call):
         raise TypeError(
-            f"the callback {callback!r} is an async function: nobody would await it; "
-            "pass a plain function, or call the async function instead"
+            "callback must be a plain function that takes an Outcome, "
+            f"not the async function {callback!r}, which nobody would await"
         )

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::options::duration;
+use super::given::{self, Given};
 use super::runtime::Runtime;
 use crate::error::{CancelledBy, Error};
 use crate::handle::{PyFun, PyHandle};
@@ -79,7 +79,7 @@ impl Batch {
         runtime: &Bound<'_, Runtime>,
         fun: &Bound<'_, PyAny>,
         concurrency: usize,
-        deadline: Option<f64>,
+        deadline: Given<'_, '_>,
         out_fd: i32,
         encode: Py<PyAny>,
     ) -> PyResult<Self> {
@@ -91,7 +91,7 @@ impl Batch {
             encoded: PyFun::named(PyHandle::new(helper.unbind()), fun.name()),
             fun,
             encode: PyHandle::new(encode),
-            deadline: duration(deadline)?,
+            deadline: given::deadline(deadline)?,
             cancelled: AtomicBool::new(false),
             cancel: Notify::new(),
             counts: Counts::default(),
@@ -167,7 +167,7 @@ impl Batch {
 
     /// Whether all rows are written, waiting `timeout` seconds for it. Raises OSError if they cannot be.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let patience = duration(Some(timeout))?.unwrap_or(Duration::MAX);
+        let patience = Duration::try_from_secs_f64(timeout.max(0.0)).unwrap_or(Duration::MAX);
         let end = Instant::now() + patience.min(Duration::from_secs(86_400));
         loop {
             let left = end.saturating_duration_since(Instant::now());

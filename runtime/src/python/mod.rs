@@ -6,6 +6,7 @@
 pub(crate) mod awaitables;
 pub(crate) mod batch;
 pub(crate) mod exceptions;
+pub(crate) mod given;
 pub(crate) mod imports;
 pub(crate) mod module;
 pub(crate) mod options;

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::given::{self, Given};
 use crate::call::{CallBuilder, Full, OnDrop, PyArgs};
 
 /// Everything about a call but the callee and its arguments.
@@ -24,53 +24,27 @@ pub(crate) struct CallOptions {
 #[pymethods]
 impl CallOptions {
     #[new]
-    #[pyo3(signature = (*, name=None, deadline=None, context=None, on_drop="cancel", full="wait", thread=false))]
+    #[pyo3(signature = (*, name=None, deadline=None, context=None, on_drop=None, full=None, thread=None))]
     fn new(
-        name: Option<String>,
-        deadline: Option<f64>,
-        context: Option<Py<PyAny>>,
-        on_drop: &str,
-        full: &str,
-        thread: bool,
+        name: Given<'_, '_>,
+        deadline: Given<'_, '_>,
+        context: Given<'_, '_>,
+        on_drop: Given<'_, '_>,
+        full: Given<'_, '_>,
+        thread: Given<'_, '_>,
     ) -> PyResult<Self> {
-        let on_drop = match on_drop {
-            "cancel" => OnDrop::Cancel,
-            "detach" => OnDrop::Detach,
-            other => return Err(bad("on_drop", "\"cancel\" or \"detach\"", other)),
-        };
-        let full = match full {
-            "wait" => Full::Wait,
-            "fail" => Full::Fail,
-            other => return Err(bad("full", "\"wait\" or \"fail\"", other)),
-        };
+        let on_drops = [("cancel", OnDrop::Cancel), ("detach", OnDrop::Detach)];
+        let fulls = [("wait", Full::Wait), ("fail", Full::Fail)];
         Ok(Self {
-            name,
-            deadline: duration(deadline)?,
-            context,
-            on_drop,
-            full,
-            thread,
+            name: given::name(name)?,
+            deadline: given::deadline(deadline)?,
+            context: given::context(context)?,
+            on_drop: on_drop.map_or(Ok(OnDrop::Cancel), |it| {
+                given::word("on_drop", it, &on_drops)
+            })?,
+            full: full.map_or(Ok(Full::Wait), |it| given::word("full", it, &fulls))?,
+            thread: given::flag("thread", thread)?,
         })
-    }
-}
-
-fn bad(what: &str, wanted: &str, got: &str) -> PyErr {
-    PyValueError::new_err(format!("{what} must be {wanted}, not {got:?}"))
-}
-
-/// Seconds as a duration: negative counts as zero, infinity as none.
-///
-/// # Errors
-/// `ValueError` for NaN.
-pub(crate) fn duration(seconds: Option<f64>) -> PyResult<Option<Duration>> {
-    match seconds {
-        None => Ok(None),
-        Some(seconds) if seconds.is_nan() => Err(PyValueError::new_err(
-            "a deadline must be a number of seconds, not NaN",
-        )),
-        Some(seconds) if seconds <= 0.0 => Ok(Some(Duration::ZERO)),
-        // What does not fit in a Duration is later than any clock: no deadline.
-        Some(seconds) => Ok(Duration::try_from_secs_f64(seconds).ok()),
     }
 }
 

@@ -112,9 +112,11 @@ fn report(py: Python<'_>, error: &PyErr, callback: &Bound<'_, PyAny>) {
     }
 }
 
-/// Raise TypeError for an `async def` callback.
+/// Raise TypeError for an `async def` callback, and for what cannot be called.
 #[pyfunction]
 pub(crate) fn refuse_async(callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    let allowed = "a plain function that takes an Outcome";
+    super::given::callable("callback", allowed, callback)?;
     let module = crate::loop_thread::thread::module(callback.py())?;
     module.getattr("refuse_async")?.call1((callback,))?;
     Ok(())

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::exceptions::to_py_err;
+use super::given::{self, Given};
 use super::options::CallOptions;
 use crate::call::job::Delivered;
 use crate::call::{CallBuilder, CallHandle, Submission};
@@ -39,13 +39,7 @@ impl Runtime {
         args: &Bound<'_, PyTuple>,
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<CallBuilder<Py<PyTuple>>> {
-        if !fun.is_callable() {
-            let text = format!(
-                "{} is not callable: pass the function, and its arguments after it",
-                fun.repr()?
-            );
-            return Err(PyTypeError::new_err(text));
-        }
+        given::callable("fun", "a function, with its arguments after it", fun)?;
         let mut call = self.inner.call(PyFun::new(fun), args.clone().unbind());
         if let Some(kwargs) = kwargs
             && !kwargs.is_empty()
@@ -75,20 +69,20 @@ impl Runtime {
 #[pymethods]
 impl Runtime {
     #[new]
-    #[pyo3(signature = (name=None, *, queue_size=1024, max_in_flight=None, loop_factory=None, on_start=None, on_stop=None, threads=None, debug=false, _default=false))]
+    #[pyo3(signature = (name=None, *, queue_size=None, max_in_flight=None, loop_factory=None, on_start=None, on_stop=None, threads=None, debug=None, _default=false))]
     #[allow(
         clippy::too_many_arguments,
         reason = "keyword arguments of a Python constructor"
     )]
     fn new(
-        name: Option<String>,
-        queue_size: usize,
-        max_in_flight: Option<usize>,
-        loop_factory: Option<Py<PyAny>>,
-        on_start: Option<Py<PyAny>>,
-        on_stop: Option<Py<PyAny>>,
-        threads: Option<usize>,
-        debug: bool,
+        name: Given<'_, '_>,
+        queue_size: Given<'_, '_>,
+        max_in_flight: Given<'_, '_>,
+        loop_factory: Given<'_, '_>,
+        on_start: Given<'_, '_>,
+        on_stop: Given<'_, '_>,
+        threads: Given<'_, '_>,
+        debug: Given<'_, '_>,
         _default: bool,
     ) -> PyResult<Self> {
         if _default {
@@ -97,25 +91,29 @@ impl Runtime {
                 line: Default::default(),
             });
         }
-        for (what, number) in [
-            ("queue_size", Some(queue_size)),
-            ("max_in_flight", max_in_flight),
-            ("threads", threads),
-        ] {
-            if number == Some(0) {
-                return Err(PyValueError::new_err(format!("{what} must be at least 1")));
-            }
-        }
         let defaults = Config::default();
+        let factory = "a function that returns an event loop, or None";
+        let hook = "an async function without arguments, or None";
+        let queue_size = queue_size.map(|size| given::count("queue_size", "", size));
+        let count = |what, number: Given<'_, '_>| {
+            let number = number.map(|number| given::count(what, ", or None", number));
+            number.transpose()
+        };
+        let callable = |what, allowed, function: Given<'_, '_>| {
+            let function = function.map(|function| {
+                given::callable(what, allowed, function).map(|()| function.clone().unbind())
+            });
+            function.transpose()
+        };
         let config = Config {
-            name: name.unwrap_or(defaults.name),
-            queue_size,
-            max_in_flight,
-            loop_factory,
-            on_start,
-            on_stop,
-            threads,
-            debug,
+            name: given::name(name)?.unwrap_or(defaults.name),
+            queue_size: queue_size.transpose()?.unwrap_or(defaults.queue_size),
+            max_in_flight: count("max_in_flight", max_in_flight)?,
+            loop_factory: callable("loop_factory", factory, loop_factory)?,
+            on_start: callable("on_start", hook, on_start)?,
+            on_stop: callable("on_stop", hook, on_stop)?,
+            threads: count("threads", threads)?,
+            debug: given::flag("debug", debug)?,
         };
         Ok(Self {
             inner: PyRuntime::new(config)?,
@@ -123,11 +121,13 @@ impl Runtime {
         })
     }
 
+    /// The runtime's identity, an int: the same for every library that shares it.
     #[getter]
     fn id(&self) -> u64 {
         self.inner.id()
     }
 
+    /// Whether the runtime has ended or is being stopped, so that it takes no more calls.
     #[getter]
     fn is_stopped(&self) -> bool {
         self.inner.is_stopped()
@@ -227,35 +227,30 @@ impl Runtime {
     fn stream<'py>(
         &self,
         py: Python<'py>,
+        options: &CallOptions,
         fun: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let stream = self
-            .inner
-            .stream::<PyHandle>(PyFun::new(fun), args.clone().unbind());
-        crate::future::stream::stream_into_py(py, stream)
+        let call = self.builder(options, fun, args, kwargs)?;
+        crate::future::into_python::stream_into_py(py, call.stream::<PyHandle>())
     }
 
     /// Stops; see `gilscope.PyRuntime.shutdown`.
-    #[pyo3(signature = (mode="drain", deadline=None))]
     #[pyo3(name = "_shutdown")]
     fn shutdown<'py>(
         &self,
         py: Python<'py>,
-        mode: &str,
-        deadline: Option<f64>,
+        mode: &Bound<'py, PyAny>,
+        deadline: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let mode = match mode {
-            "drain" => ShutdownMode::Drain,
-            "cancel" => ShutdownMode::Cancel,
-            "abort" => ShutdownMode::Abort,
-            other => {
-                let text =
-                    format!("mode must be \"drain\", \"cancel\" or \"abort\", not {other:?}");
-                return Err(PyValueError::new_err(text));
-            }
-        };
-        let deadline: Option<Duration> = super::options::duration(deadline)?;
+        let modes = [
+            ("drain", ShutdownMode::Drain),
+            ("cancel", ShutdownMode::Cancel),
+            ("abort", ShutdownMode::Abort),
+        ];
+        let mode = given::word("mode", mode, &modes)?;
+        let deadline = given::deadline(deadline)?;
         let report = self.inner.shutdown(mode, deadline);
         if report.joined
             && let Some(shared) = crate::host::own::shared_of(&self.inner.host)
@@ -293,6 +288,7 @@ pub(crate) struct Handle {
 
 #[pymethods]
 impl Handle {
+    /// The call's id, as in its spans.
     #[getter]
     fn id(&self) -> u64 {
         self.inner.id().0
