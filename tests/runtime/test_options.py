@@ -91,7 +91,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "kind", "text"), OPTIONS, ids=lambda it: str(type(it)))
+@pytest.mark.parametrize(("options", "kind", "text"), OPTIONS)
 def test_options_that_make_no_sense_are_refused_in_one_line(
     rt: gilscope.PyRuntime, options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
@@ -118,7 +118,7 @@ RUNTIMES = [
 ]
 
 
-@pytest.mark.parametrize(("options", "kind", "text"), RUNTIMES, ids=lambda it: str(type(it)))
+@pytest.mark.parametrize(("options", "kind", "text"), RUNTIMES)
 def test_options_of_a_runtime_that_make_no_sense_are_refused_in_one_line(
     options: dict[str, Any], kind: type[Exception], text: str
 ) -> None:
@@ -160,7 +160,7 @@ DONE: list[tuple[Callable[[Any], object], type[Exception], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("do", "kind", "text"), DONE, ids=lambda it: str(type(it)))
+@pytest.mark.parametrize(("do", "kind", "text"), DONE)
 def test_what_makes_no_sense_is_refused_in_one_line(
     rt: gilscope.PyRuntime, do: Callable[[Any], object], kind: type[Exception], text: str
 ) -> None:
