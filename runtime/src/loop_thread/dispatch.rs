@@ -42,14 +42,14 @@ impl LoopState {
                 // Wakers are user code. Who is in line gains nothing from being queued while other
                 // steps run, so that not each of them is worth giving the GIL up for; whoever
                 // submits meanwhile serves the line before itself.
-                py.detach(|| room.serve());
+                self.detached(py, |state| state.shared.room.serve());
                 served = clock::now();
             }
             self.start_call(py, job, index);
             self.flush_if_late();
         }
         if room.owes() {
-            py.detach(|| room.serve());
+            self.detached(py, |state| state.shared.room.serve());
         }
     }
 

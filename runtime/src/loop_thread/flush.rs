@@ -52,15 +52,21 @@ impl LoopState {
             self.after_flush(py);
             return;
         }
+        self.detached(py, Self::deliver_ready);
+        self.after_flush(py);
+    }
+
+    /// Runs what may run user code that must not have the GIL; one turn ends and the next begins.
+    pub(super) fn detached(&self, py: Python<'_>, work: impl FnOnce(&Self)) {
         self.recorder.turn_end();
-        let this = SameThread(self);
+        let here = SameThread((self, work));
         let returned = py.detach(move || {
-            this.get().deliver_ready();
+            let (state, work) = here.get();
+            work(state);
             clock::now()
         });
         self.recorder.returned(returned);
         self.recorder.attached();
-        self.after_flush(py);
     }
 
     /// Delivers what is ready if the oldest outcome has waited long enough: the polls of other calls
