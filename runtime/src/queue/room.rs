@@ -7,6 +7,7 @@
 //! with the GIL and must not run wakers, which are user code, with it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::PoisonError;
 #[cfg(not(loom))]
 use std::sync::{
     Mutex, MutexGuard,
@@ -73,9 +74,7 @@ impl<W: FnOnce()> Room<W> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Line<W>> {
-        self.line
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a permit, without waiting and not past those who wait.
