@@ -6,6 +6,7 @@ import collections
 import concurrent.futures
 import enum
 import functools
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -320,6 +321,15 @@ _default: PyRuntime | None = None
 _default_lock = threading.Lock()
 
 
+def _in_forked_child() -> None:
+    """Replace the lock, which a thread of the parent may have held."""
+    global _default_lock
+    _default_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_forked_child)
+
+
 def py_runtime() -> PyRuntime:
     """Return the default runtime, made at first use; the same object until it is shut down.
 
@@ -328,6 +338,8 @@ def py_runtime() -> PyRuntime:
     global _default
     runtime = PyRuntime(_default=True)
     with _default_lock:
-        if _default is None or _default.id != runtime.id:
-            _default = runtime
-        return _default
+        before = _default  # let go of after the lock: that may run code which calls this
+        if before is not None and before.id == runtime.id:
+            return before
+        _default = runtime
+        return runtime

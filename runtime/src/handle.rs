@@ -182,24 +182,54 @@ fn qualified_name(object: &Bound<'_, PyAny>) -> String {
 /// The lane by which references reach an attached thread.
 pub(crate) mod release {
     use super::{Py, PyAny, Python};
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::ptr;
+    use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
     use crossbeam_queue::SegQueue;
     use pyo3::ffi;
 
-    static LANE: SegQueue<Py<PyAny>> = SegQueue::new();
+    type Lane = SegQueue<Py<PyAny>>;
+
+    /// Made at first use in each process.
+    static LANE: AtomicPtr<Lane> = AtomicPtr::new(ptr::null_mut());
+    /// A host has been asked to look at the lane and has not done so yet.
+    static ASKED: AtomicBool = AtomicBool::new(false);
+
+    fn lane() -> &'static Lane {
+        if let Some(lane) = existing() {
+            return lane;
+        }
+        let made = Box::into_raw(Box::new(Lane::new()));
+        let null = ptr::null_mut();
+        let decided = LANE.compare_exchange(null, made, Ordering::AcqRel, Ordering::Acquire);
+        if decided.is_err() {
+            // SAFETY: it came from a box and nobody else has seen it.
+            drop(unsafe { Box::from_raw(made) });
+        }
+        existing().expect("made above, by this thread or another")
+    }
+
+    fn existing() -> Option<&'static Lane> {
+        // SAFETY: only boxes that are never freed are stored.
+        unsafe { LANE.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// In a forked child: leaves the lane to the parent. Somebody may have been in the middle of a push,
+    /// for whose end a pop would wait for ever. Only stores.
+    pub(crate) fn forget() {
+        LANE.store(ptr::null_mut(), Ordering::Release);
+        ASKED.store(false, Ordering::Release);
+    }
 
     /// Lets go of a reference now if this thread is attached, else hands it to a loop thread.
     pub(crate) fn release(object: Py<PyAny>) {
-        // SAFETY: both calls are allowed on any thread at any time.
-        let (alive, attached) =
-            unsafe { (ffi::Py_IsInitialized() != 0, ffi::PyGILState_Check() != 0) };
-        if !alive {
+        // SAFETY: allowed on any thread at any time.
+        if unsafe { ffi::Py_IsInitialized() } == 0 {
             std::mem::forget(object);
-        } else if attached {
+        } else if crate::attached::is_attached() {
             drop(object);
         } else {
-            LANE.push(object);
+            lane().push(object);
             // A simulated loop looks by itself after every step of this thread.
             if !crate::host::sim::is_seat() && !crate::life::registry::ring_any() {
                 ask_host();
@@ -209,7 +239,6 @@ pub(crate) mod release {
 
     /// This library has no loop of its own: has the one it uses look at our lane.
     fn ask_host() {
-        static ASKED: AtomicBool = AtomicBool::new(false);
         let Some(host) = crate::host::cell::current_host() else {
             return;
         };
@@ -232,13 +261,13 @@ pub(crate) mod release {
 
     /// Releases what has come in. Called by loop threads, attached, between calls.
     pub(crate) fn drain(_py: Python<'_>) {
-        while let Some(object) = LANE.pop() {
+        while let Some(object) = existing().and_then(Lane::pop) {
             drop(object);
         }
     }
 
     /// Whether there is nothing to release.
     pub(crate) fn is_empty() -> bool {
-        LANE.is_empty()
+        existing().is_none_or(Lane::is_empty)
     }
 }

@@ -51,6 +51,7 @@
 //!
 //! `examples/embed` shows every way to call and to be called back.
 
+mod attached;
 pub mod call;
 mod driver;
 mod error;

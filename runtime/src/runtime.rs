@@ -194,14 +194,14 @@ impl PyRuntime {
     /// outcome, at most `deadline` plus a second for code that does not let go of the loop; on the
     /// loop thread itself it only begins.
     pub fn shutdown(&self, mode: ShutdownMode, deadline: Option<Duration>) -> ShutdownReport {
-        // SAFETY: both calls are allowed on any thread at any time.
-        let attached =
-            unsafe { pyo3::ffi::Py_IsInitialized() != 0 && pyo3::ffi::PyGILState_Check() != 0 };
-        if attached {
-            Python::attach(|py| py.detach(|| self.host.shutdown(mode, deadline)))
-        } else {
-            self.host.shutdown(mode, deadline)
-        }
+        crate::attached::detached(|| {
+            let report = self.host.shutdown(mode, deadline);
+            if report.joined && !crate::host::own::is_own(self.host.table()) {
+                // The host has waited for its courier; callbacks of this library are with its own.
+                let _ = crate::life::courier::flush();
+            }
+            report
+        })
     }
 
     /// Whether the loop thread has ended or is being stopped.

@@ -57,7 +57,9 @@ pub struct SpawnHandle(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    Tokio(tokio::task::AbortHandle),
+    /// With the generation of the process: in a forked child its tokio has no threads, and locks that
+    /// are held for ever.
+    Tokio(u64, tokio::task::AbortHandle),
     Simulated(Mutex<Option<async_task::Task<()>>>),
 }
 
@@ -65,7 +67,8 @@ impl SpawnHandle {
     /// Drops the task's future at its next await. Idempotent; any thread.
     pub fn abort(&self) {
         match &self.0 {
-            Inner::Tokio(handle) => handle.abort(),
+            Inner::Tokio(of, handle) if *of == crate::life::fork::generation() => handle.abort(),
+            Inner::Tokio(..) => {}
             Inner::Simulated(task) => {
                 let task = task.lock().unwrap_or_else(PoisonError::into_inner).take();
                 drop(task);
@@ -104,7 +107,7 @@ pub async fn sleep(duration: Duration) {
 /// Spawns on this library's own tokio, for work of ours that must not depend on whether the caller's
 /// tokio is being driven, has timers, or lives on.
 pub(crate) fn spawn_own(future: impl Future<Output = ()> + Send + 'static) -> SpawnHandle {
-    SpawnHandle(Inner::Tokio(own_tokio().spawn(future).abort_handle()))
+    spawned(own_tokio().spawn(future).abort_handle())
 }
 
 /// As [`spawn_own`], or on the simulator where the host is one.
@@ -121,7 +124,11 @@ pub(crate) fn spawn_ours(
 
 /// Spawns on real threads, whatever the host.
 pub(crate) fn spawn_real(future: impl Future<Output = ()> + Send + 'static) -> SpawnHandle {
-    SpawnHandle(Inner::Tokio(tokio_handle().spawn(future).abort_handle()))
+    spawned(tokio_handle().spawn(future).abort_handle())
+}
+
+fn spawned(handle: tokio::task::AbortHandle) -> SpawnHandle {
+    SpawnHandle(Inner::Tokio(crate::life::fork::generation(), handle))
 }
 
 pub(crate) fn spawn_on(

@@ -40,15 +40,8 @@ pub(crate) fn block_on<F: Future + Send>(future: F) -> F::Output
 where
     F::Output: Send,
 {
-    // SAFETY: allowed on any thread at any time.
-    let attached =
-        unsafe { pyo3::ffi::Py_IsInitialized() != 0 && pyo3::ffi::PyGILState_Check() != 0 };
     let wait = || block_on_interruptible(future, || Ok(())).unwrap_or_else(|()| unreachable!());
-    if attached {
-        Python::attach(|py| py.detach(wait))
-    } else {
-        wait()
-    }
+    crate::attached::detached(wait)
 }
 
 /// As [`block_on`], detached already; `interrupted` runs after each signal and every 100 ms (a

@@ -25,7 +25,8 @@ pub enum PyAsyncCallback<T> {
     /// Many calls, one receiver. Room is taken when the call is submitted, so that an outcome never
     /// waits for a slow receiver; a dropped receiver is counted.
     Channel(mpsc::Sender<(CallId, Outcome<T>)>),
-    /// Runs on the loop thread, detached: keep it short, and do not block in it.
+    /// Runs detached, on the loop thread, or on whichever thread ends the call when that is a deadline
+    /// or a shutdown: keep it short, and do not block in it.
     Closure(Box<dyn FnOnce(Outcome<T>) + Send>),
     /// A Python callable, called attached on the loop thread in the call's context with one
     /// `gilscope.Outcome`. `async def` is refused when dispatched.
@@ -73,9 +74,11 @@ pub(crate) async fn watch<T>(
         }
     };
     if let Some(outcome) = received
-        && sender.send(outcome).is_err()
+        && let Err(unreceived) = sender.send(outcome)
     {
         handle.host.undelivered();
+        // Last: the destructor of a result is user code, which may panic.
+        drop(unreceived);
     }
 }
 

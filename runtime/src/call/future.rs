@@ -7,14 +7,15 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use gilscope_instrument::{Name, Status};
+use gilscope_instrument::Status;
 
 use super::builder::Full;
 use super::handle::{CallHandle, request_cancel};
 use super::slot::FromSlot;
 use crate::error::{Error, Outcome, Stopped};
+use crate::host::Refused;
 use crate::host::table as t;
-use crate::host::{Refused, Room};
+use crate::host::turn::Turn;
 
 /// A call on its way into the queue.
 pub(crate) struct Submission {
@@ -27,10 +28,21 @@ pub(crate) struct Submission {
 
 enum State {
     New,
-    Waiting(Room),
+    Waiting(Turn),
     Taken,
     /// Settled without ever reaching the queue.
     Ended,
+}
+
+/// What became of a call whose caller wanted it out of the line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Too late: the queue has it.
+    Taken,
+    /// It is ended, and whoever was to be told was told.
+    Ended,
+    /// A deadline had ended it.
+    Settled,
 }
 
 impl Submission {
@@ -53,43 +65,29 @@ impl Submission {
 
     /// Ready once the queue took the call, refused it (`Err`), or a deadline settled it before.
     pub(crate) fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let reserved = match &mut self.state {
-            State::New => 0,
-            State::Waiting(room) => {
-                if self.handle.is_done() {
-                    self.leave(t::END_DEADLINE, Status::Deadline);
-                    return Poll::Ready(Ok(()));
+        loop {
+            match &self.state {
+                State::Taken | State::Ended => return Poll::Ready(Ok(())),
+                _ if self.handle.is_done() => {
+                    self.leave((t::END_DEADLINE, 0), Status::Deadline);
                 }
-                ready!(room.poll(context));
-                room.number()
-            }
-            State::Taken | State::Ended => return Poll::Ready(Ok(())),
-        };
-        if self.handle.is_done() {
-            self.leave(t::END_DEADLINE, Status::Deadline);
-            return Poll::Ready(Ok(()));
-        }
-        self.offer(reserved, context)
-    }
-
-    fn offer(&mut self, reserved: u64, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        match self.handle.host.submit(self.handle.job.clone(), reserved) {
-            Ok(()) => {
-                if let State::Waiting(room) = std::mem::replace(&mut self.state, State::Taken) {
-                    room.used();
+                State::Waiting(turn) => {
+                    // Refused: the next offer says why.
+                    let taken = ready!(turn.poll(context));
+                    self.state = if taken { State::Taken } else { State::New };
                 }
-                Poll::Ready(Ok(()))
-            }
-            Err((Refused::Stopped(why), _job)) => self.refuse(Error::RuntimeStopped(why)),
-            Err((Refused::Full, _job)) if self.full == Full::Fail => self.refuse(Error::QueueFull),
-            Err((Refused::Full, _job)) => {
-                let mut room = self.handle.host.room();
-                let granted = room.poll(context);
-                let number = room.number();
-                self.state = State::Waiting(room);
-                match granted {
-                    Poll::Ready(()) => self.offer(number, context),
-                    Poll::Pending => Poll::Pending,
+                State::New => {
+                    let (host, job) = (&self.handle.host, &self.handle.job);
+                    self.state = match host.submit(job.clone(), 0) {
+                        Ok(()) => State::Taken,
+                        Err((Refused::Full, _)) if self.full == Full::Wait => {
+                            State::Waiting(Turn::wait(host, job))
+                        }
+                        Err((Refused::Full, _)) => return self.refuse(Error::QueueFull),
+                        Err((Refused::Stopped(why), _)) => {
+                            return self.refuse(Error::RuntimeStopped(why));
+                        }
+                    };
                 }
             }
         }
@@ -97,31 +95,43 @@ impl Submission {
 
     /// The queue refused the call: its submitter gets the error, its callback is dropped unused.
     fn refuse(&mut self, error: Error) -> Poll<Result<(), Error>> {
-        let status = match error {
-            Error::QueueFull => Status::QueueFull,
-            _ => Status::Stopped,
+        let (end, status) = match error {
+            Error::RuntimeStopped(why) => ((t::END_STOPPED, why as u32), Status::Stopped),
+            _ => ((t::END_QUEUE_FULL, 0), Status::QueueFull),
         };
-        let end = match (self.told, &error) {
-            (false, _) => t::END_REFUSED,
-            (true, Error::QueueFull) => t::END_QUEUE_FULL,
-            (true, _) => t::END_STOPPED,
-        };
-        if !self.leave(end, status) {
+        let end = if self.told { end } else { (t::END_REFUSED, 0) };
+        if self.leave(end, status) != Left::Ended {
             return Poll::Ready(Ok(())); // a deadline was faster, and has told the callback
         }
         Poll::Ready(Err(error))
     }
 
-    /// Ends a call that never reached the queue, and its span. False: a deadline has settled it.
-    fn leave(&mut self, end: u32, status: Status) -> bool {
-        self.state = State::Ended;
-        let raw = self.handle.job.raw();
-        let ours = self.handle.job.fail(end, 0);
-        let status = if ours { status } else { Status::Deadline };
-        self.handle
-            .host
-            .refused(&raw.stamps, Name(raw.name), status);
-        ours
+    /// Ends a call that the queue has not taken, and its span.
+    fn leave(&mut self, end: (u32, u32), status: Status) -> Left {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Waiting(turn) if turn.leave() => {
+                self.state = State::Taken;
+                Left::Taken
+            }
+            State::New | State::Waiting(_) => {
+                let handle = &self.handle;
+                if handle.host.withdraw(&handle.job, end, status) {
+                    Left::Ended
+                } else {
+                    Left::Settled
+                }
+            }
+            before => {
+                self.state = before;
+                Left::Settled
+            }
+        }
+    }
+
+    /// The caller goes away. True: the queue has the call, which is to be cancelled or let be.
+    fn withdraw(&mut self) -> bool {
+        let end = (t::END_CANCELLED_BY_CALLER, 0);
+        self.is_taken() || self.leave(end, Status::CancelledByCaller) == Left::Taken
     }
 
     /// Waits until the queue took the call.
@@ -156,8 +166,12 @@ impl Submission {
 
 impl Drop for Submission {
     fn drop(&mut self) {
-        if matches!(self.state, State::New | State::Waiting(_)) {
-            self.leave(t::END_CANCELLED_BY_CALLER, Status::CancelledByCaller);
+        if !self.is_taken() && self.withdraw() {
+            request_cancel(
+                &self.handle.host,
+                &self.handle.job,
+                t::CANCEL | t::CALLER_DROPPED,
+            );
         }
     }
 }
@@ -213,7 +227,7 @@ impl<T> Future for CallFuture<T> {
 
 impl<T> Drop for CallFuture<T> {
     fn drop(&mut self) {
-        if self.done || !self.submission.is_taken() {
+        if self.done || !self.submission.withdraw() {
             return;
         }
         let handle = self.submission.handle();

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use gilscope_instrument::{CallStamps, Flags, Name, Status};
 use pyo3::prelude::*;
 
+use crate::attached::detached;
 use crate::error::{CancelledBy, Error, Outcome, Place, PythonError, Stopped, panic_text};
 use crate::handle::PyHandle;
 use crate::host::JobRef;
@@ -330,13 +331,19 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         }
         let (_, outcome) = failure(end, detail, phase);
         let callback = job.take_callback();
-        let hand_over = AssertUnwindSafe(|| match callback {
+        let hand_over = || match callback {
             Some(callback) if end != t::END_REFUSED => {
                 callback.deliver_later(outcome);
             }
             unused => drop(unused),
-        });
-        let _ = catch_unwind(hand_over);
+        };
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            if D::ATTACHED {
+                hand_over();
+            } else {
+                detached(hand_over);
+            }
+        }));
         true
     }
 

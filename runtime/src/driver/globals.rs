@@ -56,7 +56,7 @@ pub(super) fn globals(py: Python<'_>) -> &'static Globals {
 
 /// Looks everything up, once.
 pub(super) fn install(py: Python<'_>) -> PyResult<()> {
-    GLOBALS.get_or_try_init(py, || Globals::new(py)).map(drop)
+    crate::python::imports::once(py, &GLOBALS, || Globals::new(py)).map(drop)
 }
 
 impl Globals {

@@ -1,7 +1,8 @@
 //! `RustFuture`: a Rust future as a Python coroutine object.
 //!
-//! Invariant: lazy; the first poll is inline, detached, inside tokio; afterwards tokio owns the
-//! future and only its result comes back. Whoever abandons it aborts the Rust side.
+//! Invariant: lazy; the first poll is inline, detached, inside this library's own tokio, which owns
+//! the future afterwards: the awaiting thread, busy with its Python loop, drives no tokio of its own.
+//! Only the result comes back. Whoever abandons it aborts the Rust side.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,9 @@ pub(crate) type OnCancel = Box<dyn Fn() + Send + Sync>;
 /// Makes a Python awaitable of a Rust future, to be used in `await`, `asyncio.run` or `create_task`
 /// of any asyncio loop. Needs the GIL; the future is polled without it.
 ///
-/// Cancelling the awaiting task drops the Rust future; so does letting go of the awaitable.
+/// Cancelling the awaiting task drops the Rust future; so does letting go of the awaitable. It runs on
+/// this library's tokio also where the thread is inside another one, which nobody drives while Python
+/// runs; what needs a certain tokio is spawned there and its `JoinHandle` passed here.
 ///
 /// # Errors
 /// If the object cannot be allocated. What the future fails with, a panic included, is raised by the
@@ -126,8 +129,7 @@ impl RustFuture {
     ) -> PyResult<Bound<'py, PyAny>> {
         let event_loop = imports::get_running_loop(py).call0()?;
         let polled = py.detach(|| {
-            let handle = tasks::tokio_handle();
-            let _entered = handle.enter();
+            let _entered = tasks::own_tokio().enter();
             let mut context = Context::from_waker(Waker::noop());
             let poll = std::panic::AssertUnwindSafe(|| future.as_mut().poll(&mut context));
             std::panic::catch_unwind(poll).map(|poll| (poll, future))
@@ -157,7 +159,7 @@ impl RustFuture {
         };
         let task = match crate::host::cell::simulated_here() {
             Some(host) => tasks::spawn_on(&host, work),
-            None => py.detach(|| tasks::spawn_real(work)),
+            None => py.detach(|| tasks::spawn_own(work)),
         };
         *lock(&self.state) = State::Waiting(Waiting { pending, task });
         Ok(waiter)

@@ -108,9 +108,9 @@ impl ForeignPort {
 fn foreign(event_loop: &Bound<'_, PyAny>) -> PyResult<Port> {
     static PORTS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = event_loop.py();
-    let ports = PORTS.get_or_try_init(py, || {
+    let ports = crate::python::imports::once(py, &PORTS, || {
         let ports = py.import("weakref")?.call_method0("WeakKeyDictionary")?;
-        PyResult::Ok(ports.unbind())
+        Ok(ports.unbind())
     })?;
     let known = ports.bind(py).call_method1("get", (event_loop,))?;
     if let Ok(known) = known.cast::<ForeignPort>() {

@@ -79,6 +79,8 @@ unsafe extern "C" fn refill() -> *const HostTable {
 }
 
 fn find_or_make() -> Result<*const HostTable, Stopped> {
+    // Before the lock: from here on a fork waits for it.
+    let _ = crate::life::fork::generation();
     let shared = {
         let mut default = DEFAULT.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shared) = default.as_ref()
@@ -184,7 +186,10 @@ pub(crate) fn capsule(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 pub fn discover(py: Python<'_>) -> PyResult<bool> {
     // First imported on our loop thread, 3.11 would take that for the main thread.
     py.import("threading")?;
-    let Some(native) = native_module(py)? else {
+    let native = native_module(py)?;
+    // Made while nobody else can be making it, so that no fork finds it half made.
+    crate::python::exceptions::module(py)?;
+    let Some(native) = native else {
         return Ok(false);
     };
     let capsule = native.getattr("_host_cell")?;

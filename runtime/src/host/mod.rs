@@ -7,15 +7,14 @@ pub mod cell;
 pub mod own;
 pub(crate) mod sim;
 pub mod table;
+pub(crate) mod turn;
 
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use gilscope_instrument::{CallStamps, Name, Status};
 
 use crate::error::Stopped;
@@ -65,16 +64,8 @@ impl JobRef {
         self.raw().state.load(Ordering::Acquire) & bits != 0
     }
 
-    /// As [`fail`](Self::fail), on an attached thread: detached for the time that a waker or a closure
-    /// runs, which are user code.
-    pub(crate) fn fail_attached(&self, py: pyo3::Python<'_>, end: u32, detail: u32) -> bool {
-        if self.raw().flags & t::JOB_ATTACHED != 0 {
-            return self.fail(end, detail);
-        }
-        py.detach(|| self.fail(end, detail))
-    }
-
-    /// Fails the job if nobody settled it yet. Any thread.
+    /// Fails the job if nobody settled it yet. Any thread, attached or not: a waker or closure of the
+    /// caller runs detached. So hold nothing that whoever has the GIL then may want.
     pub(crate) fn fail(&self, end: u32, detail: u32) -> bool {
         // SAFETY: the job is live.
         unsafe { (self.vtable().fail)(self.as_ptr(), end, detail) }
@@ -246,10 +237,6 @@ impl HostRef {
         // SAFETY: callable from any thread.
         unsafe { (self.0.on_loop_thread)(self.0.ctx) == 1 }
     }
-
-    pub(crate) fn room(&self) -> Room {
-        Room::new(self.clone())
-    }
 }
 
 fn refusal(code: i32) -> Refused {
@@ -301,75 +288,6 @@ impl<F: FnOnce(pyo3::Python<'_>) + Send> Post<F> {
         let post = unsafe { Box::from_raw(post.cast::<Self>()) };
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(post)));
     }
-}
-
-/// Waits for room in the queue; ready means that one permit is reserved for the next submit.
-pub(crate) struct Room {
-    host: HostRef,
-    id: u64,
-    woken: Arc<Woken>,
-}
-
-#[derive(Default)]
-struct Woken {
-    flag: std::sync::atomic::AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl Room {
-    fn new(host: HostRef) -> Self {
-        let woken = Arc::new(Woken::default());
-        let wake = t::RawWake {
-            data: Arc::into_raw(Arc::clone(&woken)).cast_mut().cast(),
-            wake: wake_room,
-            drop: drop_room,
-        };
-        // SAFETY: the host copies the struct and calls one of its functions once.
-        let id = unsafe { (host.0.reserve)(host.0.ctx, &raw const wake) };
-        Self { host, id, woken }
-    }
-
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.woken.waker.register(context.waker());
-        if self.woken.flag.load(Ordering::Acquire) {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
-
-    /// The number of the reservation, for `submit`.
-    pub(crate) fn number(&self) -> u64 {
-        self.id
-    }
-
-    /// A submit has used the permit.
-    pub(crate) fn used(mut self) {
-        self.id = 0;
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        if self.id != 0 {
-            // SAFETY: the id is from `reserve` of this host.
-            unsafe { (self.host.0.unreserve)(self.host.0.ctx, self.id) };
-        }
-    }
-}
-
-unsafe extern "C" fn wake_room(data: *mut std::ffi::c_void) {
-    // SAFETY: made by `Arc::into_raw` in `Room::new`; one of wake and drop runs, once.
-    let woken = unsafe { Arc::from_raw(data.cast::<Woken>().cast_const()) };
-    woken.flag.store(true, Ordering::Release);
-    let wake = std::panic::AssertUnwindSafe(|| woken.waker.wake());
-    // A waker is user code, which must not unwind into C.
-    let _ = std::panic::catch_unwind(wake);
-}
-
-unsafe extern "C" fn drop_room(data: *mut std::ffi::c_void) {
-    // SAFETY: as in `wake_room`.
-    drop(unsafe { Arc::from_raw(data.cast::<Woken>().cast_const()) });
 }
 
 /// Sleeps until `deadline` ns of the host's clock: the table's timer in simulation, tokio's otherwise.

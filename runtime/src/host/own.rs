@@ -146,7 +146,10 @@ unsafe extern "C" fn reserve(ctx: Ctx, wake: *const t::RawWake) -> u64 {
 
 unsafe extern "C" fn unreserve(ctx: Ctx, number: u64) {
     // SAFETY: the caller holds a handle.
-    unsafe { of(ctx) }.room.leave(number);
+    let shared = unsafe { of(ctx) };
+    if !shared.is_forked() {
+        shared.room.leave(number);
+    }
 }
 
 /// Calls exactly one of the two functions of a `RawWake`.
@@ -171,10 +174,15 @@ impl Drop for Wake {
 }
 
 unsafe extern "C" fn cancel(ctx: Ctx, job: *mut t::RawJob) {
+    // SAFETY: the caller holds a handle.
+    let shared = unsafe { of(ctx) };
+    if shared.is_forked() {
+        return; // the call is the parent's, and so is the bell
+    }
     // SAFETY: the caller passes a live job.
     let message = unsafe { cancel_message(job) };
     // SAFETY: a fresh message that the inbox owns from now on.
-    unsafe { put(of(ctx), message) };
+    unsafe { put(shared, message) };
 }
 
 /// A [`t::RawCancel`] with a reference of its own to the job.
@@ -241,7 +249,10 @@ unsafe extern "C" fn is_stopped(ctx: Ctx) -> bool {
 
 unsafe extern "C" fn help(ctx: Ctx) {
     // SAFETY: the caller holds a handle.
-    unsafe { of(ctx) }.wakes.help();
+    let shared = unsafe { of(ctx) };
+    if !shared.is_forked() {
+        shared.wakes.help();
+    }
 }
 
 unsafe extern "C" fn runtime_id(ctx: Ctx) -> u64 {

@@ -16,7 +16,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::table as t;
 pub(crate) use entry::{Entry, What};
-pub(crate) use pool::Simulator;
+pub(crate) use pool::{Simulator, hold};
 pub(crate) use seat::{Seat, is_seat};
 
 /// The producer of what threads outside control bring in.

@@ -256,7 +256,8 @@ pub struct HostTable {
     /// Hands a job over ([`SUBMITTED`]: one reference passes to the host). `reserved`: the number of
     /// a reservation whose turn has come, or 0.
     pub submit: unsafe extern "C" fn(Ctx, *mut RawJob, reserved: u64) -> i32,
-    /// Gets in line for room; wakes when its turn has come. Returns its number, never 0.
+    /// Gets in line for room; wakes when its turn has come, and the wake may submit. Returns its number,
+    /// never 0.
     pub reserve: unsafe extern "C" fn(Ctx, *const RawWake) -> u64,
     /// Gives a reservation back, granted or not.
     pub unreserve: unsafe extern "C" fn(Ctx, u64),

@@ -29,18 +29,13 @@ static COURIER: Mutex<Option<Courier>> = Mutex::new(None);
 
 /// Runs `work` at once if this thread is attached, else on the courier's.
 pub(crate) fn run<F: FnOnce(Python<'_>) + Send + 'static>(work: F) -> Delivered {
-    // SAFETY: both calls are allowed on any thread at any time.
-    let (alive, attached) = unsafe {
-        (
-            pyo3::ffi::Py_IsInitialized() != 0,
-            pyo3::ffi::PyGILState_Check() != 0,
-        )
-    };
+    // SAFETY: allowed on any thread at any time.
+    let alive = unsafe { pyo3::ffi::Py_IsInitialized() != 0 };
     if !alive || super::exit::finalizing() {
         std::mem::forget(work);
         return Delivered::Nobody;
     }
-    if attached {
+    if crate::attached::is_attached() {
         Python::attach(work);
         return Delivered::Yes;
     }

@@ -1,7 +1,8 @@
 //! Forks: a child starts with a new generation and none of its parent's runtimes.
 //!
-//! Invariant: a fork happens while no lock of this library is held by another thread, so that none is
-//! locked for ever in the child; beyond giving the locks back, the child handler only stores.
+//! Invariant: a fork happens while no lock of the library itself is held by another thread, so that none
+//! is locked for ever in the child; beyond giving the locks back, the child handler only stores. Locks
+//! of a runtime, of its tokio and of its queues may be held: the child never takes them.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -15,13 +16,15 @@ thread_local! {
     static HELD: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Takes every lock of the library, none of which is ever held across an attach or a call-out.
+/// Takes every lock of the library, none of which is ever held across an attach or a call-out, and
+/// none of which is taken while one further down the list is held.
 extern "C" fn before() {
     let locks: Vec<Box<dyn Any>> = vec![
         crate::host::cell::hold(),
         super::registry::hold(),
         super::courier::hold(),
         crate::tasks::hold(),
+        crate::host::sim::hold(),
     ];
     HELD.with_borrow_mut(|held| *held = locks);
 }
@@ -35,6 +38,7 @@ extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::SeqCst);
     super::gate::reset();
     crate::host::cell::forget_default();
+    crate::handle::release::forget();
     gilscope_instrument::after_fork_child();
 }
 

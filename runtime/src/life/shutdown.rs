@@ -64,6 +64,13 @@ pub(crate) fn run(
 }
 
 fn stop(shared: &Arc<Shared>, mode: ShutdownMode, deadline: Option<Duration>) -> ShutdownReport {
+    if shared.is_forked() {
+        // The loop thread is the parent's; here it never was.
+        return ShutdownReport {
+            joined: true,
+            ..Default::default()
+        };
+    }
     let mut report = ShutdownReport {
         pending: request(shared, mode),
         ..Default::default()

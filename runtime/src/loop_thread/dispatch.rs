@@ -58,7 +58,7 @@ impl LoopState {
         let call = self.recorder.open(&raw.stamps, Name(raw.name));
         let state = raw.state.load(Ordering::Acquire);
         if state & t::SETTLED == 0 && state & t::CANCEL != 0 {
-            job.fail_attached(py, t::END_CANCELLED_BY_CALLER, 0);
+            job.fail(t::END_CANCELLED_BY_CALLER, 0);
         }
         if state & (t::SETTLED | t::CANCEL) != 0 {
             let status = super::stop::status_without_end(&job);

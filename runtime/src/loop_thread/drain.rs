@@ -98,7 +98,7 @@ impl LoopState {
         // SAFETY: the message's reference becomes ours for the moment.
         let job = std::mem::ManuallyDrop::new(unsafe { JobRef::from_raw(raw) });
         // Still queued: the body never runs. The call leaves the backlog when its turn comes.
-        job.fail_attached(py, t::END_CANCELLED_BY_CALLER, 0);
+        job.fail(t::END_CANCELLED_BY_CALLER, 0);
         dispose(link, t::END_CANCELLED_BY_CALLER, 0);
     }
 

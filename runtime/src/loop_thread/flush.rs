@@ -7,6 +7,7 @@ use gilscope_instrument::{Flags, clock};
 use pyo3::prelude::*;
 
 use super::state::{LoopState, Ready, current};
+use crate::attached::SameThread;
 use crate::host::table as t;
 
 /// How long an outcome may wait for others to be delivered with, in nanoseconds: longer than a full
@@ -29,19 +30,6 @@ impl Flush {
             state.flush_scheduled.set(false);
             state.flush(py);
         }
-    }
-}
-
-/// Carries what must stay on this thread through `detach`, whose closure runs on this very thread.
-pub(crate) struct SameThread<T>(pub(crate) T);
-
-// SAFETY: `Python::detach` runs its closure on the calling thread, so nothing crosses.
-unsafe impl<T> Send for SameThread<T> {}
-
-impl<T> SameThread<T> {
-    /// By method, so that a closure captures the wrapper and not its field.
-    pub(crate) fn get(self) -> T {
-        self.0
     }
 }
 

@@ -9,8 +9,8 @@ use gilscope_instrument::clock;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use super::flush::SameThread;
 use super::state::current;
+use crate::attached::SameThread;
 
 /// Most events taken in one wait; the rest is there at the next.
 const EVENTS: usize = 64;

@@ -109,6 +109,9 @@ impl Shared {
 
     /// Calls taken by the queue whose callers wait.
     pub(crate) fn pending(&self) -> usize {
+        if self.is_stopped() {
+            return 0; // everybody has an outcome, or waits in another process
+        }
         let calls = self.calls();
         let running = calls
             .open
@@ -118,9 +121,15 @@ impl Shared {
         running + self.room.taken()
     }
 
+    /// Whether it belongs to a parent of this process. Its locks must not be taken then: a thread that
+    /// does not exist here may hold them.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.generation != crate::life::fork::generation()
+    }
+
     /// Why calls are refused, if they are.
     pub(crate) fn refusing(&self) -> Option<Stopped> {
-        if self.generation != crate::life::fork::generation() {
+        if self.is_forked() {
             return Some(Stopped::Forked);
         }
         let life = self.life.load(Ordering::SeqCst);
@@ -129,12 +138,12 @@ impl Shared {
 
     /// Whether the loop thread has ended, or never belonged to this process.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.life.load(Ordering::SeqCst) & STOPPED != 0
-            || self.generation != crate::life::fork::generation()
+        self.life.load(Ordering::SeqCst) & STOPPED != 0 || self.is_forked()
     }
 
+    /// Whether it takes no more calls.
     pub(crate) fn is_stopping(&self) -> bool {
-        self.life.load(Ordering::SeqCst) & (STOPPING | STOPPED) != 0
+        self.refusing().is_some()
     }
 
     pub(crate) fn begin_stop(&self) {
@@ -208,6 +217,9 @@ impl Shared {
 
     /// Joins the `threading.Thread`, so that it has left the interpreter too. Attached.
     pub(crate) fn join(&self, py: Python<'_>, wait: Duration) {
+        if self.is_forked() {
+            return;
+        }
         let thread = self
             .thread
             .lock()
@@ -223,7 +235,10 @@ impl Shared {
 
     /// Frees every caller there is, from any thread.
     pub(crate) fn fail_everything(&self, end: u32, detail: u32) {
+        let mut queued = 0;
         for message in self.inbox.take() {
+            // SAFETY: the message came out of the inbox, so it is live.
+            queued += usize::from(unsafe { is_job(message) });
             dispose(message, end, detail);
         }
         let (backlog, open) = {
@@ -232,6 +247,9 @@ impl Shared {
             (std::mem::take(&mut calls.backlog), open)
         };
         backlog.iter().for_each(|job| refuse(job, end, detail));
+        for _ in 0..queued + backlog.len() {
+            let _ = self.room.put_back(); // closed: nobody waits
+        }
         for job in &open {
             job.fail(end, detail);
         }
@@ -245,6 +263,13 @@ fn refuse(job: &JobRef, end: u32, detail: u32) {
     job.fail(end, detail);
     raw.stamps
         .refused(name, super::stop::status_without_end(job));
+}
+
+/// # Safety
+/// The message is live.
+unsafe fn is_job(message: *mut crate::queue::stack::Link) -> bool {
+    // SAFETY: a message begins with its link.
+    unsafe { (*message.cast::<t::Message>()).kind == t::MESSAGE_JOB }
 }
 
 /// Disposes of a message that no loop thread will take.

@@ -23,9 +23,9 @@ impl LoopState {
         }
         self.stop.set(mode);
         if mode >= Stop::Cancel {
-            self.refuse_queued(py);
+            self.refuse_queued();
             if mode == Stop::Abort {
-                self.free_open_callers(py);
+                self.free_open_callers();
             }
             self.cancel_open(py);
         }
@@ -36,11 +36,11 @@ impl LoopState {
         }
     }
 
-    fn refuse_queued(&self, py: Python<'_>) {
+    fn refuse_queued(&self) {
         let backlog = std::mem::take(&mut self.shared.calls().backlog);
         for job in backlog {
             let _ = self.shared.room.put_back(); // closed: nobody waits
-            job.fail_attached(py, t::END_STOPPED, Stopped::Shutdown as u32);
+            job.fail(t::END_STOPPED, Stopped::Shutdown as u32);
             let raw = job.raw();
             let call = self
                 .recorder
@@ -53,7 +53,7 @@ impl LoopState {
         }
     }
 
-    fn free_open_callers(&self, py: Python<'_>) {
+    fn free_open_callers(&self) {
         let open: Vec<_> = self
             .shared
             .calls()
@@ -62,7 +62,7 @@ impl LoopState {
             .map(|(_, job)| job.clone())
             .collect();
         for job in open {
-            job.fail_attached(py, t::END_STOPPED, Stopped::Shutdown as u32);
+            job.fail(t::END_STOPPED, Stopped::Shutdown as u32);
         }
     }
 
@@ -118,7 +118,7 @@ impl LoopState {
             return Ok(());
         }
         if self.stop.get() >= Stop::Cancel {
-            self.refuse_queued(py);
+            self.refuse_queued();
         }
         let idle = {
             let calls = self.shared.calls();

@@ -36,7 +36,7 @@ unsafe impl<T> Send for ThreadBound<T> {}
 /// The compiled `loop.py`.
 pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = MODULE.get_or_try_init(py, || {
+    let module = crate::python::imports::once(py, &MODULE, || {
         let (code, file, name) = (
             c_str(include_str!("loop.py"))?,
             c"gilscope/loop.py",
@@ -84,7 +84,7 @@ fn start_or_fail(py: Python<'_>, shared: &Arc<Shared>) -> Result<(), Stopped> {
         if !error.to_string().ends_with("interpreter shutdown") {
             error.write_unraisable(py, None);
         }
-        shared.end(Stopped::NotStarted);
+        py.detach(|| shared.end(Stopped::NotStarted));
         Stopped::NotStarted
     })
 }

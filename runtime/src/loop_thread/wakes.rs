@@ -30,9 +30,10 @@ impl Wakes {
         }
     }
 
-    /// Wakes on this thread what is left.
+    /// Wakes on this thread what is left, unless it is attached: wakers of others must not run with
+    /// the GIL, and the loop thread is about to wake them anyway.
     pub(crate) fn help(&self) {
-        if self.some.load(Ordering::Acquire) {
+        if self.some.load(Ordering::Acquire) && !crate::attached::is_attached() {
             let rest = std::mem::take(&mut *self.lock());
             self.some.store(false, Ordering::Release);
             rest.iter().for_each(wake);

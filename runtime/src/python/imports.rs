@@ -17,6 +17,21 @@ pub(crate) fn get_running_loop(py: Python<'_>) -> &Bound<'_, PyAny> {
     lookup(py, &FUNCTION, "asyncio.events", "get_running_loop")
 }
 
+/// The value of a cell, made if it is empty. Unlike `get_or_try_init` nobody waits for a thread that is
+/// making it, which after a fork may not exist: threads that come at once all make one, and one stays.
+pub(crate) fn once<T: Send + Sync>(
+    py: Python<'_>,
+    cell: &'static PyOnceLock<T>,
+    make: impl FnOnce() -> PyResult<T>,
+) -> PyResult<&'static T> {
+    if cell.get(py).is_none() {
+        let made = make()?;
+        // Another thread's may be there by now.
+        drop(cell.set(py, made));
+    }
+    Ok(cell.get(py).expect("set above, by this thread or another"))
+}
+
 fn lookup<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyAny>>,
@@ -24,7 +39,7 @@ fn lookup<'py>(
     name: &str,
 ) -> &'py Bound<'py, PyAny> {
     let import = || py.import(module)?.getattr(name).map(Bound::unbind);
-    cell.get_or_try_init(py, import)
+    once(py, cell, import)
         .unwrap_or_else(|error| panic!("{module}.{name} is part of asyncio: {error}"))
         .bind(py)
 }

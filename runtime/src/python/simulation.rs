@@ -12,10 +12,10 @@ use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::attached::SameThread;
 use crate::host::sim::{Seat, Simulator, Way, What};
 use crate::host::table::{self as t, HostTable};
 use crate::host::{HostRef, cell};
-use crate::loop_thread::flush::SameThread;
 use crate::loop_thread::state::{LoopState, current};
 use crate::queue::stack::Link;
 

@@ -40,6 +40,10 @@ impl Line {
     }
 
     fn offer(&self, mut submission: Submission) -> Result<(), crate::error::Error> {
+        if submission.handle().host.is_stopped() {
+            // Refused, without the lock, which after a fork nobody may be there to give back.
+            return submission.try_sent().map(drop);
+        }
         let handle = tasks::own_tokio().handle();
         let _entered = handle.enter();
         let mut line = self.lock();

@@ -19,9 +19,9 @@ use crate::own::{LIMIT, exception, result, tokio, wait};
 use crate::runtime::{Runtime, given};
 
 /// An outcome for Python: whether it is a value, and the value or the exception.
-type Shown = (bool, Py<PyAny>);
+pub(crate) type Shown = (bool, Py<PyAny>);
 
-fn show(py: Python<'_>, outcome: Outcome<PyHandle>) -> Shown {
+pub(crate) fn show(py: Python<'_>, outcome: Outcome<PyHandle>) -> Shown {
     match outcome {
         Ok(value) => (true, value.clone_ref(py)),
         Err(error) => (false, exception(py, error)),
@@ -163,7 +163,7 @@ pub(crate) fn channel_full(fun: &Bound<'_, PyAny>) -> PyResult<(bool, bool, usiz
 }
 
 /// An argument whose conversion or destructor misbehaves.
-struct Bad(&'static str);
+pub(crate) struct Bad(pub(crate) &'static str);
 
 impl<'py> IntoPyObject<'py> for Bad {
     type Target = PyInt;

@@ -29,6 +29,11 @@
 //! - `racy_bump(get, put, seconds)`, `from_thread(value, seconds)`, `spawn_panic(seconds)`: for
 //!   simulations
 //! - `late_cancel(short, victim)`: a cancel that comes when another call has the place of its own
+//! - `watched(kind, fun, *args, …)` → `Watched`, first poll: a closure or a hand-made waker that notes
+//!   whether it has the GIL, and returns, panics or holds
+//! - `touchy(kind, fun)`: a result whose destructor panics, and that nobody receives
+//! - `undriven(kind, fun, *args)` → `Undriven`: a call out of a `current_thread` tokio that then stops;
+//!   `inside_undriven(fun)`: `fun()` on a thread that is inside such a tokio
 //! - `keep_calling(fun, tasks)`: tokio tasks that call `fun` for ever
 //!
 //! The same library is the module `shop` of docs/host-table.md, under that name.
@@ -36,6 +41,7 @@
 mod blocking;
 mod calls;
 mod ended;
+mod eye;
 mod futures;
 mod late;
 mod own;
@@ -44,6 +50,8 @@ mod sent;
 mod shop;
 mod sim;
 mod streams;
+mod touchy;
+mod undriven;
 
 use pyo3::prelude::*;
 
@@ -64,6 +72,8 @@ mod gilscope_test_ext {
     #[pymodule_export]
     use crate::ended::cancelled;
     #[pymodule_export]
+    use crate::eye::{Watched, watched};
+    #[pymodule_export]
     use crate::futures::{Tracked, bridged, future, host_sleep, host_spawn, tracked};
     #[pymodule_export]
     use crate::late::late_cancel;
@@ -75,6 +85,10 @@ mod gilscope_test_ext {
     use crate::sim::{from_thread, racy_bump, spawn_panic};
     #[pymodule_export]
     use crate::streams::{collect, stream};
+    #[pymodule_export]
+    use crate::touchy::touchy;
+    #[pymodule_export]
+    use crate::undriven::{Undriven, inside_undriven, undriven};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nobody waits with the GIL, and nobody waits for ever.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
 use gilscope_runtime::{Error, Outcome, PyHandle};
@@ -15,23 +15,26 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// The tokio of this library in this process; a forked child gets a fresh one.
 pub(crate) fn tokio() -> &'static Runtime {
-    static OWN: Mutex<Option<(u32, &'static Runtime)>> = Mutex::new(None);
+    // No lock: another thread could hold it while this process forks.
+    static OWN: AtomicPtr<(u32, Runtime)> = AtomicPtr::new(std::ptr::null_mut());
     let process = std::process::id();
-    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
-    match *own {
-        Some((of, runtime)) if of == process => runtime,
-        _ => {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            let built = builder
-                .worker_threads(2)
-                .thread_name("test-ext-tokio")
-                .enable_all()
-                .build();
-            let runtime: &'static Runtime = Box::leak(Box::new(built.expect("threads for tokio")));
-            *own = Some((process, runtime));
-            runtime
-        }
+    let known = OWN.load(Ordering::Acquire);
+    // SAFETY: only leaked boxes are stored.
+    if let Some((of, runtime)) = unsafe { known.as_ref() }
+        && *of == process
+    {
+        return runtime;
     }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder
+        .worker_threads(2)
+        .thread_name("test-ext-tokio")
+        .enable_all()
+        .build();
+    let made = Box::into_raw(Box::new((process, built.expect("threads for tokio"))));
+    let won = OWN.compare_exchange(known, made, Ordering::AcqRel, Ordering::Acquire);
+    // SAFETY: as above; the one that lost is not used, and leaked too.
+    unsafe { &(*won.map_or_else(|theirs| theirs, |_| made)).1 }
 }
 
 /// Runs a future as a task of this library's tokio and waits for it, detached.

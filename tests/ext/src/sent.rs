@@ -53,6 +53,11 @@ impl Inbox {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many outcomes have arrived.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().outcomes.len()
+    }
+
     fn push(&self, arrival: Arrival) {
         self.lock().outcomes.push(arrival);
         self.changed.notify_all();
@@ -60,10 +65,14 @@ impl Inbox {
 }
 
 /// Lives as long as the callback.
-struct Mouth(Arc<Inbox>);
+pub(crate) struct Mouth(Arc<Inbox>);
 
 impl Mouth {
-    fn push(&self, outcome: Outcome<PyHandle>) {
+    pub(crate) fn new(inbox: &Arc<Inbox>) -> Self {
+        Self(Arc::clone(inbox))
+    }
+
+    pub(crate) fn push(&self, outcome: Outcome<PyHandle>) {
         self.0.push(Arrival::Outcome(outcome));
     }
 }

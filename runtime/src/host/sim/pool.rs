@@ -19,6 +19,11 @@ pub(crate) struct Simulator {
 
 static POOL: Mutex<Vec<Simulator>> = Mutex::new(Vec::new());
 
+/// The lock over the hosts, for the time of a fork.
+pub(crate) fn hold() -> Box<dyn std::any::Any> {
+    Box::new(POOL.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 impl Simulator {
     /// A host at virtual time 0, owned by the calling thread.
     pub(crate) fn open() -> Self {
