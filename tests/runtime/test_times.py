@@ -1,4 +1,4 @@
-"""Odd numbers of seconds, and a deadline that meets the result."""
+"""Odd numbers of seconds."""
 
 from __future__ import annotations
 
@@ -115,34 +115,3 @@ def test_t2_a_rust_sleep_of_nan_is_refused(seconds: float) -> None:
             await gilscope.rust.sleep(seconds)
 
     asyncio.run(main())
-
-
-def test_x4_a_deadline_and_a_result_at_the_same_instant(
-    rt: gilscope.PyRuntime, eventually: Callable[[Callable[[], object]], None]
-) -> None:
-    ended: set[int] = set()
-
-    async def body(number: int) -> int:
-        try:
-            await asyncio.sleep(0.005)
-            return number
-        finally:
-            ended.add(number)
-
-    calls = rt.options(deadline=0.005)
-    outcomes: dict[int, list[Any]] = {number: [] for number in range(300)}
-
-    def arrived(number: int) -> Callable[[Any], None]:
-        return lambda outcome: outcomes[number].append(outcome)
-
-    for number in outcomes:
-        calls.submit_callback(arrived(number), body, number)
-    eventually(lambda: all(outcomes.values()))
-    rt.shutdown("drain", deadline=LIMIT)
-    for number, came in outcomes.items():
-        assert len(came) == 1, "one outcome, neither lost nor doubled"
-        if came[0].ok:
-            assert came[0].result() == number
-            assert number in ended
-        else:
-            assert isinstance(came[0].exception(), gilscope.DeadlineExceeded)

@@ -135,3 +135,49 @@ def test_t2_times_that_are_never_reached() -> None:
         return asyncio.get_running_loop().time()
 
     assert simulate(main).value() == 1.0
+
+
+@pytest.mark.parametrize("by", ["call_async", "submit_callback", "extension"])
+def test_x4_a_deadline_and_a_result_due_together_in_every_order(ext: ModuleType, by: str) -> None:
+    """Each order gives one outcome, which fits how the call ended; both outcomes come up."""
+
+    async def main() -> tuple[list[str], list[str]]:
+        rt, told, ended = gilscope.py_runtime(), list[str](), list[str]()
+        calls = rt.options(deadline=0.3)
+
+        async def body() -> str:
+            try:
+                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+                raise
+            ended.append("returned")
+            return "value"
+
+        def tell(outcome: gilscope.Outcome[str]) -> None:
+            error = outcome.exception()
+            told.append(outcome.result() if error is None else type(error).__name__)
+
+        if by == "submit_callback":
+            calls.submit_callback(tell, body)
+        elif by == "extension":
+            sent = ext.send("closure", body, deadline=0.3)
+        else:
+            try:
+                told.append(await calls.call_async(body))
+            except gilscope.DeadlineExceeded as error:
+                told.append(type(error).__name__)
+        await asyncio.sleep(1)
+        if by == "extension":
+            kinds = [
+                value if word == "ok" else type(value).__name__ for word, value in sent.arrived
+            ]
+            told.extend(kinds)
+        return told, ended
+
+    runs = [simulate(main, seed=seed).value() for seed in range(60)]
+    assert {tuple(told) for told, _ in runs} == {("value",), ("DeadlineExceeded",)}
+    for told, ended in runs:
+        assert len(ended) == 1
+        assert told == ["DeadlineExceeded"] or ended == ["returned"]
