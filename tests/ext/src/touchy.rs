@@ -81,6 +81,8 @@ pub(crate) fn touchy(
     })?;
     let receiver = sent?;
     until.map(PyAnyMethods::call0).transpose()?;
-    fun.py().detach(|| drop(receiver));
+    // The result may have come at this very moment, and is then let go of here.
+    let drop = std::panic::AssertUnwindSafe(|| drop(receiver));
+    let _ = fun.py().detach(|| std::panic::catch_unwind(drop));
     Ok(())
 }
