@@ -93,9 +93,10 @@ pytest-env: $(ENV)/.test
 bench: $(ENV)/.test ## measure against the peers, write target/bench.json
 	$(CARGO_ENV) $(BIN)/python benches/bench.py
 
-soak: $(ENV)/.test ## everything long: 10,000,000 calls, 200 exits of each kind
+soak: $(ENV)/.test ## everything long: 10,000,000 calls, 200 exits of each kind, and of the peer's
 	$(CARGO_ENV) $(BIN)/python benches/soak.py --out docs/soak.md
 	$(CARGO_ENV) GILSCOPE_SOAK=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(CARGO_ENV) $(BIN)/python tests/exit/peer_matrix.py -n 200 --write
 
 fmt: $(ENV)/.lint ## format Rust and Python
 	cargo fmt --all

@@ -20,10 +20,10 @@ class Ends:
     def __init__(self) -> None:
         self._exits = runpy.run_path(str(Path(__file__).with_name("exits.py")))
 
-    def python(self, what: str, share: int = 1) -> Any:
-        """`programs/ours.py WHAT`, which uses gilscope as an extension module."""
-        program = str(self._exits["PROGRAMS"] / "ours.py")
-        return self._exits["end"]([sys.executable, program, what], -(-N // share))
+    def python(self, *what: str, program: str = "ours.py", share: int = 1) -> Any:
+        """`programs/PROGRAM WHAT…`, which uses gilscope as an extension module."""
+        path = str(self._exits["PROGRAMS"] / program)
+        return self._exits["end"]([sys.executable, path, *what], -(-N // share))
 
     def embedded(self, embedded: Any, what: str, way: str, share: int = 1) -> Any:
         """`examples/embed`'s binary for these tests."""

@@ -8,6 +8,7 @@ import pytest
 
 AWAITED = ["awaited-call", "awaited-submit", "awaited-call_async", "awaited-rust"]
 IN_FLIGHT = ["suspended", "busy", "rust-pending", "submitting", "threads", "full-queue"]
+IN_C = ["step", "throw", "start", "callback", "finalizer", "courier", "submitting", "calling"]
 # "return" and "exit" leave Python and the runtime running: the process ends under them.
 WAYS = ["guard", "guard-finalize", "finalize", "return", "exit"]
 
@@ -39,6 +40,26 @@ def test_l7_l14_exit_with_calls_in_flight(ends: Any, situation: str) -> None:
 def test_l7_l14_exit_with_the_loop_held(ends: Any, situation: str) -> None:
     # Each takes the two seconds that a held loop gets at exit, so a part of the number has to do.
     exits = ends.python(situation, share=8)
+    assert exits.clean, exits
+
+
+@pytest.mark.parametrize("where", IN_C)
+def test_l7_l14_exit_with_threads_that_come_back_from_c(ends: Any, where: str) -> None:
+    exits = ends.python(where, "gone", program="in_c.py", share=len(IN_C))
+    assert exits.clean, exits
+
+
+def test_l7_l14_exit_with_threads_past_the_bound(ends: Any) -> None:
+    # As above: each takes as long as the exit handler tries.
+    exits = ends.python("step", "bound", program="in_c.py", share=8)
+    assert exits.clean, exits
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_l7_l14_embedded_exit_with_threads_that_come_back_from_c(
+    ends: Any, embedded: Any, way: str
+) -> None:
+    exits = ends.embedded(embedded, "in-c", way, share=len(WAYS))
     assert exits.clean, exits
 
 

@@ -16,6 +16,7 @@ use pyo3::{IntoPyObjectExt, PyTraverseError};
 
 use super::port::Port;
 use crate::error::{Error, panic_text};
+use crate::life::park::ParkOnExit;
 use crate::python::imports;
 use crate::tasks::{self, SpawnHandle};
 
@@ -111,6 +112,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl RustFuture {
     fn step<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         // Never locked across a poll or a call into Python: the state is taken out and put back.
         let state = std::mem::replace(&mut *lock(&self.state), State::Done);
         match state {

@@ -102,6 +102,7 @@ fn send(work: Work) -> bool {
 fn start(generation: u64) -> std::io::Result<Courier> {
     let (work, queue) = channel::<Work>();
     let deliver = move || {
+        let _parking = super::park::ParkOnExit::new();
         // Not a ticket of the gate: `stop` joins this thread.
         while let Ok(work) = queue.recv() {
             let attached = std::panic::AssertUnwindSafe(|| Python::try_attach(work).is_some());

@@ -1,17 +1,22 @@
 //! Interpreter exit: cancel what runs, wait a second, stop and join every loop thread.
 //!
-//! Invariant: when `atexit` returns, no thread of ours runs Python.
+//! Invariant: when `atexit` returns, no thread of ours runs Python, but for code that will not be
+//! interrupted; a thread that comes back from there parks.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::PyCFunction;
 
-use super::shutdown::{self, ShutdownMode};
+use crate::loop_thread::shared::Shared;
 
 /// How long calls in flight get to finish their cleanup at exit.
 pub const EXIT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long an interrupted loop thread gets before it is interrupted again.
+const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
 
 static FINALIZING: AtomicBool = AtomicBool::new(false);
 
@@ -38,21 +43,32 @@ pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
 fn stop_all(py: Python<'_>) {
     // First, so that no runtime is started while the others are being stopped.
     py.detach(|| super::gate::close(EXIT_DEADLINE));
-    let runtimes = super::registry::all();
-    py.detach(|| {
-        for shared in &runtimes {
-            let _ = shutdown::request(shared, ShutdownMode::Cancel);
-        }
-        for shared in &runtimes {
-            shutdown::run(shared, ShutdownMode::Cancel, Some(EXIT_DEADLINE));
-        }
-    });
-    for shared in &runtimes {
-        shared.interrupt(py, EXIT_DEADLINE);
+    let mut runtimes = super::registry::all();
+    // A loop thread that runs the exit handlers does not wait for itself.
+    runtimes.retain(|shared| !shared.on_loop_thread());
+    py.detach(|| super::shutdown::run_all(&runtimes, EXIT_DEADLINE));
+    interrupt(py, &runtimes);
+    for shared in runtimes.iter().filter(|shared| shared.is_stopped()) {
         shared.join(py, EXIT_DEADLINE);
     }
     py.detach(super::courier::stop);
     crate::handle::release::drain(py);
+}
+
+/// Gets user code that holds loops out of them, for a second.
+fn interrupt(py: Python<'_>, runtimes: &[Arc<Shared>]) {
+    let mut held: Vec<_> = runtimes.iter().collect();
+    let end = Instant::now() + EXIT_DEADLINE;
+    loop {
+        let until = Instant::now() + INTERRUPT_EVERY;
+        py.detach(|| held.retain(|shared| !shared.wait_ended(Some(until))));
+        if held.is_empty() || until > end {
+            return;
+        }
+        for shared in &held {
+            shared.interrupt(py);
+        }
+    }
 }
 
 /// Stops every runtime of this library when dropped; for programs that embed Python, which has no

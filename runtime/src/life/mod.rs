@@ -6,5 +6,6 @@ pub(crate) mod courier;
 pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod gate;
+pub(crate) mod park;
 pub(crate) mod registry;
 pub(crate) mod shutdown;

@@ -100,10 +100,32 @@ fn stop(shared: &Arc<Shared>, mode: ShutdownMode, deadline: Option<Duration>) ->
         report.joined = shared.wait_ended(until(Instant::now(), ABORT_GRACE));
     }
     if !report.joined {
-        shared.fail_everything(t::END_STOPPED, Stopped::Shutdown as u32);
-        // That took the requests along; the loop thread must find one once it is let go.
-        let _ = request(shared, ShutdownMode::Abort);
-        shared.inbox.bell().ring();
+        give_up(shared);
     }
     report
+}
+
+/// Frees the callers of a loop that somebody's code holds.
+fn give_up(shared: &Arc<Shared>) {
+    shared.fail_everything(t::END_STOPPED, Stopped::Shutdown as u32);
+    // That took the requests along; the loop thread must find one once it is let go.
+    let _ = request(shared, ShutdownMode::Abort);
+    shared.inbox.bell().ring();
+}
+
+/// Cancels on all of them at once, and aborts those that take longer, detached: many runtimes take no
+/// longer than one does.
+pub(crate) fn run_all(runtimes: &[Arc<Shared>], deadline: Duration) {
+    let mut left: Vec<_> = runtimes.iter().collect();
+    for (mode, wait) in [
+        (ShutdownMode::Cancel, deadline),
+        (ShutdownMode::Abort, ABORT_GRACE),
+    ] {
+        for shared in &left {
+            let _ = request(shared, mode);
+        }
+        let end = Instant::now() + wait;
+        left.retain(|shared| !shared.wait_ended(Some(end)));
+    }
+    left.into_iter().for_each(give_up);
 }

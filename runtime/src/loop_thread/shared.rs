@@ -19,9 +19,6 @@ use crate::queue::inbox::Inbox;
 use crate::queue::room::Room;
 use crate::runtime::Config;
 
-/// How long an interrupted loop thread gets before it is interrupted again.
-const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
-
 /// Life: taking calls.
 const RUNNING: u32 = 0;
 /// Life: shutting down, refuses calls.
@@ -196,23 +193,17 @@ impl Shared {
         true
     }
 
-    /// At exit: gets user code that holds the loop out of it by `SystemExit`, again and again, because
-    /// a thread that still runs Python when the interpreter ends takes the process down. Attached.
-    /// Powerless against code that never returns to the interpreter.
-    pub(crate) fn interrupt(&self, py: Python<'_>, patience: Duration) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        let thread = thread.as_ref().map(|thread| thread.clone_ref(py));
+    /// At exit: gets user code that holds the loop out of it by `SystemExit`. Attached. Powerless
+    /// against code that never returns to the interpreter, or catches what it raises.
+    pub(crate) fn interrupt(&self, py: Python<'_>) {
+        let thread = {
+            let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            thread.as_ref().map(|thread| thread.clone_ref(py))
+        };
         let ident = thread.and_then(|thread| thread.getattr(py, "ident").ok()?.extract(py).ok());
         let Some(ident) = ident else { return };
-        let end = Instant::now() + patience;
-        while !py.detach(|| self.wait_ended(Some(Instant::now() + INTERRUPT_EVERY)))
-            && Instant::now() < end
-        {
-            // SAFETY: attached; an ident of no thread is ignored, and the class is immortal.
-            unsafe {
-                pyo3::ffi::PyThreadState_SetAsyncExc(ident, pyo3::ffi::PyExc_SystemExit);
-            }
-        }
+        // SAFETY: attached; an ident of no thread is ignored, and the class is immortal.
+        unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(ident, pyo3::ffi::PyExc_SystemExit) };
     }
 
     /// Joins the `threading.Thread`, so that it has left the interpreter too. Attached.

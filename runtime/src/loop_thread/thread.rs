@@ -19,12 +19,14 @@ use super::shared::Shared;
 use super::state::{Current, Helpers, LoopState, current};
 use crate::error::Stopped;
 use crate::life::gate::Ticket;
+use crate::life::park::ParkOnExit;
 
 /// The Rust side of `loop.py`.
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Core {
     shared: Arc<Shared>,
     current: Mutex<Option<ThreadBound<Current>>>,
+    parking: Mutex<Option<ThreadBound<ParkOnExit>>>,
 }
 
 /// A value that only the loop thread touches, inside a type that must be `Send`.
@@ -65,6 +67,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), Stopped> {
         return Python::attach(|py| start_or_fail(py, &shared));
     }
     let bootstrap = move || {
+        let _parking = ParkOnExit::new();
         let started = Python::try_attach(|py| start_or_fail(py, &shared));
         if started.is_none() {
             shared.end(Stopped::NotStarted);
@@ -99,6 +102,7 @@ fn start_attached(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<()> {
         Core {
             shared: Arc::clone(shared),
             current: Mutex::new(None),
+            parking: Mutex::new(None),
         },
     )?;
     let factory = shared
@@ -165,6 +169,8 @@ impl Core {
         selector: Option<Bound<'_, PyAny>>,
         stopped: Py<PyAny>,
     ) -> PyResult<()> {
+        *self.parking.lock().unwrap_or_else(PoisonError::into_inner) =
+            ParkOnExit::new().map(ThreadBound);
         self.shared.enter_thread();
         let module = module(py)?;
         let helpers = Helpers {
@@ -240,5 +246,11 @@ impl Core {
             .take();
         drop(state);
         crate::handle::release::drain(py);
+        let parking = self
+            .parking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(parking);
     }
 }

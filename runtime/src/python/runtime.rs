@@ -15,6 +15,7 @@ use crate::call::{CallBuilder, CallHandle, Submission};
 use crate::error::{Error, Outcome};
 use crate::future::awaitable::{Resolve, awaitable};
 use crate::handle::{PyFun, PyHandle};
+use crate::life::park::ParkOnExit;
 use crate::life::shutdown::ShutdownMode;
 use crate::runtime::{Config, PyRuntime};
 
@@ -143,6 +144,7 @@ impl Runtime {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         let future = self
             .builder(options, fun, args, kwargs)?
             .wait_plain::<PyHandle>();
@@ -178,6 +180,7 @@ impl Runtime {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Handle> {
+        let _parks = ParkOnExit::new();
         let call = self.builder(options, fun, args, kwargs)?;
         self.line_up(py, call.attached(hand_over_to(done)))
     }
@@ -193,6 +196,7 @@ impl Runtime {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Handle> {
+        let _parks = ParkOnExit::new();
         let call = self.builder(options, fun, args, kwargs)?;
         self.line_up(py, call.attached_in_context(hand_over_to(callback)))
     }
@@ -208,6 +212,7 @@ impl Runtime {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
+        let _parks = ParkOnExit::new();
         if self.inner.host.on_loop_thread() {
             return Err(to_py_err(py, Error::WrongThread("a loop thread")));
         }
@@ -232,6 +237,7 @@ impl Runtime {
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         let call = self.builder(options, fun, args, kwargs)?;
         crate::future::into_python::stream_into_py(py, call.stream::<PyHandle>())
     }
@@ -244,6 +250,7 @@ impl Runtime {
         mode: &Bound<'py, PyAny>,
         deadline: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
+        let _parks = ParkOnExit::new();
         let modes = [
             ("drain", ShutdownMode::Drain),
             ("cancel", ShutdownMode::Cancel),

@@ -1,8 +1,12 @@
 """The Python side of exit.rs."""
 
 import asyncio
+import atexit
+import contextlib
+import random
 import threading
 import time
+from collections.abc import Callable
 
 import rust
 
@@ -41,3 +45,21 @@ def thread() -> None:
             time.sleep(0.0001)
 
     threading.Thread(target=work, daemon=True).start()
+
+
+class Slow:
+    """Keeps the finalization going for a while, without the GIL."""
+
+    def __del__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Wait in C."""
+        sleep(0.12)
+
+
+async def holds() -> None:
+    """Keep the loop, in C most of the time, past the end of the interpreter."""
+    global slow
+    slow = Slow()
+    atexit._clear()  # as if the exit handler had given up on this thread
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(random.uniform(0, 0.08))  # noqa: ASYNC251 (that is the point)

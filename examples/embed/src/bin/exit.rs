@@ -52,10 +52,12 @@ enum Situation {
     Threads,
     /// A queue without room, and callers that wait for some.
     FullQueue,
+    /// Loop threads in C code, which come back once the interpreter is ending.
+    InC,
 }
 
 impl Situation {
-    const ALL: [(&str, Self); 7] = [
+    const ALL: [(&str, Self); 8] = [
         ("awaited", Self::Awaited),
         ("suspended", Self::Suspended),
         ("busy", Self::Busy),
@@ -63,12 +65,14 @@ impl Situation {
         ("submitting", Self::Submitting),
         ("threads", Self::Threads),
         ("full-queue", Self::FullQueue),
+        ("in-c", Self::InC),
     ];
 
-    /// One of [`Self::ALL`], or "everything": all but the first at once.
+    /// One of [`Self::ALL`], or "everything": all but the first and the last at once.
     fn named(name: &str) -> Vec<Self> {
         let chosen = Self::ALL.iter().filter(|(known, situation)| {
-            *known == name || (name == "everything" && *situation != Self::Awaited)
+            let together = !matches!(situation, Self::Awaited | Self::InC);
+            *known == name || (name == "everything" && together)
         });
         chosen.map(|(_, situation)| *situation).collect()
     }
@@ -107,6 +111,7 @@ struct App {
     for_ever: PyFun,
     works: PyFun,
     waits: PyFun,
+    holds: PyFun,
     thread: PyHandle,
 }
 
@@ -121,6 +126,7 @@ impl App {
                 for_ever: fun("for_ever")?,
                 works: fun("works")?,
                 waits: fun("waits")?,
+                holds: fun("holds")?,
                 thread: PyHandle::new(module.getattr("thread")?.unbind()),
             })
         })
@@ -202,6 +208,12 @@ async fn bring_about(situation: Situation, app: &App) -> Result<(), AnyError> {
             };
             let full = PyRuntime::new(config)?;
             in_flight(&full, &app.for_ever, MANY);
+        }
+        Situation::InC => {
+            for i in 0..4 {
+                let held = PyRuntime::new(Config::named(&format!("held-{i}")))?;
+                in_flight(&held, &app.holds, 1);
+            }
         }
     }
     Ok(())

@@ -1,0 +1,155 @@
+"""A program that ends while threads of the runtime are in C code: `in_c.py WHERE WAY`.
+
+They come back to an interpreter that is ending, which on Python 3.13 and before it answers by
+ending the thread where it stands, below frames of ours: which ones, says WHERE, see `main`. WAY:
+"bound", the loops stay held until our exit handler has given up on them; "gone", the same without
+that wait, as the handler does not run at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import random
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RUNTIMES = [gilscope.PyRuntime(f"held-{i}") for i in range(4)]
+
+
+class Slow:
+    """Keeps the finalization going for a while, without the GIL."""
+
+    def __del__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        sleep(0.12)
+
+
+slow = Slow()
+held = threading.Semaphore(0)
+
+
+def hold() -> None:
+    """Never let go of this thread; most of the time is spent in C, without the GIL."""
+    held.release()
+    while True:
+        with contextlib.suppress(BaseException):  # the exit handler's SystemExit, too
+            while True:
+                time.sleep(random.uniform(0, 0.08))
+
+
+class Argument:
+    def __del__(self) -> None:
+        hold()
+
+
+async def holds() -> None:
+    hold()
+
+
+async def catches(started: threading.Event) -> None:
+    started.set()
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        hold()
+
+
+async def takes(argument: Argument, let_go: threading.Event) -> None:
+    while not let_go.is_set():  # noqa: ASYNC110 (set by another thread)
+        await asyncio.sleep(0.001)
+
+
+def step(rt: gilscope.PyRuntime) -> None:
+    rt.submit(holds)
+
+
+def throw(rt: gilscope.PyRuntime) -> None:
+    started = threading.Event()
+    future = rt.submit(catches, started)
+    started.wait()
+    future.cancel()
+
+
+def start(rt: gilscope.PyRuntime) -> None:
+    rt.submit(hold)
+
+
+def callback(rt: gilscope.PyRuntime) -> None:
+    rt.submit_callback(lambda _: hold(), asyncio.sleep, 0)
+
+
+def finalizer(rt: gilscope.PyRuntime) -> None:
+    let_go = threading.Event()
+    rt.submit(takes, Argument(), let_go)
+    let_go.set()  # the last reference is the call's
+
+
+def courier(rt: gilscope.PyRuntime) -> None:
+    """A deadline that passes while the loop is held; whose future is told by another thread."""
+    rt.submit(holds)
+    held.acquire()
+    future = rt.options(deadline=0.001).submit(asyncio.sleep, 0)
+    future.add_done_callback(lambda _: hold())
+
+
+def submitting(rt: gilscope.PyRuntime) -> None:
+    """A thread of the user's that keeps calling."""
+
+    def submits() -> None:
+        held.release()
+        while True:
+            with contextlib.suppress(BaseException):
+                rt.submit(asyncio.sleep, 0)
+
+    threading.Thread(target=submits, daemon=True).start()
+
+
+def calling(rt: gilscope.PyRuntime) -> None:
+    """Threads of the user's inside calls that let go of arguments, or refuse."""
+    sys.setswitchinterval(1e-6)
+
+    class Dropped:
+        def __del__(self) -> None:
+            sum(range(100))
+
+    def calls(call: Callable[..., object]) -> None:
+        while True:
+            with contextlib.suppress(BaseException):
+                call(asyncio.sleep, Dropped())
+
+    for call in (rt.call, rt.submit, rt.options(deadline=0).call):
+        threading.Thread(target=calls, args=(call,), daemon=True).start()
+    held.release()
+
+
+def main(where: str, way: str) -> None:
+    hold_at = {
+        "step": step,
+        "throw": throw,
+        "start": start,
+        "callback": callback,
+        "finalizer": finalizer,
+        "courier": courier,
+        "submitting": submitting,
+        "calling": calling,
+    }[where]
+    # There is one courier; and one runtime has threads enough that call.
+    for rt in RUNTIMES[: 1 if where in ("courier", "calling") else None]:
+        hold_at(rt)
+        held.acquire()
+    if where == "calling":
+        RUNTIMES[0].shutdown("abort")
+    if way == "gone":
+        atexit._clear()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
