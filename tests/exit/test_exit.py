@@ -8,7 +8,8 @@ import pytest
 
 AWAITED = ["awaited-call", "awaited-submit", "awaited-call_async", "awaited-rust"]
 IN_FLIGHT = ["suspended", "busy", "rust-pending", "submitting", "threads", "full-queue"]
-IN_C = ["step", "throw", "start", "callback", "finalizer", "courier", "submitting", "calling"]
+IN_C = ["step", "throw", "start", "callback", "finalizer", "courier"]
+IN_C += ["submitting", "calling", "awaiting"]  # threads of the user's
 # "return" and "exit" leave Python and the runtime running: the process ends under them.
 WAYS = ["guard", "guard-finalize", "finalize", "return", "exit"]
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import gilscope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 RUNTIMES = [gilscope.PyRuntime(f"held-{i}") for i in range(4)]
 
@@ -130,6 +130,25 @@ def calling(rt: gilscope.PyRuntime) -> None:
     held.release()
 
 
+def awaiting(rt: gilscope.PyRuntime) -> None:
+    """A loop of the user's whose coroutines await calls and Rust."""
+    sys.setswitchinterval(1e-6)
+
+    async def awaits(awaitable: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            with contextlib.suppress(Exception):
+                await awaitable()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(awaitable(), 0.0001)
+
+    async def main() -> None:
+        each = (lambda: rt.call_async(asyncio.sleep, 0), lambda: gilscope.rust.sleep(0.0001))
+        held.release()
+        await asyncio.gather(*(awaits(awaitable) for awaitable in each * 4))
+
+    threading.Thread(target=asyncio.run, args=(main(),), daemon=True).start()
+
+
 def main(where: str, way: str) -> None:
     hold_at = {
         "step": step,
@@ -140,9 +159,10 @@ def main(where: str, way: str) -> None:
         "courier": courier,
         "submitting": submitting,
         "calling": calling,
+        "awaiting": awaiting,
     }[where]
     # There is one courier; and one runtime has threads enough that call.
-    for rt in RUNTIMES[: 1 if where in ("courier", "calling") else None]:
+    for rt in RUNTIMES[: 1 if where in ("courier", "calling", "awaiting") else None]:
         hold_at(rt)
         held.acquire()
     if where == "calling":
