@@ -233,6 +233,7 @@ impl RustFuture {
         val: Option<Bound<'py, PyAny>>,
         tb: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         let error = crate::python::raise::thrown(&typ, val, tb)?;
         let cancelled = error.is_instance(py, imports::cancelled_error(py));
         if cancelled && let Some(on_cancel) = &self.on_cancel {

@@ -90,6 +90,7 @@ struct ForeignPort(Arc<Foreign>);
 #[pymethods]
 impl ForeignPort {
     fn __call__(&self) {
+        let _parks = crate::life::park::ParkOnExit::new();
         let inbox = &self.0.inbox;
         inbox.bell().clear();
         loop {
