@@ -16,7 +16,7 @@ EXPECTED = [
     "channel: call Some(1) gave 4",
     "channel: call Some(2) gave 6",
     'closure: Ok("hello closure")',
-    "try_call: cancelled: true, Err(Cancelled(Caller))",
+    "try_call: cancelled: true, Err(Cancelled { by: Caller, cause: None })",
     "process_coroutines: [6, 8]",
     "python callback: hello callback",
     "blocking: hello thread",
