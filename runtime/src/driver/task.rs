@@ -68,6 +68,11 @@ impl Task {
         self.state.event_loop.get(py).ok_or_else(cleared)
     }
 
+    /// Nobody will end the task, and whoever waited for it knows: it may be destroyed while pending.
+    pub(crate) fn give_up(&self) {
+        self.state.log_destroy.set(false);
+    }
+
     /// Stamps the moment the next step was scheduled. Runs no Python code; needs the GIL.
     #[inline]
     pub(crate) fn woken(&self) {

@@ -90,7 +90,12 @@ impl LoopState {
                 .collect()
         };
         for (index, job) in open {
-            let call = self.with_slot(index, |slot| std::mem::take(&mut slot.call));
+            let call = self.with_slot(index, |slot| {
+                if let Some(task) = &slot.task {
+                    task.get().give_up();
+                }
+                std::mem::take(&mut slot.call)
+            });
             if job.has(t::DEADLINE) {
                 self.record_deadline(call, &job);
             }
