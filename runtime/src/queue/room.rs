@@ -1,7 +1,9 @@
 //! Room in the queue: counted permits, and who waits for one, first come, first served.
 //!
 //! Invariant: a permit is in exactly one place: free, granted to a waiter that has not used it, or
-//! with a queued call; wakes run outside the lock.
+//! with a queued call; wakes run outside the lock, one after the other, and nobody takes a permit
+//! before those have run whose turn came earlier: a wake submits a call, and calls of one producer
+//! are queued in their order.
 //!
 //! Giving a permit back is apart from waking who waits for it, because the loop thread gives back
 //! with the GIL and must not run wakers, which are user code, with it.
@@ -22,7 +24,7 @@ use loom::sync::{
 
 /// In the word: no more calls.
 const CLOSED: usize = 1 << (usize::BITS - 1);
-/// In the word: somebody is in line, so permits that come free are theirs.
+/// In the word: somebody is in line or is just being woken, so permits that come free are theirs.
 const WAITED: usize = CLOSED >> 1;
 /// In the word: the permits that are free.
 const FREE: usize = WAITED - 1;
@@ -56,6 +58,8 @@ struct Line<W> {
     /// By number, so the first is who came first.
     waiting: BTreeMap<u64, W>,
     granted: HashSet<u64>,
+    /// Somebody runs wakes, and looks again when they have run.
+    serving: bool,
 }
 
 impl<W: FnOnce()> Room<W> {
@@ -69,6 +73,7 @@ impl<W: FnOnce()> Room<W> {
                 next: 1,
                 waiting: BTreeMap::new(),
                 granted: HashSet::new(),
+                serving: false,
             }),
         }
     }
@@ -168,25 +173,42 @@ impl<W: FnOnce()> Room<W> {
         word & WAITED != 0 && word & FREE > 0
     }
 
-    /// Grants what is free to who is in line, and wakes them.
+    /// Grants what is free to who is in line, and wakes them. If somebody else is about it, they go on
+    /// with it. Wakes must not unwind.
     pub fn serve(&self) {
-        let mut woken = Vec::new();
         let mut line = self.lock();
-        // While somebody waits nobody else takes a permit, so what is seen free stays free.
-        while !line.waiting.is_empty() && self.word.load(Ordering::Acquire) & FREE > 0 {
-            self.word.fetch_sub(1, Ordering::AcqRel);
-            if let Some((number, wake)) = line.waiting.pop_first() {
-                line.granted.insert(number);
-                woken.push(wake);
-            }
+        if std::mem::replace(&mut line.serving, true) {
+            return;
         }
+        loop {
+            let woken = self.grant(&mut line);
+            if woken.is_empty() {
+                break;
+            }
+            drop(line);
+            woken.into_iter().for_each(|wake| wake());
+            line = self.lock();
+        }
+        line.serving = false;
         self.unmark_if_empty(&line);
-        drop(line);
-        woken.into_iter().for_each(|wake| wake());
+    }
+
+    /// The wakes of those whose turn has come.
+    fn grant(&self, line: &mut Line<W>) -> Vec<W> {
+        let mut woken = Vec::new();
+        // While somebody waits nobody else takes a permit, so what is seen free stays free.
+        while self.word.load(Ordering::Acquire) & FREE > 0
+            && let Some((number, wake)) = line.waiting.pop_first()
+        {
+            self.word.fetch_sub(1, Ordering::AcqRel);
+            line.granted.insert(number);
+            woken.push(wake);
+        }
+        woken
     }
 
     fn unmark_if_empty(&self, line: &Line<W>) {
-        if line.waiting.is_empty() {
+        if line.waiting.is_empty() && !line.serving {
             self.word.fetch_and(!WAITED, Ordering::AcqRel);
         }
     }
@@ -214,7 +236,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    type Wake = Box<dyn FnOnce()>;
+    type Wake = Box<dyn FnOnce() + Send>;
 
     fn give_back(room: &Room<Wake>) {
         if room.put_back() {
@@ -274,6 +296,50 @@ mod tests {
         assert_eq!(woken.load(Ordering::Relaxed), 1);
         assert!(room.use_grant(first));
         assert_eq!((room.taken(), room.try_take()), (2, Taken::Full));
+    }
+
+    #[test]
+    fn nobody_comes_before_a_waiter_whose_wake_still_runs() {
+        let room = Arc::new(Room::<Wake>::new(1));
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        assert_eq!(room.try_take(), Taken::Yes);
+        let (elsewhere, late) = (Arc::clone(&room), Arc::clone(&order));
+        room.wait(Box::new(move || {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    // Two permits more: one for the line, one that is free.
+                    for _ in 0..2 {
+                        give_back(&elsewhere);
+                    }
+                    late.lock()
+                        .unwrap()
+                        .push(format!("{:?}", elsewhere.try_take()));
+                });
+            });
+            late.lock().unwrap().push("first".to_owned());
+        }));
+        let second = Arc::clone(&order);
+        room.wait(Box::new(move || {
+            second.lock().unwrap().push("second".to_owned())
+        }));
+        give_back(&room);
+        assert_eq!(*order.lock().unwrap(), ["Full", "first", "second"]);
+        assert_eq!(room.try_take(), Taken::Yes, "nobody is in line any more");
+    }
+
+    #[test]
+    fn who_leaves_lets_nobody_past_a_wake_that_still_runs() {
+        let room = Arc::new(Room::<Wake>::new(1));
+        let (elsewhere, found) = (Arc::clone(&room), Arc::new(std::sync::Mutex::new(None)));
+        let found_in_wake = Arc::clone(&found);
+        assert_eq!(room.try_take(), Taken::Yes);
+        room.wait(Box::new(move || {
+            give_back(&elsewhere);
+            elsewhere.leave(0);
+            *found_in_wake.lock().unwrap() = Some(elsewhere.try_take());
+        }));
+        give_back(&room);
+        assert_eq!(*found.lock().unwrap(), Some(Taken::Full));
     }
 
     #[test]
