@@ -11,7 +11,7 @@ import pytest
 import gilscope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 Eventually = "Callable[[Callable[[], object]], None]"
@@ -106,6 +106,73 @@ def test_b1_who_waits_gets_the_room_of_a_call_before_its_first_step(ext: ModuleT
     assert runtime.shutdown("drain", 10)[2]
 
 
+def test_b1_who_waits_gets_room_although_a_later_step_of_the_batch_takes_long(
+    ext: ModuleType,
+) -> None:
+    gates, started = [threading.Event(), threading.Event()], threading.Semaphore(0)
+    runtime = ext.Runtime(queue_size=2)
+
+    def hold(gate: int) -> None:
+        started.release()
+        assert gates[gate].wait(30)
+
+    ext.send("discard", hold, 0, runtime=runtime)
+    assert started.acquire(timeout=10)
+    ext.send("discard", echo, runtime=runtime)
+    ext.send("discard", hold, 1, runtime=runtime)
+    waiting = [
+        threading.Thread(target=ext.send, args=("discard", echo), kwargs={"runtime": runtime})
+        for _ in range(2)
+    ]
+    for waits in waiting:
+        waits.start()
+    gates[0].set()
+    assert started.acquire(timeout=10)
+    for waits in waiting:
+        waits.join(10)
+        assert not waits.is_alive()
+    gates[1].set()
+    assert runtime.shutdown("drain", 10)[2]
+
+
+def test_b1_who_is_woken_by_a_submit_may_submit(script: Callable[..., str]) -> None:
+    code = """
+        import threading, gilscope
+        rt = gilscope.py_runtime()
+        import gilscope_test_ext as ext
+
+        async def nop(number=0):
+            return number
+
+        submitted = []
+        def woken():
+            submitted.append(rt.submit(nop, 2))
+
+        for _ in range(10):
+            gates = [threading.Event(), threading.Event()]
+            started = threading.Semaphore(0)
+
+            def hold(gate):
+                started.release()
+                assert gates[gate].wait(20)
+
+            futures = [rt.submit(hold, 0)]
+            assert started.acquire(timeout=10)
+            futures += [rt.submit(nop), rt.submit(hold, 1)]
+            futures += [rt.submit(nop) for _ in range(1022)]
+            line = ext.in_line(nop, 2, woken)
+            gates[0].set()
+            assert started.acquire(timeout=10)
+            futures.append(rt.submit(nop, 1))  # serves the line first, if nobody has done so yet
+            gates[1].set()
+            for future in futures:
+                future.result(10)
+        assert {future.result(10) for future in submitted} == {2}
+        print(len(submitted) >= 20)
+    """
+    assert script(code) == "True\n"
+
+
 def test_b1_wait_waits_without_the_gil_and_then_runs(held: Held) -> None:
     order: list[int] = []
     waiting = [held.rt.submit(order.append, i) for i in range(50)]  # returns: never blocks
@@ -146,6 +213,21 @@ def test_b1_a_cancelled_wait_gives_its_room_up(held: Held) -> None:
             future.result(10)
     assert [held.rt.submit(echo, i).result(10) for i in range(10)] == list(range(10))
     assert ran == []
+
+
+def test_b1_o6_a_call_cancelled_in_line_says_so_in_its_span(
+    held: Held, eventually: Eventually
+) -> None:
+    with gilscope.trace() as trace:
+        waiting = [held.rt.submit(echo, number) for number in range(2)]
+        assert [future.cancel() for future in waiting] == [True, True]
+        held.release.set()
+        eventually(lambda: all(future.done() for future in waiting))
+        eventually(lambda: not held.rt.in_flight())
+        held.rt.call(echo)
+        ended = [s["status"] for s in trace.spans if s["span"] == "call"]
+    assert ended.count("cancelled_by_caller") == 2
+    assert "deadline" not in ended
 
 
 def test_b1_shutdown_frees_who_waits_for_room(held: Held) -> None:

@@ -82,6 +82,19 @@ def test_o2_outcomes_come_in_the_order_in_which_they_got_ready(
     assert arrived == order
 
 
+def test_o1_a_producer_that_awaits_none_of_its_calls(ext: ModuleType) -> None:
+    for queue_size in (2, 8) * 5:
+        started: list[int] = []
+
+        async def start(number: int) -> None:
+            started.append(number)  # noqa: B023 - one runtime after the other
+
+        runtime = ext.Runtime(queue_size=queue_size)
+        ext.one_producer(start, 500, runtime)
+        assert started == list(range(500))
+        assert runtime.shutdown("drain", 10)[2]
+
+
 def test_o2_for_submitted_futures_too(rt: gilscope.PyRuntime) -> None:
     arrived: list[int] = []
     futures = [rt.submit(echo, i) for i in range(500)]

@@ -204,3 +204,32 @@ def test_stream_that_a_full_queue_refuses_never_opens(
         gate.set()
         assert (held.result(LIMIT), queued.result(LIMIT)) == (None, 0)
         assert read(full.options(full="fail").stream(count, 1)) == [0]
+
+
+def test_stream_let_go_of_waits_for_its_step_without_spinning(
+    rt: gilscope.PyRuntime, eventually: Callable[[Callable[[], object]], None]
+) -> None:
+    closed, slow = threading.Event(), threading.Event()
+
+    async def generator() -> AsyncIterator[int]:
+        try:
+            yield 1
+            slow.set()
+            await asyncio.sleep(1)
+            yield 2
+        finally:
+            closed.set()
+
+    async def take_one() -> None:
+        stream = rt.options(on_drop="detach").stream(generator)
+        await anext(stream)
+        step = asyncio.ensure_future(anext(stream))
+        assert await asyncio.to_thread(slow.wait, LIMIT)
+        step.cancel()
+        await asyncio.wait([step])
+
+    with gilscope.trace() as trace:
+        asyncio.run(take_one())
+        eventually(closed.is_set)
+        turns = sum(span["span"] == "loop.turn" for span in trace.spans)
+    assert turns < 200, "a second of turns, each of them short"

@@ -19,6 +19,8 @@ pub struct JsonLines {
     block: Vec<u8>,
     /// Spans in `block`.
     waiting: u64,
+    /// Bytes of whole lines in the file.
+    whole: u64,
     failed: Option<io::Error>,
     dropped: u64,
 }
@@ -30,6 +32,7 @@ impl JsonLines {
             file: File::create(path)?,
             block: Vec::with_capacity(BLOCK + BLOCK / 16),
             waiting: 0,
+            whole: 0,
             failed: None,
             dropped: 0,
         })
@@ -38,6 +41,12 @@ impl JsonLines {
     fn write(&mut self) {
         if self.failed.is_none() {
             self.failed = self.file.write_all(&self.block).err();
+            match self.failed {
+                None => self.whole += self.block.len() as u64,
+                // Part of the block may be there. What is counted as dropped is taken out, where that
+                // can be done (not of a pipe), and no line is left torn.
+                Some(_) => drop(self.file.set_len(self.whole)),
+            }
         }
         if self.failed.is_some() {
             self.dropped += self.waiting;

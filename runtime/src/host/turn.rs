@@ -16,6 +16,7 @@ use gilscope_instrument::{Name, Status};
 use super::{HostRef, JobRef};
 use crate::attached::detached;
 use crate::host::table as t;
+use crate::loop_thread::stop::status_without_end;
 
 /// `Place::number`: `reserve` has not returned yet.
 const UNKNOWN: u64 = 0;
@@ -45,7 +46,11 @@ impl Place {
     fn submit(&self, number: u64) {
         let end = match self.host.submit(self.job.clone(), number) {
             Ok(()) => TAKEN,
-            Err(_) => REFUSED,
+            Err(_) => {
+                // SAFETY: the number is from `reserve` of this host.
+                unsafe { (self.host.0.unreserve)(self.host.0.ctx, number) };
+                REFUSED
+            }
         };
         if self.end.swap(end, Ordering::AcqRel) == ABANDONED && end == REFUSED {
             let end = (t::END_CANCELLED_BY_CALLER, 0);
@@ -127,12 +132,16 @@ unsafe extern "C" fn forget(data: *mut c_void) {
 }
 
 impl HostRef {
-    /// Ends a call that never reached the queue, by an end and its detail, and its span. False: a
-    /// deadline had settled it.
+    /// Ends a call that never reached the queue, by an end and its detail, and its span. False: it was
+    /// settled before, by a deadline or by its handle.
     pub(crate) fn withdraw(&self, job: &JobRef, end: (u32, u32), status: Status) -> bool {
         let raw = job.raw();
         let ours = job.fail(end.0, end.1);
-        let status = if ours { status } else { Status::Deadline };
+        let status = if ours {
+            status
+        } else {
+            status_without_end(job)
+        };
         self.refused(&raw.stamps, Name(raw.name), status);
         ours
     }

@@ -39,11 +39,12 @@ impl LoopState {
                 (job, index, room.put_back())
             };
             if waited && super::flush::is_late(served) {
-                // Wakers are user code. Who is in line gains nothing from being queued while other
-                // steps run, so that not each of them is worth giving the GIL up for; whoever
-                // submits meanwhile serves the line before itself.
+                // Wakers are user code.
                 self.detached(py, |state| state.shared.room.serve());
                 served = clock::now();
+            } else if waited {
+                // Not each call is worth giving the GIL up for; but its step may take long.
+                self.shared.serve_later();
             }
             self.start_call(py, job, index);
             self.flush_if_late();

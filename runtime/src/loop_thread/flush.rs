@@ -12,7 +12,7 @@ use crate::host::table as t;
 
 /// How long an outcome may wait for others to be delivered with, in nanoseconds: longer than a full
 /// queue of calls that end at once takes, since splitting such a batch costs switches and gains nothing.
-const LATE_NS: u64 = 2_000_000;
+pub(super) const LATE_NS: u64 = 2_000_000;
 
 /// Whether what began at `since`, in ticks, has waited long enough for others to come along.
 pub(super) fn is_late(since: u64) -> bool {

@@ -42,8 +42,10 @@ def classify(value):
 async def close_generator(generator):
     """Close an async generator once its running step, which is being cancelled, has ended."""
     # A generator tells nobody when its step ends, so there is no event to wait for.
-    while getattr(generator, "ag_running", False):  # noqa: ASYNC110
-        await asyncio.sleep(0)
+    seconds = 0.0
+    while getattr(generator, "ag_running", False):
+        await asyncio.sleep(seconds)
+        seconds = min(2 * seconds + 0.001, 0.05)
     await generator.aclose()
 
 

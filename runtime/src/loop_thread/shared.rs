@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::os::raw::c_void;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) inbox: Inbox,
     pub(crate) room: Room<WakeRoom>,
+    /// A task of ours is about to serve the line.
+    serves_later: AtomicBool,
     pub(crate) calls: Mutex<Calls>,
     pub(crate) counters: Counters,
     pub(crate) wakes: super::wakes::Wakes,
@@ -84,6 +86,7 @@ impl Shared {
             config,
             inbox,
             room,
+            serves_later: AtomicBool::new(false),
             calls: Mutex::default(),
             counters: Counters::default(),
             wakes: super::wakes::Wakes::default(),
@@ -122,6 +125,21 @@ impl Shared {
     /// does not exist here may hold them.
     pub(crate) fn is_forked(&self) -> bool {
         self.generation != crate::life::fork::generation()
+    }
+
+    /// Has a tokio thread serve who waits for room, soon, if nobody has done so by then.
+    pub(crate) fn serve_later(self: &Arc<Self>) {
+        if self.serves_later.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let shared = Arc::clone(self);
+        crate::tasks::own_tokio().spawn(async move {
+            tokio::time::sleep(Duration::from_nanos(super::flush::LATE_NS)).await;
+            shared.serves_later.store(false, Ordering::Release);
+            if shared.room.owes() {
+                shared.room.serve();
+            }
+        });
     }
 
     /// Why calls are refused, if they are.

@@ -46,20 +46,34 @@ impl Line {
         }
         let handle = tasks::own_tokio().handle();
         let _entered = handle.enter();
-        let mut line = self.lock();
-        if !line.moving || submission.fails_when_full() {
-            let mut context = Context::from_waker(Waker::noop());
-            if let Poll::Ready(taken) = submission.poll_taken(&mut context) {
-                drop(line);
-                return taken;
+        if submission.fails_when_full() {
+            return submission.try_sent().map(drop);
+        }
+        {
+            let mut line = self.lock();
+            if std::mem::replace(&mut line.moving, true) {
+                line.waiting.push_back(submission);
+                return Ok(());
             }
         }
-        line.waiting.push_back(submission);
-        if !std::mem::replace(&mut line.moving, true) {
+        // Nobody else moves the line now. Without its lock: to offer a call may wake others, which is
+        // user code.
+        let mut context = Context::from_waker(Waker::noop());
+        let offered = submission.poll_taken(&mut context);
+        let mut line = self.lock();
+        let taken = match offered {
+            Poll::Ready(taken) => taken,
+            Poll::Pending => {
+                line.waiting.push_front(submission);
+                Ok(())
+            }
+        };
+        line.moving = !line.waiting.is_empty();
+        if line.moving {
             let line = self.clone();
             handle.spawn(async move { line.advance().await });
         }
-        Ok(())
+        taken
     }
 
     async fn advance(&self) {

@@ -320,7 +320,7 @@ mod tests {
         }));
         let second = Arc::clone(&order);
         room.wait(Box::new(move || {
-            second.lock().unwrap().push("second".to_owned())
+            second.lock().unwrap().push("second".to_owned());
         }));
         give_back(&room);
         assert_eq!(*order.lock().unwrap(), ["Full", "first", "second"]);

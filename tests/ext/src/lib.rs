@@ -31,6 +31,8 @@
 //! - `late_cancel(short, victim)`: a cancel that comes when another call has the place of its own
 //! - `watched(kind, fun, *args, …)` → `Watched`, first poll: a closure or a hand-made waker that notes
 //!   whether it has the GIL, and returns, panics or holds
+//! - `one_producer(fun, n, runtime)`: `fun(i)` for i < n from one thread, none awaited before the last
+//!   was submitted; `in_line(fun, n, woken)` → `InLine`: calls whose waker runs `woken()`
 //! - `touchy(kind, fun)`: a result whose destructor panics, and that nobody receives
 //! - `undriven(kind, fun, *args)` → `Undriven`: a call out of a `current_thread` tokio that then stops;
 //!   `inside_undriven(fun)`: `fun()` on a thread that is inside such a tokio
@@ -44,6 +46,7 @@ mod ended;
 mod eye;
 mod futures;
 mod late;
+mod line;
 mod own;
 mod runtime;
 mod sent;
@@ -77,6 +80,8 @@ mod gilscope_test_ext {
     use crate::futures::{Tracked, bridged, future, host_sleep, host_spawn, tracked};
     #[pymodule_export]
     use crate::late::late_cancel;
+    #[pymodule_export]
+    use crate::line::{in_line, one_producer};
     #[pymodule_export]
     use crate::runtime::{Runtime, race, runtime_id};
     #[pymodule_export]
