@@ -107,32 +107,29 @@ def test_b1_who_waits_gets_the_room_of_a_call_before_its_first_step(ext: ModuleT
 
 
 def test_b1_who_waits_gets_room_although_a_later_step_of_the_batch_takes_long(
-    ext: ModuleType,
+    ext: ModuleType, default_rt: gilscope.PyRuntime
 ) -> None:
     gates, started = [threading.Event(), threading.Event()], threading.Semaphore(0)
-    runtime = ext.Runtime(queue_size=2)
+    woken = threading.Semaphore(0)
 
     def hold(gate: int) -> None:
         started.release()
         assert gates[gate].wait(30)
 
-    ext.send("discard", hold, 0, runtime=runtime)
+    default_rt.submit(hold, 0)
     assert started.acquire(timeout=10)
-    ext.send("discard", echo, runtime=runtime)
-    ext.send("discard", hold, 1, runtime=runtime)
-    waiting = [
-        threading.Thread(target=ext.send, args=("discard", echo), kwargs={"runtime": runtime})
-        for _ in range(2)
-    ]
-    for waits in waiting:
-        waits.start()
+    fails = default_rt.options(full="fail")
+    fails.submit(echo)
+    fails.submit(hold, 1)
+    for _ in range(1022):
+        fails.submit(echo)
+    line = ext.in_line(echo, 2, woken.release)
     gates[0].set()
     assert started.acquire(timeout=10)
-    for waits in waiting:
-        waits.join(10)
-        assert not waits.is_alive()
+    assert [woken.acquire(timeout=10) for _ in range(2)] == [True, True]
     gates[1].set()
-    assert runtime.shutdown("drain", 10)[2]
+    assert default_rt.call(echo, 3) == 3
+    del line
 
 
 def test_b1_who_is_woken_by_a_submit_may_submit(script: Callable[..., str]) -> None:
@@ -146,7 +143,10 @@ def test_b1_who_is_woken_by_a_submit_may_submit(script: Callable[..., str]) -> N
 
         submitted = []
         def woken():
-            submitted.append(rt.submit(nop, 2))
+            if not ended:
+                submitted.append(rt.submit(nop, 2))
+
+        ended = False
 
         for _ in range(10):
             gates = [threading.Event(), threading.Event()]
@@ -167,6 +167,7 @@ def test_b1_who_is_woken_by_a_submit_may_submit(script: Callable[..., str]) -> N
             gates[1].set()
             for future in futures:
                 future.result(10)
+        ended = True
         assert {future.result(10) for future in submitted} == {2}
         print(len(submitted) >= 20)
     """

@@ -52,3 +52,22 @@ def test_l9_sigint_cancels_the_main_threads_call_only(script: Callable[..., str]
     assert rt.call(other) == "went on"
     """
     assert script(SIGNAL + textwrap.dedent(code)) == "interrupted\n"
+
+
+def test_l9_sigint_ends_the_wait_for_a_shutdown_which_goes_on(script: Callable[..., str]) -> None:
+    code = """
+    future = rt.submit(for_ever)
+    threading.Thread(target=interrupt).start()
+    try:
+        rt.shutdown("drain")
+    except KeyboardInterrupt:
+        print("interrupted")
+    assert not future.done()
+    try:
+        rt.submit(other)
+    except gilscope.RuntimeStopped:
+        print("it goes on")
+    print(rt.shutdown("cancel", deadline=10)["joined"])
+    """
+    expected = "interrupted\nit goes on\nTrue\n"
+    assert script(SIGNAL + textwrap.dedent(code)) == expected

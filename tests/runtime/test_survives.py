@@ -35,6 +35,36 @@ def test_l12_a_loop_factory_that_raises_frees_the_callers(monkeypatch: pytest.Mo
     assert [args.exc_type for args in reported] == [ZeroDivisionError]
 
 
+def test_l12_a_loop_factory_that_returns_no_loop_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+
+    async def with_a_running_loop() -> None:
+        running = asyncio.get_running_loop()
+        for factory in (lambda: 3, lambda: running):
+            runtime = gilscope.PyRuntime(loop_factory=factory)  # type: ignore[arg-type]
+            with pytest.raises(gilscope.RuntimeStopped):
+                await asyncio.to_thread(runtime.submit(echo).result, 10)
+            assert runtime.is_stopped
+            assert runtime.shutdown("cancel", deadline=10)["joined"]
+        await asyncio.sleep(0)  # the other loop still runs
+
+    asyncio.run(with_a_running_loop())
+    assert [str(args.exc_value).split(";")[0] for args in reported] == [
+        "loop_factory must return an event loop, not 3 (int)",
+        "loop_factory must return a loop of its own",
+    ]
+
+
+def test_a_thread_for_blocking_functions_takes_no_coroutine_function(
+    rt: gilscope.PyRuntime,
+) -> None:
+    with pytest.raises(TypeError, match=r"^thread=True is for blocking functions; <function echo"):
+        rt.options(thread=True).call(echo)
+
+
 def test_l17_a_default_runtime_whose_loop_was_closed_comes_back(
     script: Callable[..., str],
 ) -> None:

@@ -21,10 +21,20 @@ class Selector(selectors.EpollSelector):
 def make_loop(core, factory):
     """Return the loop to run and its epoll selector, or None for a loop that is not ours."""
     if factory is not None:
-        return factory(), None
+        return checked(factory()), None
     selector = Selector()
     selector.wait = core.select_for(selector.fileno(), selector._fd_to_key)
     return asyncio.SelectorEventLoop(selector), selector
+
+
+def checked(loop):
+    """Return what a loop factory returned, if it can be run here."""
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        given = f"{loop!r} ({type(loop).__name__})"
+        raise TypeError(f"loop_factory must return an event loop, not {given}")
+    if loop.is_running():
+        raise RuntimeError(f"loop_factory must return a loop of its own; {loop!r} is running")
+    return loop
 
 
 async def await_any(awaitable):
@@ -59,7 +69,11 @@ async def call_and_encode(fun, encode, value):
 
 async def run_in_thread(fun, args, kwargs):
     """Run a blocking function in the loop's thread pool, in a copy of the current context."""
-    return await asyncio.to_thread(fun, *args, **(kwargs or {}))
+    result = await asyncio.to_thread(fun, *args, **(kwargs or {}))
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError(f"thread=True is for blocking functions; {fun!r} returned a coroutine")
+    return result
 
 
 async def root(core, stopped):

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -11,12 +12,12 @@ use super::exceptions::to_py_err;
 use super::given::{self, Given};
 use super::options::CallOptions;
 use crate::call::job::Delivered;
-use crate::call::{CallBuilder, CallHandle, Submission};
+use crate::call::{CallBuilder, CallHandle, Submission, block_on_interruptible, check_signals};
 use crate::error::{Error, Outcome};
 use crate::future::awaitable::{Resolve, awaitable};
 use crate::handle::{PyFun, PyHandle};
 use crate::life::park::ParkOnExit;
-use crate::life::shutdown::ShutdownMode;
+use crate::life::shutdown::{ShutdownMode, ShutdownReport};
 use crate::runtime::{Config, PyRuntime};
 
 /// A runtime: an asyncio loop on a thread of its own, called through a queue.
@@ -219,8 +220,7 @@ impl Runtime {
         let future = self
             .builder(options, fun, args, kwargs)?
             .wait_plain::<PyHandle>();
-        let outcome =
-            py.detach(|| crate::call::block_on_interruptible(future, crate::call::check_signals))?;
+        let outcome = py.detach(|| block_on_interruptible(future, check_signals))?;
         match outcome {
             Ok(value) => Ok(value.clone_ref(py)),
             Err(error) => Err(to_py_err(py, error)),
@@ -258,7 +258,7 @@ impl Runtime {
         ];
         let mode = given::word("mode", mode, &modes)?;
         let deadline = given::deadline(deadline)?;
-        let report = self.inner.shutdown(mode, deadline);
+        let report = self.shut_down(py, mode, deadline)?;
         if report.joined
             && let Some(shared) = crate::host::own::shared_of(&self.inner.host)
         {
@@ -284,6 +284,32 @@ impl Runtime {
             dict.set_item("pending", shared.pending())?;
         }
         Ok(dict)
+    }
+}
+
+impl Runtime {
+    /// A shutdown that a signal's handler can end the wait for; it goes on by itself then.
+    fn shut_down(
+        &self,
+        py: Python<'_>,
+        mode: ShutdownMode,
+        deadline: Option<Duration>,
+    ) -> PyResult<ShutdownReport> {
+        if self.inner.host.on_loop_thread() {
+            return Ok(self.inner.shutdown(mode, deadline));
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let inner = self.inner.clone();
+        let wait = move || tell.send(inner.shutdown(mode, deadline));
+        // At exit, or where threads are short: as good as it gets, without signals.
+        let Ok(_) = std::thread::Builder::new()
+            .name("gilscope-shutdown".to_owned())
+            .spawn(wait)
+        else {
+            return Ok(self.inner.shutdown(mode, deadline));
+        };
+        let waited = py.detach(|| block_on_interruptible(told, check_signals))?;
+        waited.map_err(|_| PyRuntimeError::new_err("the shutdown panicked"))
     }
 }
 
