@@ -37,10 +37,12 @@ impl Detail {
     }
 }
 
-static DETAIL: AtomicU8 = AtomicU8::new(Detail::Full as u8);
+const FULL: u8 = Detail::Full as u8;
+/// In `DETAIL`: `Call`, because a ring overflowed, and nobody has chosen anything since.
+const FALLEN: u8 = 3;
+
+static DETAIL: AtomicU8 = AtomicU8::new(FULL);
 static ENVIRONMENT_READ: AtomicBool = AtomicBool::new(false);
-/// `Full` was left for `Call`, and nobody has chosen anything since.
-static FALLEN: AtomicBool = AtomicBool::new(false);
 static FALLS: AtomicU64 = AtomicU64::new(0);
 
 /// What is recorded now. `Full` unless it was changed, by [`set_detail`] or the environment variable
@@ -49,7 +51,7 @@ static FALLS: AtomicU64 = AtomicU64::new(0);
 pub fn detail() -> Detail {
     match DETAIL.load(Relaxed) {
         0 => Detail::Off,
-        1 => Detail::Call,
+        1 | FALLEN => Detail::Call,
         _ => Detail::Full,
     }
 }
@@ -57,7 +59,6 @@ pub fn detail() -> Detail {
 /// Changes what is recorded. Calls that are open keep the detail they were opened with.
 pub fn set_detail(detail: Detail) {
     read_environment();
-    FALLEN.store(false, Relaxed);
     DETAIL.store(detail as u8, Relaxed);
 }
 
@@ -77,7 +78,8 @@ pub fn read_environment() {
         return;
     };
     match wanted.to_str().and_then(Detail::named) {
-        Some(detail) => DETAIL.store(detail as u8, Relaxed),
+        // Not over what somebody has chosen meanwhile.
+        Some(detail) => drop(DETAIL.compare_exchange(FULL, detail as u8, Relaxed, Relaxed)),
         None => {
             let text = format!(
                 "gilscope: {VARIABLE} must be off, call or full, not {wanted:?}; recording in full\n"
@@ -90,22 +92,17 @@ pub fn read_environment() {
 
 /// For the converter: a ring overflowed, so less is to be recorded.
 pub(crate) fn fall_back() {
-    let (full, call) = (Detail::Full as u8, Detail::Call as u8);
     if DETAIL
-        .compare_exchange(full, call, Relaxed, Relaxed)
+        .compare_exchange(FULL, FALLEN, Relaxed, Relaxed)
         .is_ok()
     {
-        FALLEN.store(true, Relaxed);
         FALLS.fetch_add(1, Relaxed);
     }
 }
 
 /// Somebody wants to look: tries in full again, if nobody has chosen otherwise.
 pub(crate) fn recover() {
-    if FALLEN.swap(false, Relaxed) {
-        let (full, call) = (Detail::Full as u8, Detail::Call as u8);
-        let _ = DETAIL.compare_exchange(call, full, Relaxed, Relaxed);
-    }
+    let _ = DETAIL.compare_exchange(FALLEN, FULL, Relaxed, Relaxed);
 }
 
 /// How often it fell back.

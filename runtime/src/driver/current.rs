@@ -27,8 +27,8 @@ impl CurrentTask {
     pub(super) fn new(tasks: &Bound<'_, PyAny>) -> PyResult<Self> {
         let dict = tasks.getattr("_current_tasks").ok();
         let place = match dict.and_then(|dict| dict.cast_into::<PyDict>().ok()) {
-            Some(dict) => Place::Dict(dict.unbind()),
-            None => Place::Swap(tasks.getattr("_swap_current_task")?.unbind()),
+            Some(dict) if is_used(tasks, &dict).unwrap_or(false) => Place::Dict(dict.unbind()),
+            _ => Place::Swap(tasks.getattr("_swap_current_task")?.unbind()),
         };
         Ok(Self {
             enter: tasks.getattr("_enter_task")?.unbind(),
@@ -111,6 +111,16 @@ impl CurrentTask {
             (Place::Swap(swap), before) => swap.bind(py).call1((event_loop, before)).map(drop),
         }
     }
+}
+
+/// Whether asyncio's functions look into the dict: it may be left over from an older way.
+fn is_used(tasks: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>) -> PyResult<bool> {
+    let object = || tasks.py().get_type::<PyAny>().call0();
+    let (event_loop, task) = (object()?, object()?);
+    tasks.call_method1("_enter_task", (&event_loop, &task))?;
+    let found = dict.get_item(&event_loop)?;
+    tasks.call_method1("_leave_task", (&event_loop, &task))?;
+    Ok(found.is_some_and(|found| found.is(&task)))
 }
 
 /// Puts a task in where there is none; the one that was there before.

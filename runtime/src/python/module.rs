@@ -46,6 +46,8 @@ mod native {
                 "gilscope does not support subinterpreters: import it in the main interpreter";
             return Err(PyImportError::new_err(why));
         }
+        // Now, while nobody else can be about it and fork.
+        crate::life::fork::generation();
         // First imported on our loop thread, 3.11 would take that for the main thread.
         py.import("threading")?;
         let config = py.import("sysconfig")?;
