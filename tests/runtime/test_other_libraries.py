@@ -36,4 +36,7 @@ def test_a11_a_trap_of_another_library_is_a_clear_error(way: Way) -> None:
     error = way.error(guest)
     assert isinstance(error, RuntimeError)
     assert "bad yield" in str(error)
+    (note,) = error.__notes__
+    assert "seems to belong to the library 'trio'" in note
+    assert "calls run on asyncio" in note
     assert way.value(asyncio.sleep, 0, "alive") == "alive"

@@ -22,37 +22,34 @@ pub(super) fn handle<'py>(task: &Bound<'py, Task>, value: Bound<'py, PyAny>) -> 
     }
     match wait_for(task, &value)? {
         None => Ok(()),
-        Some(complaint) => step::schedule(task, Some(PyRuntimeError::new_err(complaint))),
+        Some(complaint) => step::schedule(task, Some(complaint)),
     }
 }
 
-/// Waits for a future; returns what is wrong when `value` cannot be waited for.
-fn wait_for<'py>(task: &Bound<'py, Task>, value: &Bound<'py, PyAny>) -> PyResult<Option<String>> {
+/// Waits for a future; returns the error to throw when `value` cannot be waited for.
+fn wait_for<'py>(task: &Bound<'py, Task>, value: &Bound<'py, PyAny>) -> PyResult<Option<PyErr>> {
     let py = task.py();
     let globals = globals(py);
     if value.is(task) {
-        return Ok(Some(format!(
-            "Task cannot await on itself: {}",
-            task.repr()?
-        )));
+        return complaint(format!("Task cannot await on itself: {}", task.repr()?));
     }
     let blocking = attribute(value, &globals.names.blocking)?.filter(|flag| !flag.is_none());
     let Some(blocking) = blocking else {
-        return complain_about(task, value).map(Some);
+        return complain_about(task, value);
     };
     if !loop_of(value, globals)?.is(&task.get().event_loop(py)?) {
-        return Ok(Some(format!(
+        return complaint(format!(
             "Task {} got Future {} attached to a different loop",
             task.repr()?,
             value.repr()?
-        )));
+        ));
     }
     if !blocking.is_truthy()? {
-        return Ok(Some(format!(
+        return complaint(format!(
             "yield was used instead of yield from in task {} with {}",
             task.repr()?,
             value.repr()?
-        )));
+        ));
     }
     subscribe(task, value, globals)?;
     Ok(None)
@@ -115,14 +112,29 @@ fn attribute<'py>(
 }
 
 /// What is wrong with a yielded object that is no future.
-fn complain_about(task: &Bound<'_, Task>, value: &Bound<'_, PyAny>) -> PyResult<String> {
+fn complain_about(task: &Bound<'_, Task>, value: &Bound<'_, PyAny>) -> PyResult<Option<PyErr>> {
     // SAFETY: `value` is a live object, of which only the type is looked at.
-    if unsafe { ffi::PyGen_CheckExact(value.as_ptr()) } == 0 {
-        return Ok(format!("Task got bad yield: {}", value.repr()?));
+    if unsafe { ffi::PyGen_CheckExact(value.as_ptr()) } != 0 {
+        return complaint(format!(
+            "yield was used instead of yield from for generator in task {} with {}",
+            task.repr()?,
+            value.repr()?
+        ));
     }
-    Ok(format!(
-        "yield was used instead of yield from for generator in task {} with {}",
-        task.repr()?,
-        value.repr()?
-    ))
+    // The message is asyncio's own, which does not say what is the matter: the note does.
+    let error = PyRuntimeError::new_err(format!("Task got bad yield: {}", value.repr()?));
+    let name = value.get_type().fully_qualified_name()?.to_string();
+    let note = match name.split_once('.') {
+        Some((library, _)) => format!(
+            "{name} is nothing asyncio can wait for: the awaitable seems to belong to the library \
+             '{library}', and calls run on asyncio"
+        ),
+        None => format!("{name} is nothing asyncio can wait for, and calls run on asyncio"),
+    };
+    error.add_note(task.py(), note)?;
+    Ok(Some(error))
+}
+
+fn complaint(text: String) -> PyResult<Option<PyErr>> {
+    Ok(Some(PyRuntimeError::new_err(text)))
 }
