@@ -59,10 +59,30 @@ _ELSEWHERE = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'gilscope' has no attribute {name!r}")
-    module = import_module(_ELSEWHERE.get(name, "gilscope._native"))
+    try:
+        module = import_module(_ELSEWHERE.get(name, "gilscope._native"))
+    except ImportError as error:
+        if _in_subinterpreter():
+            # What Python and the native module say instead depends on who was first.
+            raise ImportError(
+                "gilscope does not support subinterpreters: import it in the main interpreter"
+            ) from error
+        raise
     value: object = module if name in ("rust", "simulation") else getattr(module, name)
     globals()[name] = value  # the next look-up does not come here
     return value
+
+
+def _in_subinterpreter() -> bool:
+    """Asked only once an import has failed: no module that tells comes for nothing."""
+    for name in ("_interpreters", "_xxsubinterpreters"):
+        try:
+            interpreters = import_module(name)
+        except ImportError:
+            continue
+        current = interpreters.get_current()
+        return (current[0] if isinstance(current, tuple) else int(current)) != 0
+    return False
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+import gilscope
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -61,22 +65,31 @@ def test_l7_cleanup_at_exit_has_a_second(script: Callable[..., str]) -> None:
     assert script(code) == "cleaned up\n"
 
 
-def test_l19_a_second_interpreter_gets_an_import_error(script: Callable[..., str]) -> None:
+@pytest.mark.parametrize("first", ["in_main", "in_the_other"])
+def test_l19_a_second_interpreter_gets_an_import_error(
+    script: Callable[..., str], first: str
+) -> None:
     code = """
-    import gilscope, sys
-    gilscope.stats()
+    import gilscope, sys, textwrap
+    if sys.argv[1] == "in_main":
+        gilscope.stats()
     if sys.version_info >= (3, 13):
         import _interpreters as interpreters
     else:
         import _xxsubinterpreters as interpreters
 
     inside = '''
+    import gilscope
+    for name in gilscope.__all__:
+        try:
+            getattr(gilscope, name)
+        except ImportError as error:
+            print(error)
     try:
         import gilscope._native
     except ImportError as error:
-        print("ImportError", "interpreter" in str(error))
+        print("native", "interpreter" in str(error), flush=True)
     '''
-    import textwrap
     other = interpreters.create()
     failed = interpreters.run_string(other, textwrap.dedent(inside))
     assert failed is None, failed
@@ -87,4 +100,18 @@ def test_l19_a_second_interpreter_gets_an_import_error(script: Callable[..., str
 
     assert gilscope.py_runtime().call(one) == 1
     """
-    assert script(code) == "ImportError True\n"
+    text = "gilscope does not support subinterpreters: import it in the main interpreter\n"
+    assert script(code, first) == text * len(gilscope.__all__) + "native True\n"
+
+
+def test_l19_another_failure_of_the_import_is_told_as_it_is(script: Callable[..., str]) -> None:
+    code = """
+    import sys
+    sys.modules["gilscope._native"] = None
+    import gilscope
+    try:
+        gilscope.stats
+    except ImportError as error:
+        print(error)
+    """
+    assert script(code) == "import of gilscope._native halted; None in sys.modules\n"
