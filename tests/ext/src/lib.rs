@@ -26,6 +26,7 @@
 //! - `stream(n, fail_at, capacity)` → async generator and `Tracked`: a `Stream` as an async generator
 //! - `drop_unattached(object)`: lets go of a handle on a tokio thread, without the GIL
 //! - `ticks_while_gil_held(fun, seconds, calls)`: how often a tokio task ran meanwhile
+//! - `rounds_while_gil_held(fun, fails, seconds)`: how often each thing that needs no GIL was done
 //! - `racy_bump(get, put, seconds)`, `from_thread(value, seconds)`, `spawn_panic(seconds)`: for
 //!   simulations
 //! - `late_cancel(short, victim)`: a cancel that comes when another call has the place of its own
@@ -45,6 +46,7 @@ mod calls;
 mod ended;
 mod eye;
 mod futures;
+mod held;
 mod late;
 mod line;
 mod own;
@@ -78,6 +80,8 @@ mod gilscope_test_ext {
     use crate::eye::{Watched, watched};
     #[pymodule_export]
     use crate::futures::{Tracked, bridged, future, host_sleep, host_spawn, tracked};
+    #[pymodule_export]
+    use crate::held::rounds_while_gil_held;
     #[pymodule_export]
     use crate::late::late_cancel;
     #[pymodule_export]
