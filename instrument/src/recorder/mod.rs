@@ -1,7 +1,8 @@
 //! What a loop thread records with.
 //!
-//! Invariant: the hot path takes no lock and does not allocate (a slab chunk now and then apart);
-//! stamps are made monotonic here, so that the parts of a call add up to it exactly.
+//! Invariant: the hot path takes no lock and does not allocate (a slab chunk apart, when more calls
+//! and tasks are open at once than ever before on this loop); stamps are made monotonic here, so
+//! that the parts of a call add up to it exactly.
 
 mod steps;
 mod tasks;
