@@ -51,10 +51,14 @@ def test_c4_what_a_python_callback_raises_goes_to_the_handler(
     def callback(outcome: gilscope.Outcome[int]) -> None:
         raise raised
 
-    rt.submit_callback(callback, ok)
-    eventually(lambda: caught)
-    assert [context["exception"] for context in caught] == [raised]
-    assert rt.call(ok) == 1
+    with gilscope.trace() as trace:
+        call = rt.submit_callback(callback, ok)
+        eventually(lambda: caught)
+        assert [context["exception"] for context in caught] == [raised]
+        assert rt.call(ok) == 1
+        spans = {span["id"]: span for span in trace.spans if span["span"] == "call"}
+    assert spans.pop(f"{call:016x}")["flags"] == ["callback_failed"]
+    assert [span.get("flags", []) for span in spans.values()] == [[]]
     assert rt.stats()["callback_failed"] == 1
 
 

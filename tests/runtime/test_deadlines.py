@@ -115,13 +115,20 @@ def test_x6_while_in_cleanup(rt: gilscope.PyRuntime) -> None:
             finally:
                 cleaned.set()
 
-    future = rt.options(deadline=0.3).submit(body)
-    assert started.wait(LIMIT)
-    assert future.cancel()
-    error = future.exception(LIMIT)
-    assert isinstance(error, gilscope.DeadlineExceeded)
-    assert error.where == "cleanup"
-    assert cleaned.wait(LIMIT)
+    with gilscope.trace() as trace:
+        future = rt.options(deadline=0.3).submit(body)
+        assert started.wait(LIMIT)
+        assert future.cancel()
+        error = future.exception(LIMIT)
+        assert isinstance(error, gilscope.DeadlineExceeded)
+        assert error.where == "cleanup"
+        assert cleaned.wait(LIMIT)
+        rt.call(asyncio.sleep, 0.001)
+        rt.call(int)
+        spans = trace.spans
+    (call,) = (s for s in spans if s["span"] == "call" and s["name"].endswith(".body"))
+    assert call["status"] == "deadline"
+    assert "cleanup" in f"{call.get('where')} {call.get('error')}"
 
 
 @pytest.mark.parametrize("where", ["queued", "poll", "suspended"])

@@ -154,3 +154,69 @@ def test_o4_every_call_goes_through_its_stations_in_order(
             assert before["start_ns"] + before["dur_ns"] == after["start_ns"]
         assert sum(span["dur_ns"] for span in parts) == call["dur_ns"]
         assert [span["span"] for span in parts].count("poll") == call["polls"]
+
+
+@pytest.mark.parametrize("by", ["python", "rust"])
+def test_o4_the_logical_clock_and_the_trace_agree(
+    ext: ModuleType, default_rt: gilscope.PyRuntime, by: str
+) -> None:
+    each, producers = 150, 4
+    clock = itertools.count(1)  # one tick is atomic: no Python code runs in it
+    submitted: dict[int, int] = {}
+    entered: dict[int, int] = {}
+    called_back: dict[int, int] = {}
+    ids: dict[int, int] = {}
+    arrived = threading.Semaphore(0)
+
+    async def body(i: int) -> None:
+        entered[i] = next(clock)
+        for _ in range(i % 3):
+            await asyncio.sleep(0)
+
+    def back(i: int) -> None:
+        called_back[i] = next(clock)
+        arrived.release()
+
+    def produce(producer: int) -> None:
+        for i in range(producer * each, (producer + 1) * each):
+            callback = lambda _, i=i: back(i)  # noqa: E731
+            submitted[i] = next(clock)
+            if by == "python":
+                ids[i] = default_rt.submit_callback(callback, body, i)
+            else:
+                ids[i] = ext.send("python", body, i, callback=callback).id
+
+    with gilscope.trace() as trace:
+        in_threads(producers, produce)
+        for _ in range(producers * each):
+            assert arrived.acquire(timeout=30)
+        default_rt.call(echo, 1)
+        spans = trace.spans
+    assert len(set(ids.values())) == producers * each
+    assert all(submitted[i] < entered[i] < called_back[i] for i in ids)
+
+    starts = {s["id"]: s["start_ns"] for s in spans if s["span"] == "call"}
+    ends = {s["id"]: s["start_ns"] + s["dur_ns"] for s in spans if s["span"] == "call"}
+    polls: dict[str, int] = {}
+    callbacks: dict[str, int] = {}
+    for span in spans:
+        if span["span"] == "poll":
+            polls.setdefault(span["parent"], span["start_ns"])
+        elif span["span"] == "callback":
+            callbacks[span["parent"]] = span["start_ns"]
+
+    def at(stamps: dict[str, int], calls: Any) -> list[int]:
+        return [stamps[f"{ids[i]:016x}"] for i in calls]
+
+    for first in range(0, producers * each, each):
+        mine = sorted(range(first, first + each), key=submitted.__getitem__)
+        assert at(starts, mine) == sorted(at(starts, mine))
+    begun = sorted(ids, key=entered.__getitem__)
+    assert at(polls, begun) == sorted(at(polls, begun))
+    ended = sorted(ids, key=called_back.__getitem__)
+    assert at(ends, ended) == sorted(at(ends, ended))
+    for i in ids:
+        ((start,), (poll,), (callback,), (end,)) = (
+            at(stamps, [i]) for stamps in (starts, polls, callbacks, ends)
+        )
+        assert start < poll < callback <= end

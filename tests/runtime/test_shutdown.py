@@ -155,3 +155,55 @@ def test_l4_from_inside_it_only_begins(mode: str, where: str, eventually: Eventu
     eventually(lambda: reports)
     assert not reports[0]["joined"]
     assert rt.shutdown(mode, deadline=10)["joined"]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_l4_from_inside_a_callback_with_others_in_flight(
+    mode: str, gate: Any, eventually: Eventually
+) -> None:
+    rt = gilscope.PyRuntime("inside", max_in_flight=4)
+    reports: list[dict[str, Any]] = []
+    told: list[str] = []
+
+    def tell(outcome: gilscope.Outcome[object]) -> None:
+        error = outcome.exception()
+        told.append("ok" if error is None else type(error).__name__)
+
+    def blocked() -> None:
+        try:
+            rt.call(gate)
+            told.append("ok")
+        except BaseException as error:
+            told.append(type(error).__name__)
+
+    def shut(_: object) -> None:
+        reports.append(rt.shutdown(mode, deadline=10))  # type: ignore[arg-type]
+
+    running = rt.submit(gate)
+    rt.submit_callback(tell, gate)
+    thread = threading.Thread(target=blocked)
+    thread.start()
+    eventually(lambda: len(rt.in_flight()) == 3)  # the fourth place is for the one that shuts
+    first = rt.submit(gate)  # takes it, and the others wait in the queue
+    rt.submit_callback(shut, echo)
+    queued = [rt.submit(gate) for _ in range(5)]
+    rt.submit_callback(tell, echo)
+    eventually(lambda: len(rt.in_flight()) == 4)
+    first.cancel()
+    eventually(lambda: reports)
+    if mode == "drain":
+        gate.open()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert rt.shutdown(mode, deadline=10)["joined"]  # type: ignore[arg-type]
+    assert not reports[0]["joined"]
+    expected = {
+        "drain": (["ok"] * 6, ["ok"] * 3),
+        "cancel": (
+            ["CallCancelled shutdown"] + ["RuntimeStopped"] * 5,
+            ["CallCancelled"] * 2 + ["RuntimeStopped"],
+        ),
+        "abort": (["RuntimeStopped"] * 6, ["RuntimeStopped"] * 3),
+    }
+    assert [outcome_of(future) for future in [running, *queued]] == expected[mode][0]
+    assert sorted(told) == sorted(expected[mode][1])
