@@ -60,7 +60,9 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'gilscope' has no attribute {name!r}")
     try:
-        module = import_module(_ELSEWHERE.get(name, "gilscope._native"))
+        # Before the others, which import asyncio: in a subinterpreter that alone crashes the exit
+        # of Python 3.12.1.
+        import_module("gilscope._native")
     except ImportError as error:
         if _in_subinterpreter():
             # What Python and the native module say instead depends on who was first.
@@ -68,6 +70,7 @@ def __getattr__(name: str) -> object:
                 "gilscope does not support subinterpreters: import it in the main interpreter"
             ) from error
         raise
+    module = import_module(_ELSEWHERE.get(name, "gilscope._native"))
     value: object = module if name in ("rust", "simulation") else getattr(module, name)
     globals()[name] = value  # the next look-up does not come here
     return value
