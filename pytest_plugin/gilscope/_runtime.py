@@ -30,9 +30,15 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _A = TypeVar("_A")
 
+_FINISHED = "FINISHED"  # the state of a concurrent.futures.Future that has its outcome
+
 
 class CallFuture(concurrent.futures.Future[_T]):
-    """The future of a submitted call; `cancel` also works while the call runs."""
+    """The future of a submitted call; `cancel` also works while the call runs.
+
+    In a forked child, a future from before the fork that had no outcome yet is done, cannot be
+    cancelled, and has `RuntimeStopped` as its outcome. Its callbacks do not run there.
+    """
 
     _handle: _native.CallHandle
 
@@ -42,7 +48,46 @@ class CallFuture(concurrent.futures.Future[_T]):
         A call that has not started never runs; a running one gets `CancelledError` at its await
         and may still return. `result()` raises `CallCancelled` if the cancel took effect.
         """
-        return not self.done() and self._handle.cancel()
+        return self._handle.cancel()
+
+    def done(self) -> bool:
+        """Return whether the outcome is there, or will never be: after a fork, in the child."""
+        return self._handle.forked or super().done()
+
+    def running(self) -> bool:
+        """Return whether the outcome is still to come."""
+        return not self._handle.forked and super().running()
+
+    if TYPE_CHECKING:
+
+        def result(self, timeout: float | None = None) -> _T: ...
+
+    else:
+
+        @property
+        def result(self):
+            """`result(timeout=None)`: wait for the outcome; return the value or raise the error.
+
+            Where waiting would deadlock or never end it raises at once, if the outcome is not
+            there: `WrongThread` on a loop thread, as `call` does (`timeout=0` does not wait),
+            `RuntimeStopped` in a forked child.
+            """
+            # Native code: what a call raised gets no frame of this module.
+            return functools.partial(_native.result_of, self, super().result)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait as `result` does; return the exception, or None."""
+        return self._exception if self._is_settled(timeout) else super().exception(timeout)
+
+    def _is_settled(self, timeout: float | None) -> bool:
+        """Whether the outcome is there; raise where it must not be waited for.
+
+        Without the lock, which in a forked child nobody may be there to give back.
+        """
+        if self._state == _FINISHED:
+            return True
+        self._handle.check_wait(timeout is None or timeout > 0)
+        return False
 
     def _settle(self, outcome: _native.Outcome[_T]) -> None:
         error = outcome.exception()
@@ -132,11 +177,28 @@ class Calls:
         """Submit the call and return a `concurrent.futures.Future`. Never blocks.
 
         If the queue is full the call waits for room, in order; with `full="fail"` it raises
-        `QueueFull`. Raises `RuntimeStopped` after a shutdown.
+        `QueueFull`. At most 65,536 calls that nobody is known to wait for, those of `submit` and
+        `submit_callback`, wait for room in a runtime, about 2.4 kB each; beyond that `QueueFull`
+        is raised, too. Raises `RuntimeStopped` after a shutdown.
+
+        On a loop thread, where waiting would deadlock, `result()` and `exception()` raise
+        `WrongThread` unless the call has ended. `concurrent.futures.wait` and `as_completed`
+        cannot know: there they hang.
         """
+        return self._future(fun, args, kwargs)
+
+    def _future(
+        self,
+        fun: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None = None,
+        waits: bool = False,
+    ) -> CallFuture[Any]:
+        """`submit`; `waits`: who calls this has a bound of its own and waits for its futures."""
         future: CallFuture[Any] = CallFuture()
         future.set_running_or_notify_cancel()
-        future._handle = self._runtime._submit(self._options, future._settle, fun, args, kwargs)
+        settle, submit = future._settle, self._runtime._submit
+        future._handle = submit(self._options, settle, fun, args, kwargs, waits)
         return future
 
     @overload
@@ -163,7 +225,7 @@ class Calls:
         """Submit the call; `callback(outcome)` runs on the loop thread, in the call's Context.
 
         Returns the call's id. Raises TypeError for an `async def` callback. What the callback
-        raises goes to the loop's exception handler.
+        raises goes to the loop's exception handler. A full queue is as in `submit`.
         """
         _native.refuse_async(callback)
         return self._runtime._submit_callback(self._options, callback, fun, args, kwargs).id
@@ -204,10 +266,10 @@ class Calls:
         """Call `fun` for each item, at most `concurrency` at once; yield results in order.
 
         The first exception is raised at its place; what is then still running is cancelled, as it
-        is when the iterator is closed.
+        is when the iterator is closed. The first step raises `WrongThread` on a loop thread.
         """
         allowed = "concurrency must be an integer of at least 1"
-        if not isinstance(concurrency, int):
+        if not isinstance(concurrency, int) or isinstance(concurrency, bool):
             raise TypeError(f"{allowed}, not {concurrency!r} ({type(concurrency).__name__})")
         if concurrency < 1:
             raise ValueError(f"{allowed}, not {concurrency}")
@@ -216,10 +278,11 @@ class Calls:
     def _map(
         self, fun: Callable[[Any], Any], iterable: Iterable[Any], concurrency: int
     ) -> Iterator[Any]:
+        self._runtime._check_wait()
         running: collections.deque[CallFuture[Any]] = collections.deque()
         try:
             for item in iterable:
-                running.append(self.submit(fun, item))
+                running.append(self._future(fun, (item,), waits=True))
                 if len(running) >= concurrency:
                     yield running.popleft().result()
             while running:

@@ -182,6 +182,7 @@ fn qualified_name(object: &Bound<'_, PyAny>) -> String {
 /// The lane by which references reach an attached thread.
 pub(crate) mod release {
     use super::{Py, PyAny, Python};
+    use std::cell::Cell;
     use std::ptr;
     use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
@@ -259,10 +260,22 @@ pub(crate) mod release {
         });
     }
 
-    /// Releases what has come in. Called by loop threads, attached, between calls.
+    /// Releases what has come in. Called attached; by loop threads between calls.
     pub(crate) fn drain(_py: Python<'_>) {
         while let Some(object) = existing().and_then(Lane::pop) {
             drop(object);
+        }
+    }
+
+    /// As [`drain`], by a caller that was refused: refused calls come at any rate while every loop, whose
+    /// matter this else is, may be held. Not within itself: what is let go of may call and be refused.
+    pub(crate) fn drain_refused(py: Python<'_>) {
+        thread_local! {
+            static WITHIN: Cell<bool> = const { Cell::new(false) };
+        }
+        if !WITHIN.replace(true) {
+            drain(py);
+            WITHIN.set(false);
         }
     }
 

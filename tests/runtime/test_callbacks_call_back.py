@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 import gilscope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
 Eventually = "Callable[[Callable[[], object]], None]"
@@ -55,16 +57,23 @@ def test_c6_it_starts_after_what_is_already_queued(rt: gilscope.PyRuntime, gate:
     assert order == ["queued 0", "queued 1", "queued 2", "from the callback"]
 
 
-@pytest.mark.parametrize("way", ["call", "call_blocking"])
+@pytest.mark.parametrize("way", ["call", "call_blocking", "result", "exception", "map"])
 def test_c7_a_callback_that_blocks_on_a_call_gets_wrong_thread(
     ext: ModuleType, default_rt: gilscope.PyRuntime, way: str
 ) -> None:
     caught: list[BaseException] = []
     done = threading.Event()
+    ways: dict[str, Callable[[], object]] = {
+        "call": lambda: default_rt.call(ok),
+        "call_blocking": lambda: ext.call_blocking(ok),
+        "result": lambda: default_rt.submit(ok).result(),
+        "exception": lambda: default_rt.submit(ok).exception(),
+        "map": lambda: list(default_rt.map(lambda _: ok(), range(3))),
+    }
 
     def callback(outcome: object) -> None:
         try:
-            default_rt.call(ok) if way == "call" else ext.call_blocking(ok)
+            ways[way]()
         except gilscope.WrongThread as error:
             caught.append(error)
         finally:
@@ -74,3 +83,10 @@ def test_c7_a_callback_that_blocks_on_a_call_gets_wrong_thread(
     assert done.wait(10)
     assert len(caught) == 1
     assert default_rt.call(ok) == 1
+
+
+def test_c7_a_callback_may_ask_a_call_that_has_ended(rt: gilscope.PyRuntime) -> None:
+    ended, results = rt.submit(ok), queue.Queue[int]()
+    assert ended.result(10) == 1
+    rt.submit_callback(lambda outcome: results.put(ended.result()), ok)
+    assert results.get(timeout=10) == 1

@@ -86,6 +86,90 @@ def test_l6_a_fork_with_calls_in_flight_leaves_the_parents_alone(
     assert script(FORK + textwrap.dedent(code)) == "parent\n"
 
 
+def test_l6_calls_from_before_a_fork_have_ended_in_the_child(script: Callable[..., str]) -> None:
+    code = """
+    import threading
+
+    gilscope.stats()
+    import gilscope_test_ext as ext
+
+    rt, release, running = gilscope.PyRuntime(queue_size=2), threading.Event(), threading.Event()
+
+    def hold():
+        running.set()
+        assert release.wait(30)
+        return "held"
+
+    async def fails():
+        raise ValueError("failed")
+
+    def raised(ask):
+        try:
+            ask()
+        except BaseException as error:
+            return error
+
+    ended, failed = rt.submit(double, 1), rt.submit(fails)
+    assert (ended.result(30), type(failed.exception(30))) == (2, ValueError)
+    started = rt.submit(hold)
+    assert running.wait(30)
+    queued = [rt.submit(double, i) for i in range(2)]
+    waiting = [rt.submit(double, i) for i in range(2, 4)]
+    unended = [started, *queued, *waiting]
+
+    def child():
+        for future in unended:
+            assert (future.done(), future.running(), future.cancel()) == (True, False, False)
+            for ask in (future.result, future.exception, lambda: future.result(timeout=0)):
+                error = raised(ask)
+                assert type(error) is gilscope.RuntimeStopped and "fork" in str(error), error
+        assert (ended.done(), ended.cancel(), ended.result()) == (True, False, 2)
+        assert type(failed.exception()) is type(raised(failed.result)) is ValueError
+        unended.clear()
+        assert gilscope.py_runtime().submit(double, 21).result(30) == 42
+        print("child")
+
+    forked(child)
+    assert not any(future.done() for future in unended)
+    release.set()
+    assert [future.result(30) for future in unended] == ["held", 0, 2, 4, 6]
+
+    rust, gates = ext.Runtime(queue_size=1), [threading.Event(), threading.Event()]
+
+    def holds():
+        gates[0].set()
+        assert gates[1].wait(30)
+        return "held"
+
+    calls = [ext.kept(holds, runtime=rust)]
+    assert gates[0].wait(30)
+    calls += [ext.kept(double, i, runtime=rust) for i in range(2)]  # in the queue, and in line
+    sent = ext.send("closure", double, 1, runtime=rust, full="fail")
+    assert type(sent.refused) is gilscope.QueueFull
+
+    def child():
+        for call in calls:
+            assert (call.is_done, call.cancel()) == (True, False)
+            how, error = call.poll()
+            assert type(error) is gilscope.RuntimeStopped and "fork" in str(error), error
+        calls.clear()
+        assert ext.call(double, 21) == 42
+        print("child")
+
+    forked(child)
+    assert not any(call.is_done for call in calls)
+    gates[1].set()
+    for call, outcome in zip(calls, ["held", 0, 2], strict=True):
+        while not call.is_done:
+            rt.call(double, 1)
+        came = call.poll()
+        while came is None:
+            came = call.poll()
+        assert came == ("ok", outcome), came
+    """
+    assert script(FORK + textwrap.dedent(code)) == "child\nchild\n"
+
+
 def test_o6_spans_close_in_the_child_and_in_the_parent(script: Callable[..., str]) -> None:
     code = """
     rt, running = gilscope.py_runtime(), []

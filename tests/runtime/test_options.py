@@ -105,6 +105,7 @@ FACTORY = "loop_factory must be a function that returns an event loop, or None"
 HOOK = "must be an async function without arguments, or None"
 RUNTIMES = [
     ({"queue_size": "x"}, TypeError, f"queue_size must be {AT_LEAST}, not 'x' (str)"),
+    ({"queue_size": True}, TypeError, f"queue_size must be {AT_LEAST}, not True (bool)"),
     ({"queue_size": 1.0}, TypeError, f"queue_size must be {AT_LEAST}, not 1.0 (float)"),
     ({"queue_size": 0}, ValueError, f"queue_size must be {AT_LEAST}, not 0"),
     ({"queue_size": -(2**70)}, ValueError, f"queue_size must be {AT_LEAST}, not {-(2**70)}"),

@@ -383,5 +383,5 @@ where
     if let Some(deadline) = options.deadline {
         timer.start(&host, &job, deadline);
     }
-    Submission::new(CallHandle { host, job, id }, options.full)
+    Submission::new(CallHandle::new(host, job, id), options.full)
 }

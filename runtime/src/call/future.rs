@@ -68,7 +68,11 @@ impl Submission {
         loop {
             match &self.state {
                 State::Taken | State::Ended => return Poll::Ready(Ok(())),
-                _ if self.handle.is_done() => {
+                State::Waiting(_) if self.handle.is_forked() => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Err(Error::RuntimeStopped(Stopped::Forked)));
+                }
+                _ if self.handle.job.has(t::SETTLED) => {
                     self.leave((t::END_DEADLINE, 0), Status::Deadline);
                 }
                 State::Waiting(turn) => {
@@ -109,6 +113,7 @@ impl Submission {
     /// Ends a call that the queue has not taken, and its span.
     fn leave(&mut self, end: (u32, u32), status: Status) -> Left {
         match std::mem::replace(&mut self.state, State::Ended) {
+            State::Waiting(_) if self.handle.is_forked() => Left::Settled,
             State::Waiting(turn) if turn.leave() => {
                 self.state = State::Taken;
                 Left::Taken
@@ -152,6 +157,14 @@ impl Submission {
         let _ = std::future::poll_fn(|context| self.poll_taken(context)).await;
     }
 
+    /// Ends a call that is not even let into the line.
+    pub(crate) fn turned_away(mut self) -> Result<(), Error> {
+        match self.refuse(Error::QueueFull) {
+            Poll::Ready(refused) => refused,
+            Poll::Pending => unreachable!("a refusal does not wait"),
+        }
+    }
+
     /// Takes the call to the queue or fails; never waits.
     pub(crate) fn try_sent(mut self) -> Result<CallHandle, Error> {
         self.full = Full::Fail;
@@ -176,7 +189,8 @@ impl Drop for Submission {
     }
 }
 
-/// The outcome of a call, to be awaited on any executor. Lazy: the first poll submits.
+/// The outcome of a call, to be awaited on any executor. Lazy: the first poll submits. In a forked
+/// child of the process that made the call it is [`Error::RuntimeStopped`], unless it was there before.
 ///
 /// Dropping it cancels the Python side, unless the call was built with
 /// [`OnDrop::Detach`](super::OnDrop). It never attaches, on any path.
@@ -218,7 +232,12 @@ impl<T> Future for CallFuture<T> {
                 return Poll::Ready(Err(error));
             }
         }
-        let received = ready!(Pin::new(&mut this.receiver).poll(context));
+        let received = if this.submission.handle().is_forked() {
+            let none = Err(Error::RuntimeStopped(Stopped::Forked));
+            Some(this.receiver.try_take().unwrap_or(none))
+        } else {
+            ready!(Pin::new(&mut this.receiver).poll(context))
+        };
         this.done = true;
         this.submission.handle().host.help();
         Poll::Ready(received.unwrap_or(Err(Error::RuntimeStopped(Stopped::Shutdown))))

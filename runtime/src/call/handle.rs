@@ -8,6 +8,7 @@ use gilscope_instrument::CallStamps;
 
 use crate::host::table as t;
 use crate::host::{HostRef, JobRef};
+use crate::life::fork;
 
 /// Identity of a call within its process; the id of its span where spans are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,25 +31,44 @@ pub struct CallHandle {
     pub(crate) host: HostRef,
     pub(crate) job: JobRef,
     pub(crate) id: CallId,
+    /// Of the process that made the call: in a child forked later nobody runs it.
+    generation: u64,
 }
 
 impl CallHandle {
+    pub(crate) fn new(host: HostRef, job: JobRef, id: CallId) -> Self {
+        Self {
+            host,
+            job,
+            id,
+            generation: fork::generation(),
+        }
+    }
+
     /// The call's id.
     #[must_use]
     pub fn id(&self) -> CallId {
         self.id
     }
 
-    /// Whether the outcome is settled.
+    /// Whether the outcome is settled; true in a forked child of the process that made the call, where
+    /// none is to come.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.job.has(t::SETTLED)
+        self.job.has(t::SETTLED) || self.is_forked()
+    }
+
+    /// Whether the call is that of a process which this one is a forked child of. It is to be left
+    /// alone then: wakers and locks of threads that do not exist here hang on it.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.generation != fork::generation()
     }
 
     /// Asks to cancel: a queued call never runs, a running one gets `CancelledError` at its await.
-    /// Any thread, never blocks, never attaches. False: the outcome was settled already.
+    /// Any thread, never blocks, never attaches. False: the outcome was settled already,
+    /// or the call is that of the process which this one was forked from.
     pub fn cancel(&self) -> bool {
-        request_cancel(&self.host, &self.job, t::CANCEL)
+        !self.is_forked() && request_cancel(&self.host, &self.job, t::CANCEL)
     }
 }
 

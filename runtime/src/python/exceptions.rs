@@ -49,6 +49,23 @@ pub(crate) fn to_py_err(py: Python<'_>, error: Error) -> PyErr {
     }
 }
 
+/// What a caller gets whose call was refused. What the refused calls held is let go of.
+pub(crate) fn refused(py: Python<'_>, error: Error) -> PyErr {
+    if matches!(error, Error::QueueFull) {
+        crate::handle::release::drain_refused(py);
+    }
+    to_py_err(py, error)
+}
+
+/// `QueueFull` with a text of its own; else as [`refused`].
+pub(crate) fn queue_full(py: Python<'_>, text: &str) -> PyErr {
+    crate::handle::release::drain_refused(py);
+    let class = module(py).and_then(|module| module.getattr("QueueFull"));
+    class
+        .and_then(|class| class.call1((text,)))
+        .map_or_else(|error| error, PyErr::from_value)
+}
+
 fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     let message = error.to_string();
     let module = module(py)?;

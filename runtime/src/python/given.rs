@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyString};
+use pyo3::types::{PyBool, PyInt, PyString};
 
 /// A parameter as it was given; `None` where it was not, or where `None` was.
 pub(crate) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
@@ -76,10 +76,10 @@ pub(crate) fn deadline(given: Given<'_, '_>) -> PyResult<Option<Duration>> {
 /// the caller allows.
 ///
 /// # Errors
-/// `TypeError` for what is no integer, `ValueError` for what is less.
+/// `TypeError` for what is no integer, or True or False, `ValueError` for what is less.
 pub(crate) fn count(what: &str, or: &str, given: &Bound<'_, PyAny>) -> PyResult<usize> {
     let allowed = &format!("an integer of at least 1{or}");
-    if !given.is_instance_of::<PyInt>() {
+    if !given.is_instance_of::<PyInt>() || given.is_instance_of::<PyBool>() {
         return Err(wrong_type(what, allowed, given));
     }
     if given.lt(1)? {

@@ -25,7 +25,7 @@ mod native {
     #[pymodule_export]
     use crate::python::options::CallOptions;
     #[pymodule_export]
-    use crate::python::outcome::{PyOutcome, refuse_async};
+    use crate::python::outcome::{PyOutcome, refuse_async, result_of};
     #[pymodule_export]
     use crate::python::runtime::{Handle, Runtime};
     #[pymodule_export]

@@ -112,6 +112,28 @@ fn report(py: Python<'_>, error: &PyErr, callback: &Bound<'_, PyAny>) {
     }
 }
 
+/// What a future's `result` does: return the value or raise the exception if it has them, else `wait`.
+#[pyfunction]
+#[pyo3(signature = (future, wait, timeout=None))]
+pub(crate) fn result_of<'py>(
+    future: &Bound<'py, PyAny>,
+    wait: &Bound<'py, PyAny>,
+    timeout: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    if !future
+        .call_method1("_is_settled", (timeout,))?
+        .is_truthy()?
+    {
+        return wait.call1((timeout,));
+    }
+    let error = future.getattr("_exception")?;
+    if error.is_none() {
+        future.getattr("_result")
+    } else {
+        Err(PyErr::from_value(error))
+    }
+}
+
 /// Raise TypeError for an `async def` callback, and for what cannot be called.
 #[pyfunction]
 pub(crate) fn refuse_async(callback: &Bound<'_, PyAny>) -> PyResult<()> {

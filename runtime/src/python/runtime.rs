@@ -8,14 +8,15 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::exceptions::to_py_err;
+use super::exceptions::{refused, to_py_err};
 use super::given::{self, Given};
 use super::options::CallOptions;
 use crate::call::job::Delivered;
 use crate::call::{CallBuilder, CallHandle, Submission, block_on_interruptible, check_signals};
-use crate::error::{Error, Outcome};
+use crate::error::{Error, Outcome, Stopped};
 use crate::future::awaitable::{Resolve, awaitable};
 use crate::handle::{PyFun, PyHandle};
+use crate::host::HostRef;
 use crate::life::park::ParkOnExit;
 use crate::life::shutdown::{ShutdownMode, ShutdownReport};
 use crate::runtime::{Config, PyRuntime};
@@ -60,11 +61,17 @@ fn hand_over_to(
     move |py, outcome| super::outcome::hand_over(py, &callable, outcome)
 }
 
+fn check_thread(py: Python<'_>, host: &HostRef) -> PyResult<()> {
+    if host.on_loop_thread() {
+        return Err(to_py_err(py, Error::WrongThread("a loop thread")));
+    }
+    Ok(())
+}
+
 impl Runtime {
-    fn line_up(&self, py: Python<'_>, submission: Submission) -> PyResult<Handle> {
-        let handle = submission.handle().clone();
-        self.line.submit(py, submission)?;
-        Ok(Handle { inner: handle })
+    fn line_up(&self, py: Python<'_>, submission: Submission, waits: bool) -> PyResult<Handle> {
+        let inner = self.line.submit(py, submission, waits)?;
+        Ok(Handle { inner })
     }
 }
 
@@ -155,7 +162,7 @@ impl Runtime {
             let outcome = future.await;
             let resolve: Resolve = Box::new(move |py| match outcome {
                 Ok(value) => Ok(value.bind(py).clone()),
-                Err(error) => Err(to_py_err(py, error)),
+                Err(error) => Err(refused(py, error)),
             });
             resolve
         };
@@ -170,8 +177,12 @@ impl Runtime {
     }
 
     /// Submits; `done(outcome)` runs attached, on whichever thread settles the call. Returns a handle
-    /// to cancel by.
-    #[pyo3(name = "_submit")]
+    /// to cancel by. `waits`: the caller waits for its calls and so has no more of them than it wants.
+    #[pyo3(name = "_submit", signature = (options, done, fun, args, kwargs, waits=false))]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "a call with its options, called from one place in Python"
+    )]
     fn submit<'py>(
         &self,
         py: Python<'py>,
@@ -180,10 +191,11 @@ impl Runtime {
         fun: &Bound<'py, PyAny>,
         args: &Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
+        waits: bool,
     ) -> PyResult<Handle> {
         let _parks = ParkOnExit::new();
         let call = self.builder(options, fun, args, kwargs)?;
-        self.line_up(py, call.attached(hand_over_to(done)))
+        self.line_up(py, call.attached(hand_over_to(done)), waits)
     }
 
     /// Submits; `callback(outcome)` runs on the loop thread, in the call's context.
@@ -199,7 +211,7 @@ impl Runtime {
     ) -> PyResult<Handle> {
         let _parks = ParkOnExit::new();
         let call = self.builder(options, fun, args, kwargs)?;
-        self.line_up(py, call.attached_in_context(hand_over_to(callback)))
+        self.line_up(py, call.attached_in_context(hand_over_to(callback)), false)
     }
 
     /// Call and wait, without the GIL; a signal cancels the call if its handler raises. A method of
@@ -214,17 +226,21 @@ impl Runtime {
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
         let _parks = ParkOnExit::new();
-        if self.inner.host.on_loop_thread() {
-            return Err(to_py_err(py, Error::WrongThread("a loop thread")));
-        }
+        self.check_wait(py)?;
         let future = self
             .builder(options, fun, args, kwargs)?
             .wait_plain::<PyHandle>();
         let outcome = py.detach(|| block_on_interruptible(future, check_signals))?;
         match outcome {
             Ok(value) => Ok(value.clone_ref(py)),
-            Err(error) => Err(to_py_err(py, error)),
+            Err(error) => Err(refused(py, error)),
         }
+    }
+
+    /// Raise WrongThread on a loop thread, where waiting for a call would hang.
+    #[pyo3(name = "_check_wait")]
+    fn check_wait(&self, py: Python<'_>) -> PyResult<()> {
+        check_thread(py, &self.inner.host)
     }
 
     /// The items of an async generator that runs on the runtime's loop.
@@ -332,8 +348,26 @@ impl Handle {
         self.inner.cancel()
     }
 
-    /// Whether the outcome is settled.
+    /// Whether the outcome is settled; True after a fork, too.
     fn done(&self) -> bool {
         self.inner.is_done()
+    }
+
+    /// Whether the call is that of the process which this one was forked from.
+    #[getter]
+    fn forked(&self) -> bool {
+        self.inner.is_forked()
+    }
+
+    /// Raise where waiting for the outcome would hang: RuntimeStopped after a fork, WrongThread on a
+    /// loop thread, unless it would not wait.
+    fn check_wait(&self, py: Python<'_>, waits: bool) -> PyResult<()> {
+        if self.inner.is_forked() {
+            return Err(to_py_err(py, Error::RuntimeStopped(Stopped::Forked)));
+        }
+        if waits {
+            check_thread(py, &self.inner.host)?;
+        }
+        Ok(())
     }
 }

@@ -29,6 +29,7 @@
 //! - `rounds_while_gil_held(fun, fails, seconds)`: how often each thing that needs no GIL was done
 //! - `racy_bump(get, put, seconds)`, `from_thread(value, seconds)`, `spawn_panic(seconds)`: for
 //!   simulations
+//! - `kept(fun, *args)` → `Kept`: a future that was polled once; `poll()`, `is_done`, `cancel()`
 //! - `late_cancel(short, victim)`: a cancel that comes when another call has the place of its own
 //! - `watched(kind, fun, *args, …)` → `Watched`, first poll: a closure or a hand-made waker that notes
 //!   whether it has the GIL, and returns, panics or holds
@@ -47,6 +48,7 @@ mod ended;
 mod eye;
 mod futures;
 mod held;
+mod kept;
 mod late;
 mod line;
 mod own;
@@ -82,6 +84,8 @@ mod gilscope_test_ext {
     use crate::futures::{Tracked, bridged, future, host_sleep, host_spawn, tracked};
     #[pymodule_export]
     use crate::held::rounds_while_gil_held;
+    #[pymodule_export]
+    use crate::kept::{Kept, kept};
     #[pymodule_export]
     use crate::late::late_cancel;
     #[pymodule_export]
