@@ -59,6 +59,13 @@ pub(crate) fn current() -> &'static Global {
     self::global()
 }
 
+/// The state of this process, if it has one; a forked child's parent's is not its own.
+pub(crate) fn existing() -> Option<&'static Global> {
+    let global = GLOBAL.load(Ordering::Acquire);
+    let made = (!global.is_null()).then(|| leaked(global));
+    made.filter(|global| global.pid == std::process::id())
+}
+
 fn leaked(global: *mut Global) -> &'static Global {
     // SAFETY: only pointers from `Box::into_raw` are stored, and none is ever freed.
     unsafe { &*global }

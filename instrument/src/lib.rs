@@ -28,7 +28,7 @@ mod stats;
 mod status;
 mod sync;
 
-pub use converter::{SinkId, attach_sink, detach_sink, flush};
+pub use converter::{SinkId, attach_sink, close_sinks, detach_sink, flush};
 pub use detail::{Detail, detail, enabled, read_environment, set_detail};
 pub use error::ErrorText;
 pub use fork::after_fork_child;

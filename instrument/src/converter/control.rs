@@ -4,10 +4,11 @@
 //! converter asking itself never waits.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use crate::global::{self, Global, lock};
 use crate::sink::Sink;
@@ -20,7 +21,11 @@ pub(crate) enum Request {
     Flush(Sender<()>),
     Attach(SinkId, Box<dyn Sink>, Sender<()>),
     Detach(SinkId, Sender<io::Result<()>>),
+    CloseAll(Sender<()>),
 }
+
+/// How long all sinks together may take at the end, as long as one of them takes spans now and then.
+const CLOSE_AT_MOST: Duration = Duration::from_secs(5);
 
 /// The converter as other threads see it.
 pub(crate) struct Control {
@@ -32,6 +37,12 @@ pub(crate) struct Control {
     idle: AtomicBool,
     requests: Mutex<Vec<Request>>,
     next_sink: AtomicU64,
+    /// How many sinks are attached.
+    attached: AtomicUsize,
+    /// Batches that the sinks took.
+    batches: AtomicU64,
+    /// A sink holds the converter and was given up: nobody waits for either any more.
+    stuck: AtomicBool,
 }
 
 impl Control {
@@ -43,6 +54,9 @@ impl Control {
             idle: AtomicBool::new(false),
             requests: Mutex::new(Vec::new()),
             next_sink: AtomicU64::new(1),
+            attached: AtomicUsize::new(0),
+            batches: AtomicU64::new(0),
+            stuck: AtomicBool::new(false),
         }
     }
 
@@ -87,14 +101,33 @@ impl Control {
         std::mem::take(&mut *lock(&self.requests))
     }
 
+    /// For the converter: how many sinks it has.
+    pub(crate) fn set_attached(&self, sinks: usize) {
+        self.attached.store(sinks, Ordering::SeqCst);
+    }
+
+    /// For the converter: the sinks took a batch.
+    pub(crate) fn count_batch(&self) {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// For the converter: no sink holds it.
+    pub(crate) fn set_free(&self) {
+        self.stuck.store(false, Ordering::SeqCst);
+    }
+
     /// For the converter: it ends, and answers nothing any more.
     pub(crate) fn set_ended(&self) {
         self.ended.store(true, Ordering::SeqCst);
         self.take_requests();
     }
 
-    /// False if there is no converter, or if the calling thread is the converter itself.
+    /// False if there is no converter, if a sink holds it for good, or if the calling thread is the
+    /// converter itself.
     fn send(&self, global: &'static Global, request: Request) -> bool {
+        if self.stuck.load(Ordering::SeqCst) {
+            return false;
+        }
         let Some(thread) = self.start(global) else {
             return false;
         };
@@ -148,5 +181,41 @@ pub fn flush() {
     let (answer, answered) = channel();
     if global.control.send(global, Request::Flush(answer)) {
         let _ = answered.recv();
+    }
+}
+
+/// For the end of the process: hands everything recorded so far to all sinks, closes and removes them.
+/// A later [`detach_sink`] of one of them says how its closing went. Waits only while there are sinks,
+/// and gives up on one that takes nothing for as long as `stall`; whatever it did not take by then is
+/// lost. Returns whether all were closed.
+pub fn close_sinks(stall: Duration) -> bool {
+    let Some(global) = global::existing() else {
+        return true;
+    };
+    let control = &global.control;
+    if control.attached.load(Ordering::SeqCst) == 0 {
+        return true;
+    }
+    let (answer, answered) = channel();
+    if !control.send(global, Request::CloseAll(answer)) {
+        return false;
+    }
+    let end = Instant::now() + CLOSE_AT_MOST;
+    loop {
+        let before = control.batches.load(Ordering::SeqCst);
+        match answered.recv_timeout(stall) {
+            Ok(()) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if control.batches.load(Ordering::SeqCst) == before || Instant::now() >= end {
+            control.stuck.store(true, Ordering::SeqCst);
+            // The answer is sent before the converter calls itself free: it is not missed.
+            let closed = answered.try_recv().is_ok();
+            if closed {
+                control.set_free();
+            }
+            return closed;
+        }
     }
 }

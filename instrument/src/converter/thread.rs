@@ -59,6 +59,8 @@ struct Converter {
     rate: Rate,
     loops: Vec<Loop>,
     sinks: Vec<Attached>,
+    /// How it went with the sinks that were closed at the end of the process.
+    closed: Vec<(SinkId, io::Result<()>)>,
     out: Out,
     caller: Arc<ThreadInfo>,
     /// Drops of loops and sinks that are gone.
@@ -74,6 +76,7 @@ impl Converter {
             rate: clock::rate(),
             loops: Vec::new(),
             sinks: Vec::new(),
+            closed: Vec::new(),
             out: Out {
                 wanted: false,
                 spans: Vec::with_capacity(BATCH + 64),
@@ -207,10 +210,16 @@ impl Converter {
             taken
         });
         self.out.spans.clear();
+        self.global.control.count_batch();
+        self.sinks_changed();
+    }
+
+    fn sinks_changed(&mut self) {
         self.out.wanted = self
             .sinks
             .iter()
             .any(|attached| attached.sink.wants_spans());
+        self.global.control.set_attached(self.sinks.len());
     }
 
     fn answer(&mut self, request: Request) {
@@ -218,26 +227,33 @@ impl Converter {
         match request {
             Request::Flush(answer) => answer.send(()).unwrap_or_default(),
             Request::Attach(id, sink, answer) => {
-                self.out.wanted |= sink.wants_spans();
                 self.sinks.push(Attached { id, sink });
+                self.sinks_changed();
                 answer.send(()).unwrap_or_default();
             }
             Request::Detach(id, answer) => drop(answer.send(self.detach(id))),
+            Request::CloseAll(answer) => {
+                for id in self.sinks.iter().map(|each| each.id).collect::<Vec<_>>() {
+                    let closed = self.detach(id);
+                    self.closed.push((id, closed));
+                }
+                answer.send(()).unwrap_or_default();
+                self.global.control.set_free();
+            }
         }
     }
 
     fn detach(&mut self, id: SinkId) -> io::Result<()> {
         let at = self.sinks.iter().position(|attached| attached.id == id);
         let Some(at) = at else {
-            return Err(io::ErrorKind::NotFound.into());
+            let at = self.closed.iter().position(|(closed, _)| *closed == id);
+            let missing = || Err(io::ErrorKind::NotFound.into());
+            return at.map_or_else(missing, |at| self.closed.swap_remove(at).1);
         };
         let mut sink = self.sinks.remove(at).sink;
         let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
         self.dropped.sink += sink.dropped();
-        self.out.wanted = self
-            .sinks
-            .iter()
-            .any(|attached| attached.sink.wants_spans());
+        self.sinks_changed();
         self.count_drops();
         closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
     }

@@ -1,7 +1,8 @@
-//! Interpreter exit: cancel what runs, wait a second, stop and join every loop thread.
+//! Interpreter exit: cancel what runs, wait a second, stop and join every loop thread, close what
+//! records.
 //!
 //! Invariant: when `atexit` returns, no thread of ours runs Python, but for code that will not be
-//! interrupted; a thread that comes back from there parks.
+//! interrupted; a thread that comes back from there parks. Every sink that takes spans is closed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,9 @@ pub const EXIT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How long an interrupted loop thread gets before it is interrupted again.
 const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
+
+/// How long a sink may take nothing before the exit goes on without it.
+const SINK_STALL: Duration = Duration::from_secs(1);
 
 static FINALIZING: AtomicBool = AtomicBool::new(false);
 
@@ -53,6 +57,8 @@ fn stop_all(py: Python<'_>) {
     }
     py.detach(super::courier::stop);
     crate::handle::release::drain(py);
+    // Last, since until here calls end. A file without its end may not be valid.
+    py.detach(|| gilscope_instrument::close_sinks(SINK_STALL));
 }
 
 /// Gets user code that holds loops out of them, for a second.
@@ -71,8 +77,8 @@ fn interrupt(py: Python<'_>, runtimes: &[Arc<Shared>]) {
     }
 }
 
-/// Stops every runtime of this library when dropped; for programs that embed Python, which has no
-/// `atexit` of its own there. Hold it in `main`.
+/// Stops every runtime of this library and closes every sink when dropped; for programs that embed
+/// Python, which has no `atexit` of its own there. Hold it in `main`.
 #[derive(Debug, Default)]
 #[must_use = "the guard stops the runtimes when it is dropped"]
 pub struct ExitGuard(());
@@ -89,6 +95,8 @@ impl Drop for ExitGuard {
         // SAFETY: allowed on any thread at any time.
         if unsafe { pyo3::ffi::Py_IsInitialized() } != 0 {
             Python::attach(stop_all);
+        } else {
+            gilscope_instrument::close_sinks(SINK_STALL);
         }
     }
 }

@@ -28,6 +28,8 @@ fn with_traces<R>(use_them: impl FnOnce(&mut HashMap<u64, Trace>) -> R) -> R {
 #[pyfunction]
 #[pyo3(signature = (path=None))]
 pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64> {
+    // A trace may be open at exit without there having been any runtime.
+    crate::life::exit::register(py)?;
     let (sink, memory) = py
         .detach(|| open(path.clone()))
         .map_err(|error| match &path {

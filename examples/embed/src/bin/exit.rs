@@ -2,15 +2,16 @@
 //!
 //! Invariant: nothing is cleaned up but by what the chosen way to end does.
 //!
-//! `gilscope-embed-exit SITUATION WAY`; both are listed in [`Situation::named`] and [`Way::named`].
+//! `gilscope-embed-exit SITUATION WAY [TRACE]`; the first two are listed in [`Situation::named`] and
+//! [`Way::named`], the third is a file for a Chrome trace, which nobody closes.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use gilscope_runtime::{
-    Config, Error, ExitGuard, PyAsyncCallback, PyFun, PyHandle, PyRuntime, into_py_future,
-    py_runtime,
+    Config, Error, ExitGuard, PyAsyncCallback, PyFun, PyHandle, PyRuntime, instrument,
+    into_py_future, py_runtime,
 };
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -144,6 +145,9 @@ fn main() -> Result<(), AnyError> {
     pyo3::append_to_inittab!(rust);
     Python::initialize();
     let guard = ExitGuard::new();
+    if let Some(path) = args.next() {
+        instrument::attach_sink(Box::new(instrument::sink::Chrome::new(path)?));
+    }
     let app = App::import()?;
     let tokio = tokio::runtime::Runtime::new()?;
     for situation in &situations {
