@@ -44,17 +44,21 @@ LISTED = tomllib.loads(Path(__file__).with_name("excluded.toml").read_text())
 
 # How the suite runs the coroutines of classes that are no IsolatedAsyncioTestCase.
 SUITES = {
+    "test_asyncio.test_base_events": "loop",
     "test_asyncio.test_buffered_proto": "loop",
     "test_asyncio.test_eager_task_factory": "loop",
     "test_asyncio.test_futures2": "isolated",
     "test_asyncio.test_locks": "isolated",
     "test_asyncio.test_queues": "isolated",
+    "test_asyncio.test_sendfile": "loop",
     "test_asyncio.test_server": "isolated",
     "test_asyncio.test_sock_lowlevel": "loop",
+    "test_asyncio.test_sslproto": "loop",
     "test_asyncio.test_staggered": "isolated",
     "test_asyncio.test_streams": "loop",
     "test_asyncio.test_subprocess": "loop",
     "test_asyncio.test_taskgroups": "isolated",
+    "test_asyncio.test_tasks": "loop",
     "test_asyncio.test_threads": "isolated",
     "test_asyncio.test_timeouts": "isolated",
     "test_asyncio.test_unix_events": "isolated",
@@ -83,12 +87,22 @@ class Case:
         is_isolated = issubclass(self.cls, unittest.IsolatedAsyncioTestCase)
         return "isolated" if is_isolated else SUITES[self.suite]
 
+    @property
+    def function(self) -> Any:
+        return inspect.unwrap(getattr(self.cls, self.method))
+
     def runs_coroutines(self) -> bool:
         """Whether there is anything to drive; some tests only look at an object."""
-        method = inspect.unwrap(getattr(self.cls, self.method))
         if self.way == "loop":
-            return bool(re.search(r"\brun_(until_complete|coro)\(", inspect.getsource(method)))
-        return inspect.iscoroutinefunction(method)
+            source = inspect.getsource(self.function)
+            return bool(re.search(r"\brun_(until_complete|coro|loop)\(", source))
+        return inspect.iscoroutinefunction(self.function)
+
+    def is_in(self, row: dict[str, Any]) -> bool:
+        """Whether a row of `excluded.toml` leaves it out."""
+        if not any(fnmatch.fnmatchcase(self.name, name) for name in row["names"]):
+            return False
+        return "unless" not in row or row["unless"] not in inspect.getsource(self.function)
 
 
 HAS_TESTS = all(importlib.util.find_spec(name) for name in ("test", "test.test_asyncio"))
@@ -121,21 +135,27 @@ def collect(suite: str) -> list[Case]:
     return [case for case in cases if case.runs_coroutines()]
 
 
+def rows(table: str) -> list[dict[str, Any]]:
+    """The rows of a table that leave out tests on this Python."""
+    return [row for row in LISTED[table] if VERSION in row["on"]]
+
+
 def patterns(table: str) -> list[str]:
     """The tests that a table leaves out on this Python; `*` stands for any part of a name."""
-    rows = [row for row in LISTED[table] if VERSION in row["on"]]
-    return [pattern for row in rows for pattern in row["names"]]
+    return [pattern for row in rows(table) for pattern in row["names"]]
 
 
 def split(cases: list[Case], table: str) -> tuple[list[Case], list[Case]]:
     """The cases to drive, and those that a table leaves out."""
-    names = patterns(table)
-    out = {c for c in cases if any(fnmatch.fnmatchcase(c.name, name) for name in names)}
+    out = {case for case in cases if any(case.is_in(row) for row in rows(table))}
     return [case for case in cases if case not in out], [case for case in cases if case in out]
 
 
 ALL = [case for suite in SUITES for case in collect(suite)]
-DRIVEN, EXCLUDED = split(ALL, "tests")
+ONCE, REPEATED = split(ALL, "repeated")
+DRIVEN, EXCLUDED = split(ONCE, "tests")
+# Those of which trying once says nothing.
+UNTRIED = {c for c in EXCLUDED for row in rows("tests") if "untried" in row and c.is_in(row)}
 # Those whose runtime may be of any kind.
 ISOLATED = [case for case in DRIVEN if case.way == "isolated"]
 ON_UVLOOP, NOT_ON_UVLOOP = split(ISOLATED, "uvloop")
@@ -270,7 +290,7 @@ def drive(case: Case, deadline: float = DEADLINE, **options: Any) -> str:
     """Run one test through a runtime of its own; say what went wrong, if anything did."""
     result = unittest.TestResult()
     with litter(), WAYS[case.way](case, deadline, **options) as (cls, runner):
-        cls(case.method).run(result)
+        unittest.TestSuite([cls(case.method)]).run(result)  # with what its class sets up
         runner.on_loop(None, gc.collect)  # while their loop still runs
     wrong = [*result.errors, *result.failures, *result.skipped]
     wrong += [(test, "passed unexpectedly") for test in result.unexpectedSuccesses]
@@ -282,7 +302,7 @@ def drive(case: Case, deadline: float = DEADLINE, **options: Any) -> str:
 def pytest_report_collectionfinish() -> str:
     if not HAS_TESTS:
         return "CPython's asyncio tests: not run, this Python comes without its `test` package"
-    counts = f"{len(DRIVEN)} driven, {len(EXCLUDED)} excluded"
+    counts = f"{len(DRIVEN)} driven, {len(EXCLUDED)} excluded, {len(REPEATED)} repeat others"
     again = f"{len(ISOLATED)} in debug mode and {len(ON_UVLOOP)} on uvloop again"
     return f"CPython's asyncio tests on {VERSION}: {counts}; {again}"
 
@@ -301,9 +321,9 @@ def suites() -> SimpleNamespace:
         drive=drive,
         all=ALL,
         driven=DRIVEN,
-        excluded=EXCLUDED,
+        excluded=[case for case in EXCLUDED if case not in UNTRIED],
         not_on_uvloop=NOT_ON_UVLOOP,
-        patterns=[*patterns("tests"), *patterns("uvloop")],
+        patterns=[p for table in ("repeated", "tests", "uvloop") for p in patterns(table)],
         names=SUITES,
         listed=LISTED,
         version=VERSION,
