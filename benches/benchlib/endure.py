@@ -76,7 +76,10 @@ def idle(seconds: float) -> Job:
     before, cpu = _threads(), _cpu()
     time.sleep(seconds)
     cpu = _cpu() - cpu
-    by_thread = {name: (ns - before.get(name, 0)) / 1e6 for name, ns in _threads().items()}
+    # The main thread's share is what reading the others' took: that is not idling.
+    own = f" {os.getpid()}"
+    others = {name: ns for name, ns in _threads().items() if not name.endswith(own)}
+    by_thread = {name: (ns - before.get(name, 0)) / 1e6 for name, ns in others.items()}
     yield {"cpu_ms": cpu * 1e3, "by_thread_ms": {k: v for k, v in by_thread.items() if v > 0}}
 
 
