@@ -10,6 +10,8 @@ AWAITED = ["awaited-call", "awaited-submit", "awaited-call_async", "awaited-rust
 IN_FLIGHT = ["suspended", "busy", "rust-pending", "submitting", "threads", "full-queue"]
 IN_C = ["step", "throw", "start", "callback", "finalizer", "courier"]
 IN_C += ["submitting", "calling", "awaiting"]  # threads of the user's
+AWAITING = ["slow-stop", "held-then-stop", "slow-task", "spinning-task", "held-by-task"]
+AWAITING += ["endless-stop"]  # abandoned in the end
 # "return" and "exit" leave Python and the runtime running: the process ends under them.
 WAYS = ["guard", "guard-finalize", "finalize", "return", "exit"]
 
@@ -41,6 +43,13 @@ def test_l7_l14_exit_with_calls_in_flight(ends: Any, situation: str) -> None:
 def test_l7_l14_exit_with_the_loop_held(ends: Any, situation: str) -> None:
     # Each takes the two seconds that a held loop gets at exit, so a part of the number has to do.
     exits = ends.python(situation, share=8)
+    assert exits.clean, exits
+
+
+@pytest.mark.parametrize("situation", AWAITING)
+def test_l7_l14_exit_interrupts_only_what_holds_the_loop(ends: Any, situation: str) -> None:
+    # As above: each takes two or three seconds.
+    exits = ends.python(situation, program="on_stop.py", share=10)
     assert exits.clean, exits
 
 

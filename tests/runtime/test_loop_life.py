@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import Any
 
 import pytest
 
 import gilscope
-
-if TYPE_CHECKING:
-    pass
 
 
 async def echo(x: object) -> object:
@@ -68,3 +66,33 @@ def test_l3_a_loop_that_is_really_closed_gives_runtime_stopped(gate: Any) -> Non
         stopping.exception(10)
         with pytest.raises(gilscope.RuntimeStopped, match="closed"):
             rt.call(echo, 1)
+
+
+def test_l12_a_loop_that_fails_in_the_end_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # An interrupt at exit may land in any function of the loop; this one is asked once all is done.
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+
+    class Fails(asyncio.SelectorEventLoop):
+        def is_closed(self) -> bool:
+            if failing:
+                failing.pop()
+                raise SystemExit
+            return super().is_closed()
+
+    failing: list[int] = []
+    made: list[Fails] = []
+
+    def factory() -> Fails:
+        made.append(Fails())
+        return made[0]
+
+    async def on_stop() -> None:
+        failing.extend([1, 1])  # for `drive`, and for who is asked after it
+
+    rt = gilscope.PyRuntime("fails", loop_factory=factory, on_stop=on_stop)
+    assert rt.call(echo, 1) == 1
+    assert rt.shutdown("cancel", deadline=10)["joined"]
+    assert rt.is_stopped
+    made[0].close()

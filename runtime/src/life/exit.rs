@@ -4,25 +4,25 @@
 //! Invariant: when `atexit` returns, no thread of ours runs Python, but for code that will not be
 //! interrupted; a thread that comes back from there parks. Every sink that takes spans is closed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyCFunction;
 
-use crate::loop_thread::shared::Shared;
-
 /// How long calls in flight get to finish their cleanup at exit.
 pub const EXIT_DEADLINE: Duration = Duration::from_secs(1);
-
-/// How long an interrupted loop thread gets before it is interrupted again.
-const INTERRUPT_EVERY: Duration = Duration::from_millis(50);
 
 /// How long a sink may take nothing before the exit goes on without it.
 const SINK_STALL: Duration = Duration::from_secs(1);
 
+static BEGUN: AtomicBool = AtomicBool::new(false);
 static FINALIZING: AtomicBool = AtomicBool::new(false);
+
+/// Whether our exit handler runs or has run.
+pub(crate) fn begun() -> bool {
+    BEGUN.load(Ordering::Relaxed)
+}
 
 /// Whether our exit handler has run.
 pub(crate) fn finalizing() -> bool {
@@ -45,13 +45,15 @@ pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
 }
 
 fn stop_all(py: Python<'_>) {
+    BEGUN.store(true, Ordering::Relaxed);
     // First, so that no runtime is started while the others are being stopped.
     py.detach(|| super::gate::close(EXIT_DEADLINE));
     let mut runtimes = super::registry::all();
     // A loop thread that runs the exit handlers does not wait for itself.
     runtimes.retain(|shared| !shared.on_loop_thread());
+    let asked = super::interrupt::ask(&runtimes);
     py.detach(|| super::shutdown::run_all(&runtimes, EXIT_DEADLINE));
-    interrupt(py, &runtimes);
+    super::interrupt::get_out(py, asked);
     for shared in runtimes.iter().filter(|shared| shared.is_stopped()) {
         shared.join(py, EXIT_DEADLINE);
     }
@@ -59,22 +61,6 @@ fn stop_all(py: Python<'_>) {
     crate::handle::release::drain(py);
     // Last, since until here calls end. A file without its end may not be valid.
     py.detach(|| gilscope_instrument::close_sinks(SINK_STALL));
-}
-
-/// Gets user code that holds loops out of them, for a second.
-fn interrupt(py: Python<'_>, runtimes: &[Arc<Shared>]) {
-    let mut held: Vec<_> = runtimes.iter().collect();
-    let end = Instant::now() + EXIT_DEADLINE;
-    loop {
-        let until = Instant::now() + INTERRUPT_EVERY;
-        py.detach(|| held.retain(|shared| !shared.wait_ended(Some(until))));
-        if held.is_empty() || until > end {
-            return;
-        }
-        for shared in &held {
-            shared.interrupt(py);
-        }
-    }
 }
 
 /// Stops every runtime of this library and closes every sink when dropped; for programs that embed

@@ -6,6 +6,8 @@ pub(crate) mod courier;
 pub(crate) mod exit;
 pub(crate) mod fork;
 pub(crate) mod gate;
+pub(crate) mod interrupt;
 pub(crate) mod park;
+pub(crate) mod ping;
 pub(crate) mod registry;
 pub(crate) mod shutdown;

@@ -104,7 +104,7 @@ def run(core, factory):
         drive(core, loop, task)
         finish(core, loop)
     finally:
-        core.end(loop is not None and loop.is_closed())
+        core.end()  # first and alone: an interrupt at exit lands between calls, and not after this
         if loop is not None and not loop.is_closed():
             loop.close()
 
@@ -115,6 +115,7 @@ def drive(core, loop, task):
         try:
             loop.run_until_complete(task)
         except (KeyboardInterrupt, SystemExit):
+            hush_at_exit(core, loop)
             continue  # raised by a task of user code, which has kept it; the loop goes on
         except RuntimeError:
             if not task.done():
@@ -134,6 +135,7 @@ def finish(core, loop):
     """Cancel what is left, as asyncio.run does, and close generators and the thread pool."""
     if loop.is_closed():
         return
+    hush_at_exit(core, loop)
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
@@ -142,7 +144,7 @@ def finish(core, loop):
             loop.run_until_complete(step)
         except BaseException as error:  # at exit neither threads nor executors may be had
             if not isinstance(error, RuntimeError):
-                core.unraisable(error)
+                core.failed(error)
 
 
 def steps_of_finish(core, loop, left):
@@ -152,6 +154,33 @@ def steps_of_finish(core, loop, left):
     yield asyncio.wait_for(loop.shutdown_asyncgens(), core.patience)
     if getattr(loop, "_default_executor", None) is not None:
         yield asyncio.wait_for(loop.shutdown_default_executor(), core.patience)
+
+
+class AtExit:
+    """An exception handler that says nothing of tasks that the exit cuts short."""
+
+    def __init__(self, others):
+        self.others = others  # the user's handler, or None
+
+    def __call__(self, loop, context):
+        """Pass on to the handler of before what is not of our making."""
+        error = context.get("exception")
+        pending = error is None and "task" in context
+        if pending or isinstance(error, SystemExit):
+            return
+        if self.others is None:
+            loop.default_exception_handler(context)
+        else:
+            self.others(loop, context)
+
+
+def hush_at_exit(core, loop):
+    """Let tasks that the exit cuts short, or throws out, go without a word on stderr."""
+    if not core.exiting:
+        return
+    others = loop.get_exception_handler()
+    if not isinstance(others, AtExit):
+        loop.set_exception_handler(AtExit(others))
 
 
 def refuse_async(callback):

@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) handles: AtomicU64,
     life: AtomicU32,
     thread_id: AtomicU64,
+    /// Whether the loop thread may be interrupted: not any more once it is about to end.
+    interruptible: AtomicBool,
     ended: (Mutex<bool>, Condvar),
     /// The `threading.Thread`, to join.
     pub(crate) thread: Mutex<Option<Py<PyAny>>>,
@@ -93,6 +95,7 @@ impl Shared {
             handles: AtomicU64::new(0),
             life: AtomicU32::new(RUNNING),
             thread_id: AtomicU64::new(0),
+            interruptible: AtomicBool::new(true),
             ended: (Mutex::new(false), Condvar::new()),
             thread: Mutex::new(None),
         }))
@@ -213,15 +216,33 @@ impl Shared {
 
     /// At exit: gets user code that holds the loop out of it by `SystemExit`. Attached. Powerless
     /// against code that never returns to the interpreter, or catches what it raises.
-    pub(crate) fn interrupt(&self, py: Python<'_>) {
+    pub(crate) fn interrupt(&self, py: Python<'_>, held: impl FnOnce() -> bool) {
         let thread = {
             let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
             thread.as_ref().map(|thread| thread.clone_ref(py))
         };
         let ident = thread.and_then(|thread| thread.getattr(py, "ident").ok()?.extract(py).ok());
         let Some(ident) = ident else { return };
-        // SAFETY: attached; an ident of no thread is ignored, and the class is immortal.
-        unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(ident, pyo3::ffi::PyExc_SystemExit) };
+        // Asked last: the GIL, under which a loop answers and ends, is not let go of before the call.
+        if held() && self.interruptible.load(Ordering::Acquire) {
+            // SAFETY: attached; an ident of no thread is ignored, and the class is immortal.
+            unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(ident, pyo3::ffi::PyExc_SystemExit) };
+        }
+    }
+
+    /// Takes an interrupt back that this, the loop thread, has not met yet. Attached.
+    pub(crate) fn forget_interrupt(&self, _py: Python<'_>) {
+        // SAFETY: attached; NULL clears what is pending.
+        unsafe {
+            let ident = pyo3::ffi::PyThread_get_thread_ident();
+            pyo3::ffi::PyThreadState_SetAsyncExc(ident as _, std::ptr::null_mut());
+        }
+    }
+
+    /// As `forget_interrupt`, and there is none any more. Attached.
+    pub(crate) fn end_interrupts(&self, py: Python<'_>) {
+        self.interruptible.store(false, Ordering::Release);
+        self.forget_interrupt(py);
     }
 
     /// Joins the `threading.Thread`, so that it has left the interpreter too. Attached.

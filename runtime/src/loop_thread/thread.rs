@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gilscope_instrument::LoopRecorder;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PySystemExit};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -212,24 +212,35 @@ impl Core {
         state.drain(py)
     }
 
-    /// The start hook, or the stop hook, raised.
-    fn failed(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
-        PyErr::from_value(error).write_unraisable(py, None);
-    }
-
+    /// Whether the process is about to end, and cuts short what takes too long.
+    #[getter]
     #[allow(
         clippy::unused_self,
         reason = "a method of the object loop.py is given"
     )]
-    fn unraisable(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
-        PyErr::from_value(error).write_unraisable(py, None);
+    fn exiting(&self) -> bool {
+        crate::life::exit::begun()
     }
 
-    /// The loop has ended, in whatever way.
-    fn end(&self, py: Python<'_>, closed: bool) {
+    /// A hook, or a step of the clean-up, raised. At exit `SystemExit` is ours, and nobody's concern.
+    #[allow(
+        clippy::unused_self,
+        reason = "a method of the object loop.py is given"
+    )]
+    fn failed(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        if !(crate::life::exit::begun() && error.is_instance_of::<PySystemExit>()) {
+            PyErr::from_value(error).write_unraisable(py, None);
+        }
+    }
+
+    /// The loop has ended, in whatever way. Takes no arguments: working them out might be interrupted.
+    fn end(&self, py: Python<'_>) {
+        self.shared.end_interrupts(py);
         let why = match current() {
             None => Stopped::NotStarted,
-            Some(_) if closed && !self.shared.is_stopping() => Stopped::LoopClosed,
+            Some(state) if !self.shared.is_stopping() && is_closed(py, state) => {
+                Stopped::LoopClosed
+            }
             Some(_) => Stopped::Shutdown,
         };
         if let Some(state) = current() {
@@ -253,4 +264,9 @@ impl Core {
             .take();
         drop(parking);
     }
+}
+
+fn is_closed(py: Python<'_>, state: &LoopState) -> bool {
+    let closed = state.event_loop.call_method0(py, "is_closed");
+    closed.is_ok_and(|closed| closed.extract(py).unwrap_or(false))
 }

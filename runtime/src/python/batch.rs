@@ -17,6 +17,7 @@ use super::given::{self, Given};
 use super::runtime::Runtime;
 use crate::error::{CancelledBy, Error};
 use crate::handle::{PyFun, PyHandle};
+use crate::life::ping::Ping;
 use crate::runtime::PyRuntime;
 use crate::tasks;
 
@@ -62,13 +63,7 @@ struct End {
 pub(crate) struct Batch {
     shared: Arc<Shared>,
     inputs: Mutex<Option<mpsc::Sender<Input>>>,
-    asked: Mutex<Option<Question>>,
-}
-
-/// When the loop was asked for a sign of life, and whether it gave one.
-struct Question {
-    since: Instant,
-    answered: Arc<AtomicBool>,
+    asked: Mutex<Option<Ping>>,
 }
 
 #[pymethods]
@@ -144,24 +139,10 @@ impl Batch {
     /// 0 for a loop that was stopped.
     fn unanswered(&self) -> f64 {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(question) = asked.as_ref()
-            && !question.answered.load(Relaxed)
-        {
-            return question.since.elapsed().as_secs_f64();
+        if let Some(silence) = asked.as_ref().and_then(Ping::unanswered) {
+            return silence.as_secs_f64();
         }
-        let question = Question {
-            since: Instant::now(),
-            answered: Arc::default(),
-        };
-        let answered = Arc::clone(&question.answered);
-        let answer = move |_: Python<'_>| answered.store(true, Relaxed);
-        *asked = self
-            .shared
-            .runtime
-            .host
-            .post(answer)
-            .is_ok()
-            .then_some(question);
+        *asked = Ping::send(&self.shared.runtime.host, |_| true);
         0.0
     }
 
