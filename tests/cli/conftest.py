@@ -123,6 +123,41 @@ def swallows():
             print("swallowed", flush=True)
 
 
+async def one_then_await():
+    yield 0
+    await asyncio.Event().wait()
+
+
+async def is_interrupted_meanwhile():
+    yield 0
+    yield 1
+    # While the loop has the third input, and nobody else.
+    asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+    yield 2
+    yield 3
+
+
+async def raises_interrupt_async():
+    yield 0
+    raise KeyboardInterrupt
+
+
+async def swallows_cancel():
+    yield 0
+    while True:
+        try:
+            print("waiting", flush=True)
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            print("swallowed", flush=True)
+
+
+async def holds_its_loop():
+    yield 0
+    print("waiting", flush=True)
+    time.sleep(3600)
+
+
 def raises_interrupt():
     yield 0
     raise KeyboardInterrupt

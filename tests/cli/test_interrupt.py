@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -59,7 +61,10 @@ def wait_for_rows(process: subprocess.Popen[bytes], out: Path, count: int) -> No
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("given", ["functions.py:endless", "functions.py:one_then_wait", "-"])
+SOURCES = ["functions.py:endless", "functions.py:one_then_wait", "functions.py:one_then_await", "-"]
+
+
+@pytest.mark.parametrize("given", SOURCES)
 def test_ctrl_c(cli: Cli, given: str) -> None:
     cli.write("functions.py", STARTED + (cli.folder / "functions.py").read_text())
     code, out, err = interrupted(cli, "first_ends", given, 1)
@@ -93,14 +98,18 @@ def test_ctrl_c_while_calls_are_many(cli: Cli) -> None:
     assert f"{len(found) - len(cancelled):,} ok" in err
 
 
-def test_ctrl_c_between_an_input_and_its_call(cli: Cli) -> None:
-    done = cli.run("echo", "interrupts_itself")
+@pytest.mark.parametrize("source", ["interrupts_itself", "is_interrupted_meanwhile"])
+def test_ctrl_c_between_an_input_and_its_call(cli: Cli, source: str) -> None:
+    done = cli.run("echo", source)
     assert done.code == 130, done.err
     assert [row["index"] for row in done.rows] == [0, 1, 2]
     assert done.rows[2]["error"]["type"] == "cancelled"
 
 
-@pytest.mark.parametrize(("source", "read"), [("is_interrupted", 2), ("raises_interrupt", 1)])
+@pytest.mark.parametrize(
+    ("source", "read"),
+    [("is_interrupted", 2), ("raises_interrupt", 1), ("raises_interrupt_async", 1)],
+)
 def test_ctrl_c_that_the_source_raises(cli: Cli, source: str, read: int) -> None:
     done = cli.run("echo", source)
     assert done.code == 130, done.err
@@ -131,6 +140,32 @@ def test_ctrl_c_says_what_was_not_read(cli: Cli, given: str, said: str) -> None:
         assert counts
         read, unread = (int(count.replace(",", "")) for count in counts.groups())
         assert read == len(rows(out)) == 100_000 - unread
+
+
+# Asks for a stop when the trace has begun and no call can be made yet.
+EARLY = """
+import signal, sys
+from gilscope import _native, cli
+
+def early(*args, make=_native.Batch, **kwargs):
+    signal.raise_signal(signal.SIGINT)
+    return make(*args, **kwargs)
+
+_native.Batch = early
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_before_the_first_call_leaves_a_whole_trace(cli: Cli) -> None:
+    command = [sys.executable, str(cli.write("early.py", EARLY)), "run", "functions.py:echo"]
+    options = ["--input", "functions.py:ten", "--out", "out.jsonl", "--trace", "t.json"]
+    done = subprocess.run(
+        [*command, *options], cwd=cli.folder, timeout=TIMEOUT, capture_output=True, check=False
+    )
+    assert done.returncode == 130, done.stderr
+    assert "traceEvents" in json.loads((cli.folder / "t.json").read_text())
+    assert (cli.folder / "out.jsonl").read_text() == ""
+    assert b"; stopped after 0 inputs, the rest of functions.py:ten was not read" in done.stderr
 
 
 def test_ctrl_c_while_importing(cli: Cli) -> None:

@@ -107,6 +107,33 @@ def test_it_says_that_calls_clean_up(cli: Cli) -> None:
         end(cli, process, "t.json")
 
 
+def test_a_second_ctrl_c_leaves_an_async_source_that_cleans_up(cli: Cli) -> None:
+    with ended(start(cli, "echo", "swallows_cancel", "t.json")) as process:
+        wait_for_rows(process, cli.folder / "out.jsonl", 1)
+        wait_for_line(process, "stdout", "waiting")
+        process.send_signal(signal.SIGINT)
+        wait_for_line(process, "stdout", "swallowed")
+        expected = "waiting for functions.py:swallows_cancel that cleans up; press Ctrl-C again"
+        wait_for_line(process, "stderr", expected)
+        process.send_signal(signal.SIGINT)
+        assert "Task was destroyed" not in end(cli, process, "t.json")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_ctrl_c_does_not_wait_for_an_async_source_that_holds_its_loop(
+    cli: Cli, again: bool
+) -> None:
+    with ended(start(cli, "echo", "holds_its_loop", "t.json")) as process:
+        wait_for_rows(process, cli.folder / "out.jsonl", 1)
+        wait_for_line(process, "stdout", "waiting")
+        process.send_signal(signal.SIGINT)
+        expected = "waiting for functions.py:holds_its_loop that holds its loop; press Ctrl-C again"
+        wait_for_line(process, "stderr", expected)
+        if again:
+            process.send_signal(signal.SIGINT)
+        end(cli, process, "t.json")
+
+
 def test_a_source_that_swallows_ctrl_c_hears_the_second(cli: Cli) -> None:
     with ended(start(cli, "echo", "swallows", "t.json")) as process:
         wait_for_rows(process, cli.folder / "out.jsonl", 1)

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -56,24 +57,29 @@ def execute(plan: Plan, command: str) -> int:
     from gilscope import _native, py_runtime
 
     runtime = py_runtime()
-    recording = None if plan.trace is None else _start_trace(plan.trace)
-    batch = _native.Batch(
-        runtime, plan.fun, plan.concurrency, plan.deadline, plan.out_fd, encode=encode
-    )
-    start = time.monotonic()
-    with Interrupt(batch.cancel) as interrupt:
-        fed, joined, seconds = _Fed(), False, 0.0
+    # Before the trace begins: from there on Ctrl-C raises nothing here, so that it also ends.
+    with Interrupt() as interrupt:
+        recording = None if plan.trace is None else _start_trace(plan.trace)
         try:
-            written = _call(plan, batch, interrupt, fed)
+            batch = _native.Batch(
+                runtime, plan.fun, plan.concurrency, plan.deadline, plan.out_fd, encode=encode
+            )
+            interrupt.cancels(batch.cancel)
+            fed, joined, start = _Fed(), False, time.monotonic()
+            try:
+                written = _call(plan, batch, interrupt, fed)
+            finally:
+                seconds = time.monotonic() - start
+                joined = _stop(batch, interrupt)
         finally:
-            seconds = time.monotonic() - start
-            joined = _stop(batch, interrupt)
             traced = recording is None or _stop_trace(recording, plan)
-        if written:
-            _report(plan, batch, interrupt, fed, seconds, command)
         code = _exit_code(batch.progress(), fed.failed or not traced or not written, interrupt)
-        if interrupt.again or (interrupt.requested and not joined):
-            _leave(code)
+        try:
+            if written:
+                _report(plan, batch, interrupt, fed, seconds, command)
+        finally:
+            if interrupt.again or (interrupt.requested and not joined):
+                _leave(code)
     return code
 
 
@@ -214,5 +220,6 @@ def _exit_code(counts: dict[str, int], failed: bool, interrupt: Interrupt) -> in
 def _leave(code: int) -> None:
     """End the process now: rows and trace are written, and threads of user code hold it up."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(Exception):  # nobody reads it any more, or the user's code closed it
+            stream.flush()
     os._exit(code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import inspect
 import json
@@ -14,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from gilscope.cli.errors import Refused, describe, location, os_reason
+from gilscope.cli.steps import pull_async
 from gilscope.cli.targets import load
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Iterator
 
     from gilscope.cli.interrupt import Interrupt
 
@@ -134,7 +134,10 @@ class Generator:
     def read(self, interrupt: Interrupt) -> Iterator[object]:
         """Yield what the generator yields."""
         try:
-            yield from interrupt.pull(_iterate(self._items))
+            if hasattr(self._items, "__aiter__"):
+                yield from pull_async(self._items.__aiter__(), interrupt, self._target)
+            else:
+                yield from interrupt.pull(iter(self._items))  # type: ignore[call-overload]
         except Exception as error:
             raise InputFailed(self._failed(error)) from error
 
@@ -146,26 +149,6 @@ class Generator:
 def is_iterable(items: object) -> bool:
     """Whether `for` or `async for` takes it."""
     return hasattr(items, "__iter__") or hasattr(items, "__aiter__")
-
-
-def _iterate(items: object) -> Iterator[object]:
-    if hasattr(items, "__aiter__"):
-        return _from_async(items.__aiter__())
-    return iter(items)  # type: ignore[call-overload, no-any-return]
-
-
-def _from_async(items: AsyncIterator[object]) -> Iterator[object]:
-    """Run an async generator on a loop of its own, in this thread, one step per input."""
-
-    async def step() -> object:
-        return await anext(items, _END)
-
-    with asyncio.Runner() as runner:
-        while (item := runner.run(step())) is not _END:
-            yield item
-
-
-_END = object()
 
 
 def parse(line: bytes) -> object:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
-from itertools import islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
-    from types import FrameType, TracebackType
+    from types import CodeType, FrameType, TracebackType
 
 # Seconds after the second Ctrl-C in which what is done is still written, whoever asks again.
 _LEAVING = 5.0
@@ -21,15 +23,19 @@ class Interrupt:
 
     A `KeyboardInterrupt` may come between any two instructions, also just after an input was taken
     from its source, and such an input would have no row. So a signal raises only while the user's
-    own generator runs, which may wait for ever; everybody else looks at `requested` and `again`. A
-    third signal ends the process if the second has not done so within 5 s.
+    own generator runs, which may wait for ever; everybody else looks at `requested` and `again`. An
+    async generator is woken and cancelled, and hears only the second one so. A third signal ends
+    the process if the second has not done so within 5 s.
     """
 
-    def __init__(self, cancel: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self.requested = False
         self.again = False
-        self._cancel = cancel
-        self._at = 0.0
+        self.wake: Callable[[], None] | None = None
+        """What makes an async generator see a request; called by the signal handler."""
+        self._cancel: Callable[[], None] | None = None
+        self._requests = count()
+        self._at = math.inf
         self._before: object = None
 
     def __enter__(self) -> Self:
@@ -48,6 +54,21 @@ class Interrupt:
         """How long ago the last request was."""
         return time.monotonic() - self._at
 
+    def cancels(self, cancel: Callable[[], None]) -> None:
+        """Have `cancel` called at each request, also at one that was made before."""
+        self._cancel = cancel
+        if self.requested:
+            cancel()
+
+    def request(self) -> None:
+        """Ask to stop, unless somebody has: for a `KeyboardInterrupt` of unknown origin."""
+        if not self.requested:
+            self._ask()
+
+    def run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run `loop`, where the second signal, and each after it, raises."""
+        loop.run_forever()
+
     def pull(self, items: Iterator[object]) -> Iterator[object]:
         """Yield what `items` yields; ends when asked to stop."""
         taken: list[object] = []
@@ -55,24 +76,30 @@ class Interrupt:
             try:
                 _take(items, taken)
             except KeyboardInterrupt:
-                self._request()  # unless a signal has done so: raised by the user's code itself
+                self.request()  # unless a signal has done so: raised by the user's code itself
             if not taken:
                 return
             yield taken.pop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if not self.requested:
-            self._request()
-        elif not self.again:
-            self.again, self._at = True, time.monotonic()
-        elif self.seconds() > _LEAVING:
-            os._exit(130)
-        if _is_taking(frame):
+        self._ask()
+        if self.wake is not None:
+            self.wake()
+        if _runs(frame, _take.__code__) or (self.again and _runs(frame, Interrupt.run.__code__)):
             raise KeyboardInterrupt
 
-    def _request(self) -> None:
-        if not self.requested:
-            self.requested, self._at = True, time.monotonic()
+    def _ask(self) -> None:
+        # One step, as the next signal may come after any instruction, also of this handler; so that
+        # each counts, and what it asks for does not wait for what the one before asked for.
+        before = next(self._requests)
+        self.requested = True
+        if before > 0:
+            self.again = True
+        if before < 2:
+            self._at = time.monotonic()
+        elif self.seconds() > _LEAVING:
+            os._exit(130)
+        if self._cancel is not None:
             self._cancel()
 
 
@@ -82,10 +109,10 @@ def _take(items: Iterator[object], taken: list[object]) -> None:
     taken.extend(islice(items, 1))
 
 
-def _is_taking(frame: FrameType | None) -> bool:
-    """Whether a frame is `_take`'s, or one of the user's below it."""
+def _runs(frame: FrameType | None, code: CodeType) -> bool:
+    """Whether `frame` is one of `code`, or below it."""
     while frame is not None:
-        if frame.f_code is _take.__code__:
+        if frame.f_code is code:
             return True
         frame = frame.f_back
     return False

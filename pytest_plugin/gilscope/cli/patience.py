@@ -11,8 +11,21 @@ if TYPE_CHECKING:
     from gilscope.cli.interrupt import Interrupt
 
 # Seconds after which a wait is explained, and after which nobody waits for a loop that is held.
-_EXPLAIN = 1.0
-_GRACE = 3.0
+EXPLAIN = 1.0
+GRACE = 3.0
+
+
+class Explained:
+    """Says what is waited for, each thing once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def say(self, what: str) -> None:
+        """Say it, unless that was done."""
+        if what not in self._said:
+            self._said.add(what)
+            click.echo(f"waiting for {what}; press Ctrl-C again to leave now", err=True)
 
 
 class Patience:
@@ -26,24 +39,19 @@ class Patience:
         self._batch = batch
         self._interrupt = interrupt
         self._function = function
-        self._said: set[str] = set()
+        self._explained = Explained()
 
     def lasts(self) -> bool:
         """Whether to go on waiting; to be asked again and again."""
         if not self._interrupt.requested:
             return True
         held = self._batch.unanswered()
-        if self._interrupt.again or held > _GRACE:
+        if self._interrupt.again or held > GRACE:
             return False
-        if held > _EXPLAIN:
-            self._say(f"{self._function} that holds the loop")
-        elif held == 0 and self._interrupt.seconds() > 2 * _EXPLAIN:
+        if held > EXPLAIN:
+            self._explained.say(f"{self._function} that holds the loop")
+        elif held == 0 and self._interrupt.seconds() > 2 * EXPLAIN:
             counts = self._batch.progress()
             calls = counts["done"] < counts["fed"]
-            self._say("cancelled calls that clean up" if calls else "the rows to be read")
+            self._explained.say("cancelled calls that clean up" if calls else "the rows to be read")
         return True
-
-    def _say(self, what: str) -> None:
-        if what not in self._said:
-            self._said.add(what)
-            click.echo(f"waiting for {what}; press Ctrl-C again to leave now", err=True)

@@ -44,7 +44,8 @@ Example:
 
 Exit code: 0 when every call succeeded, 1 when some input failed, 2 when the run was refused before
 any call, 130 after Ctrl-C: calls that run are cancelled, and every input that was read has its row.
-A second Ctrl-C leaves at once, as does a first one when FUNCTION holds the event loop for 3 s.
+A second Ctrl-C leaves at once, as does a first one when FUNCTION, or an async generator, holds its
+event loop for 3 s.
 """
 
 
