@@ -56,8 +56,16 @@ def test_l9_sigint_cancels_the_main_threads_call_only(script: Callable[..., str]
 
 def test_l9_sigint_ends_the_wait_for_a_shutdown_which_goes_on(script: Callable[..., str]) -> None:
     code = """
+    def interrupt_shutdown():
+        while True:
+            try:
+                rt.submit(str).result(10)
+            except gilscope.RuntimeStopped:
+                break
+        os.kill(os.getpid(), signal.SIGINT)
+
     future = rt.submit(for_ever)
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=interrupt_shutdown).start()
     try:
         rt.shutdown("drain")
     except KeyboardInterrupt:

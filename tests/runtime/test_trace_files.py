@@ -33,6 +33,7 @@ def test_o6_what_a_full_disk_keeps_out_of_a_trace_is_counted(
             spans = len(everything.spans)
         data = open("trace.jsonl", "rb").read()
         dropped = gilscope.stats()["dropped"]["sink"]
-        print(data[-1:], 0 < dropped, data.count(b"\\n") + dropped - spans)
+        lost = spans - data.count(b"\\n") - dropped
+        print(data[-1:], 0 < dropped, lost in (0, 1))  # the last turn may come between the two ends
     """
-    assert script(code) == "told\nb'\\n' True 0\n"
+    assert script(code) == "told\nb'\\n' True True\n"
