@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from gilscope.cli.interrupt import Interrupt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from types import FrameType
 
 RUNS = 300
 HANGS = 5.0  # seconds after which a run that was interrupted is taken to hang
@@ -81,41 +79,34 @@ def test_no_input_is_lost_whenever_a_signal_comes(kind: type[Counter]) -> None:
         assert read == list(range(1, source.given + 1))
 
 
-def signal_at(step: int) -> Interrupt:
-    """Two signals, the second one before the `step`-th instruction of the first one's handler."""
-    left = step
+class Watched(Interrupt):
+    """Sends a second signal before the `left`-th access to what its handlers share."""
 
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal left
-        if frame.f_code.co_filename != sys.modules[Interrupt.__module__].__file__:
-            return None
-        frame.f_trace_opcodes = True
-        if event in ("opcode", "line"):  # 3.12.1 knows no opcodes of a frame that has begun
-            left -= 1
-            if left == 0:
+    left = 0  # none
+
+    def __getattribute__(self, name: str) -> Any:
+        Watched._step(self, name)
+        return super().__getattribute__(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        Watched._step(self, name)
+        super().__setattr__(name, value)
+
+    def _step(self, name: str) -> None:
+        if name != "left":
+            self.left -= 1
+            if self.left == 0:
                 signal.raise_signal(signal.SIGINT)
-        return trace
-
-    with Interrupt() as interrupt:
-        before = sys.gettrace()
-        sys.settrace(trace)
-        try:
-            signal.raise_signal(signal.SIGINT)
-        finally:
-            sys.settrace(before)
-        assert interrupt.requested
-        if left > 0:
-            raise IndexError(step)
-    return interrupt
 
 
 def test_a_second_signal_counts_also_while_the_first_is_handled() -> None:
-    steps = 0
-    while True:
-        try:
-            interrupt = signal_at(steps + 1)
-        except IndexError:
+    for step in range(1, 100):
+        with Watched() as interrupt:
+            interrupt.left = step
+            signal.raise_signal(signal.SIGINT)
+            reached, interrupt.left = interrupt.left <= 0, 0
+            assert interrupt.requested
+            assert interrupt.again is reached, f"before access {step}"
+        if not reached:
             break
-        steps += 1
-        assert interrupt.again, f"lost before instruction {steps}"
-    assert steps > 5
+    assert 5 < step < 99
