@@ -21,6 +21,8 @@ pub(crate) struct LoopShared {
     /// High half of the ids of its turns.
     pub(crate) turn_base: u64,
     pub(crate) gone: AtomicBool,
+    /// Its runtime gave it up: what is open on it has ended for everybody else.
+    pub(crate) abandoned: AtomicBool,
 }
 
 pub(crate) struct Global {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::global;
 use crate::name::Name;
-use crate::open::{mode, word};
+use crate::open::{Copied, mode, word};
 use crate::span::{SpanKind, ThreadInfo};
 
 /// What an open call or task is doing.
@@ -69,7 +69,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    fn new(words: &[u64; word::COUNT], thread: &Arc<ThreadInfo>) -> InFlight {
+    fn new(words: &Copied, thread: &Arc<ThreadInfo>) -> InFlight {
         let task = words[word::MODE] & mode::TASK != 0;
         let (phase, since) = phase(words);
         let at = if matches!(phase, Phase::Suspended | Phase::Woken) {
@@ -95,7 +95,7 @@ impl InFlight {
     }
 }
 
-fn phase(words: &[u64; word::COUNT]) -> (Phase, u64) {
+fn phase(words: &Copied) -> (Phase, u64) {
     let bits = words[word::MODE];
     if bits & mode::POLLING != 0 {
         (Phase::Polling, words[word::START])

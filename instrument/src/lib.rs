@@ -8,6 +8,7 @@ pub mod clock;
 mod converter;
 mod detail;
 mod error;
+mod finish;
 mod fork;
 mod global;
 mod histogram;
@@ -28,7 +29,7 @@ mod stats;
 mod status;
 mod sync;
 
-pub use converter::{SinkId, attach_sink, close_sinks, detach_sink, flush};
+pub use converter::{SinkId, abandon, attach_sink, close_sinks, detach_sink, flush};
 pub use detail::{Detail, detail, enabled, read_environment, set_detail};
 pub use error::ErrorText;
 pub use fork::after_fork_child;

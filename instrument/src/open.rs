@@ -57,6 +57,27 @@ pub(crate) mod mode {
     pub(crate) const ERROR: u64 = 16;
 }
 
+/// A consistent copy of an entry.
+pub(crate) type Copied = [u64; word::COUNT];
+
+/// The words of an entry, or of a copy.
+pub(crate) trait Read {
+    fn get(&self, word: usize) -> u64;
+}
+
+impl Read for Copied {
+    fn get(&self, word: usize) -> u64 {
+        self[word]
+    }
+}
+
+impl Read for Entry {
+    #[inline(always)]
+    fn get(&self, word: usize) -> u64 {
+        self.words[word].load(Ordering::Relaxed)
+    }
+}
+
 /// One open call or task.
 #[repr(align(64))]
 pub(crate) struct Entry {
@@ -76,11 +97,6 @@ impl Entry {
         }
     }
 
-    #[inline(always)]
-    pub(crate) fn get(&self, word: usize) -> u64 {
-        self.words[word].load(Ordering::Relaxed)
-    }
-
     /// Only inside [`Entry::write`].
     #[inline(always)]
     pub(crate) fn set(&self, word: usize, value: u64) {
@@ -98,7 +114,7 @@ impl Entry {
     }
 
     /// A consistent copy, or `None` if the entry is free or was written all the time.
-    fn read(&self) -> Option<[u64; word::COUNT]> {
+    fn read(&self) -> Option<Copied> {
         for attempt in 0..1024 {
             let before = self.sequence.load(Ordering::Acquire);
             let words = std::array::from_fn(|word| self.get(word));
@@ -162,13 +178,13 @@ impl Slab {
     }
 
     /// A consistent copy of the entry of a handle, if it is still `id`'s. Any thread.
-    pub(crate) fn read(&self, handle: u32, id: u64) -> Option<[u64; word::COUNT]> {
+    pub(crate) fn read(&self, handle: u32, id: u64) -> Option<Copied> {
         let words = self.entry(handle as usize & (CHUNK * CHUNKS - 1))?.read()?;
         (words[word::ID] == id).then_some(words)
     }
 
     /// Consistent copies of all open entries. Any thread.
-    pub(crate) fn read_all(&self) -> impl Iterator<Item = [u64; word::COUNT]> {
+    pub(crate) fn read_all(&self) -> impl Iterator<Item = Copied> {
         let chunks = self
             .chunks
             .iter()

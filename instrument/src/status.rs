@@ -93,14 +93,17 @@ impl Flags {
     pub const UNDELIVERED: Flags = Flags(1 << 4);
     /// The function was not a coroutine function and returned at once.
     pub const IMMEDIATE: Flags = Flags(1 << 5);
+    /// Its code had not ended when the runtime, or the process, gave its loop up.
+    pub const UNFINISHED: Flags = Flags(1 << 6);
 
-    const NAMES: [(Flags, &'static str); 6] = [
+    const NAMES: [(Flags, &'static str); 7] = [
         (Flags::CANCEL_SWALLOWED, "cancel_swallowed"),
         (Flags::DETACHED, "detached"),
         (Flags::CALLER_DROPPED, "caller_dropped"),
         (Flags::CALLBACK_FAILED, "callback_failed"),
         (Flags::UNDELIVERED, "undelivered"),
         (Flags::IMMEDIATE, "immediate"),
+        (Flags::UNFINISHED, "unfinished"),
     ];
 
     /// Are all of `other`'s flags set?

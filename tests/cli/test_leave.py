@@ -14,6 +14,7 @@ from .test_interrupt import ended, wait_for_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from .conftest import Cli
 
@@ -52,13 +53,20 @@ def end(cli: Cli, process: Process, trace: str) -> str:
     assert {row["error"]["type"] for row in found[1:]} <= {"cancelled"}
     said = err.decode()
     assert f"{len(found) - 1} cancelled; stopped after {len(found)} input" in said
-    text = (cli.folder / trace).read_text()
-    if trace.endswith(".json"):
-        assert json.loads(text)["traceEvents"]
-    else:
-        assert text.endswith("\n")
-        assert [json.loads(line) for line in text.splitlines()]
+    called = [row for row in found if row["ms"] is not None]
+    assert len(calls(cli.folder / trace)) == len(called)
     return said
+
+
+def calls(trace: Path) -> list[str]:
+    """The ids of the calls in a trace, which must be whole."""
+    text = trace.read_text()
+    if trace.suffix == ".jsonl":
+        assert text.endswith("\n")
+        spans = [json.loads(line) for line in text.splitlines()]
+        return [span["id"] for span in spans if span["span"] == "call"]
+    events = json.loads(text)["traceEvents"]
+    return [e["id2"]["local"] for e in events if e["ph"] == "b" and e.get("args", {}).get("status")]
 
 
 @pytest.mark.parametrize("function", ["holds", "spins"])

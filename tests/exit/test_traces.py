@@ -46,12 +46,27 @@ for _ in range(20):
 for _ in range(20):
     started.acquire()
 """,
+    # Code that nothing gets out of the loop: neither it nor what waits behind it ends by itself.
+    "held": TO_THE_END
+    + """
+import threading, time
+held = threading.Event()
+
+async def hold():
+    held.set()
+    time.sleep(3600)
+
+gilscope.py_runtime().submit(hold)
+held.wait()
+for _ in range(20):
+    gilscope.py_runtime().submit(brief)
+""",
     "two runtimes": f"{TO_THE_END}\nother = gilscope.PyRuntime('other')\nother.call(brief)\n",
     # Registered before the library's own handler: runs after it.
     "stopped later": f"atexit.register(opened.__exit__, None, None, None)\n{TO_THE_END}",
 }
 SPANS = {"the end": 20, "sys.exit": 20, "at once": 1, "in flight": 40, "two runtimes": 21}
-SPANS["stopped later"] = 20
+SPANS |= {"held": 41, "stopped later": 20}
 
 
 def spans_of(path: Path) -> list[str]:

@@ -184,7 +184,21 @@ pub fn flush() {
     }
 }
 
+/// The loops of a runtime do not answer and whoever waited for their calls was told so: what is open
+/// on them gets its spans now, as if it ended, with the flag `UNFINISHED`. Should it end after all, it
+/// gets no others. Any thread; does not wait.
+pub fn abandon(runtime: u16) {
+    let global = global::current();
+    for shared in global.loops() {
+        if shared.thread.runtime == runtime {
+            shared.abandoned.store(true, Ordering::SeqCst);
+        }
+    }
+    global.control.wake();
+}
+
 /// For the end of the process: hands everything recorded so far to all sinks, closes and removes them.
+/// What is open by then gets its spans as if it ended, with the flag `UNFINISHED`.
 /// A later [`detach_sink`] of one of them says how its closing went. Waits only while there are sinks,
 /// and gives up on one that takes nothing for as long as `stall`; whatever it did not take by then is
 /// lost. Returns whether all were closed.

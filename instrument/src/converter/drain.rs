@@ -4,15 +4,17 @@
 //! its slots are handed back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::expand::{self, Owner};
 use super::join::{ById, Errors, MAX_PER_CALL, MAX_WAITING, Waiting};
 use crate::clock::Rate;
+use crate::finish;
 use crate::global::LoopShared;
 use crate::name::Name;
-use crate::open::{mode, word};
+use crate::open::{Copied, mode, word};
 use crate::record::{self, Fused, Step, Turn};
-use crate::ring::{Consumer, Words};
+use crate::ring::Consumer;
 use crate::span::{Span, SpanKind};
 use crate::stats::Tables;
 
@@ -26,6 +28,10 @@ pub(super) struct Loop {
     pub(super) shared: Arc<LoopShared>,
     pub(super) consumer: Consumer,
     pub(super) waiting: ById<Waiting>,
+    /// What was open when the loop was given up, until a record of its own is found.
+    pub(super) ending: ById<Copied>,
+    /// Ids of what got its spans while it was open.
+    pub(super) told: ById<()>,
     /// Drops when the last sweep was made.
     pub(super) swept: u64,
 }
@@ -58,9 +64,18 @@ impl Loop {
                 record::CALL | record::TASK => {
                     let tail = self.consumer.next(end).unwrap_or_default();
                     read += 1;
-                    self.fused(&Fused::decode(&words, &tail), out, tables, rate);
+                    let record = Fused::decode(&words, &tail);
+                    if self.told.remove(&record.id).is_none() {
+                        self.ending.remove(&record.id);
+                        self.fused(&record, out, tables, rate);
+                    }
                 }
-                record::STEP => self.step(&words, out, tables, rate),
+                record::STEP => {
+                    let step = Step::decode(&words);
+                    if !self.told.contains_key(&step.id) {
+                        self.step(step, out, tables, rate);
+                    }
+                }
                 record::TURN => {
                     let turn = Turn::decode(&words);
                     tables.turns += 1;
@@ -75,8 +90,30 @@ impl Loop {
         true
     }
 
-    fn step(&mut self, words: &Words, out: &mut Out, tables: &mut Tables, rate: &Rate) {
-        let step = Step::decode(words);
+    /// Copies what is open, if the loop was given up or `closing`. Before the ring is looked at: a
+    /// call that ends meanwhile is found there.
+    pub(super) fn look_at_open(&mut self, closing: bool) {
+        let abandoned = self.shared.abandoned.swap(false, Ordering::SeqCst);
+        if abandoned || closing {
+            let open = self.shared.slab.read_all();
+            self.ending = open.map(|words| (words[word::ID], words)).collect();
+        }
+    }
+
+    /// Makes the spans of what was open and left no record in the ring, as if it ended now.
+    pub(super) fn tell_open(&mut self, now: u64, out: &mut Out, tables: &mut Tables, rate: &Rate) {
+        for (id, words) in std::mem::take(&mut self.ending) {
+            let (step, record) = finish::unfinished(words, now);
+            if self.told.insert(id, ()).is_none() {
+                if let Some(step) = step {
+                    self.step(step, out, tables, rate);
+                }
+                self.fused(&record, out, tables, rate);
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step, out: &mut Out, tables: &mut Tables, rate: &Rate) {
         if !step.task {
             let suspended = rate.delta_ns(step.start - step.suspended);
             tables.part(SpanKind::Suspended, suspended);

@@ -11,4 +11,4 @@ mod join;
 mod thread;
 
 pub(crate) use control::Control;
-pub use control::{SinkId, attach_sink, close_sinks, detach_sink, flush};
+pub use control::{SinkId, abandon, attach_sink, close_sinks, detach_sink, flush};

@@ -62,6 +62,8 @@ struct Converter {
     /// How it went with the sinks that were closed at the end of the process.
     closed: Vec<(SinkId, io::Result<()>)>,
     out: Out,
+    /// All sinks are to be closed after this pass.
+    closing: bool,
     caller: Arc<ThreadInfo>,
     /// Drops of loops and sinks that are gone.
     dropped: Dropped,
@@ -83,6 +85,7 @@ impl Converter {
                 errors: Errors::default(),
                 kept: 0,
             },
+            closing: false,
             caller: Arc::new(ThreadInfo {
                 name: "caller".into(),
                 tid: 0,
@@ -98,6 +101,9 @@ impl Converter {
             let control = &self.global.control;
             let requests = control.take_requests();
             let before = lock(&self.global.tables).records;
+            self.closing = requests
+                .iter()
+                .any(|request| matches!(request, Request::CloseAll(_)));
             self.pass();
             let idle = lock(&self.global.tables).records == before;
             for request in requests {
@@ -123,8 +129,13 @@ impl Converter {
                 shared,
                 consumer,
                 waiting: ById::default(),
+                ending: ById::default(),
+                told: ById::default(),
                 swept: 0,
             }));
+        for each in &mut self.loops {
+            each.look_at_open(self.closing);
+        }
         let lost = self.possibly_lost();
         // A loop that is gone publishes nothing after this; errors are pushed before the record
         // of their call is published, so every record up to here finds its error.
@@ -141,6 +152,7 @@ impl Converter {
         self.drain_side();
         for (index, end) in ends.into_iter().enumerate() {
             self.drain(index, end);
+            self.tell_open(index);
         }
         self.sweep(&lost);
         self.deliver();
@@ -187,6 +199,18 @@ impl Converter {
         }
         let read = self.loops[index].consumer.position().wrapping_sub(start);
         lock(&self.global.tables).records += read as u64;
+    }
+
+    /// Makes the spans of what ends without a record of its own.
+    fn tell_open(&mut self, index: usize) {
+        let each = &mut self.loops[index];
+        if each.ending.is_empty() {
+            return;
+        }
+        let mut tables = lock(&self.global.tables);
+        each.tell_open(clock::now(), &mut self.out, &mut tables, &self.rate);
+        drop(tables);
+        self.deliver_full();
     }
 
     fn deliver_full(&mut self) {
@@ -267,7 +291,9 @@ impl Converter {
             .values()
             .map(|waiting| waiting.kept.len())
             .sum::<usize>();
-        lock(&self.global.tables).incomplete += each.shared.slab.read_all().count() as u64;
+        let open = each.shared.slab.read_all();
+        let lost = open.filter(|words| !each.told.contains_key(&words[word::ID]));
+        lock(&self.global.tables).incomplete += lost.count() as u64;
         self.global.unregister(&each.shared);
     }
 

@@ -20,7 +20,7 @@ use crate::converter::Control;
 use crate::detail::{Detail, detail, enabled};
 use crate::global::{self, LoopShared};
 use crate::name::Name;
-use crate::open::{SlabWriter, mode, word};
+use crate::open::{Read as _, SlabWriter, mode, word};
 use crate::ring::{self, Producer, Pushed, Words};
 use crate::span::ThreadInfo;
 use crate::stamps::CallStamps;
@@ -75,6 +75,7 @@ impl LoopRecorder {
             slab: slab.slab.clone(),
             turn_base: new_id() & !0xFFFF_FFFF | 1 << 63,
             gone: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
         });
         global.register(shared.clone(), consumer);
         LoopRecorder {

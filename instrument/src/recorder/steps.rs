@@ -4,10 +4,9 @@
 
 use super::LoopRecorder;
 use crate::name::Name;
-use crate::open::{Entry, mode, word};
-use crate::record::{Fused, Step};
+use crate::open::{Entry, Read as _, mode, word};
 use crate::status::{Flags, Status};
-use crate::{clock, side};
+use crate::{clock, finish, side};
 
 impl LoopRecorder {
     #[inline(always)]
@@ -81,18 +80,7 @@ impl LoopRecorder {
 
     #[inline]
     pub(super) fn push_step(&self, entry: &Entry, open: u32, poll: u32, start: u64, end: u64) {
-        let step = Step {
-            open,
-            task: entry.get(word::MODE) & mode::TASK != 0,
-            id: entry.get(word::ID),
-            suspended: entry.get(word::END),
-            woken: entry.get(word::STEP_WOKEN),
-            start,
-            end,
-            at: Name((entry.get(word::AT) >> 32) as u32),
-            poll,
-            turn: (entry.get(word::TURNS) >> 32) as u32,
-        };
+        let step = finish::step(entry, open, poll, start, end);
         self.push([step.encode()]);
     }
 
@@ -139,7 +127,7 @@ impl LoopRecorder {
         let now = clock::now();
         self.end(entry, handle, now);
         self.leave(entry, handle);
-        let record = fused(entry, now, status, flags);
+        let record = finish::fused(entry, now, status, flags);
         self.push(record.encode());
         self.slab.release(entry, handle);
     }
@@ -156,40 +144,4 @@ pub(super) fn begin(entry: &Entry, id: u64, name: Name, bits: u64) {
     entry.set(word::TURNS, 0);
     entry.set(word::POLLED, 0);
     entry.set(word::ID, id);
-}
-
-/// The record of a call that ends now. Without any poll it was ready until its end.
-#[inline(always)]
-fn fused(entry: &Entry, now: u64, status: Status, flags: Flags) -> Fused {
-    let polls = (entry.get(word::NAME_POLLS) >> 32) as u32;
-    let bits = entry.get(word::MODE);
-    let floor = entry.get(if polls == 0 {
-        word::ATTACHED
-    } else {
-        word::END
-    });
-    let end = now.max(floor);
-    let unless_polled = |at: usize| if polls == 0 { end } else { entry.get(at) };
-    Fused {
-        task: bits & mode::TASK != 0,
-        full: bits & mode::FULL != 0,
-        has_error: bits & mode::ERROR != 0,
-        status,
-        flags,
-        name: Name(entry.get(word::NAME_POLLS) as u32),
-        id: entry.get(word::ID),
-        trace: [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
-        parent: entry.get(word::PARENT),
-        called: entry.get(word::CALLED),
-        enqueued: entry.get(word::ENQUEUED),
-        returned: entry.get(word::RETURNED),
-        attached: entry.get(word::ATTACHED),
-        first_start: unless_polled(word::FIRST_START),
-        first_end: unless_polled(word::FIRST_END),
-        last_end: unless_polled(word::END),
-        end,
-        polls,
-        turn: entry.get(word::TURNS) as u32,
-        polled: entry.get(word::POLLED),
-    }
 }

@@ -5,7 +5,7 @@
 use super::steps::begin;
 use super::{LoopRecorder, OpenCall, OpenTask};
 use crate::name::Name;
-use crate::open::{Entry, mode, word};
+use crate::open::{Entry, Read as _, mode, word};
 use crate::status::{Flags, Status};
 use crate::{clock, enabled, new_id};
 

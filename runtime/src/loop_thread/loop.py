@@ -183,6 +183,10 @@ def hush_at_exit(core, loop):
         loop.set_exception_handler(AtExit(others))
 
 
+def nothing():
+    """Do nothing: where an interrupt is met that is for nobody any more."""
+
+
 def refuse_async(callback):
     """Raise TypeError for a callback that would return a coroutine nobody awaits."""
     target = callback

@@ -46,6 +46,8 @@ pub(crate) struct Shared {
     thread_id: AtomicU64,
     /// Whether the loop thread may be interrupted: not any more once it is about to end.
     interruptible: AtomicBool,
+    /// An interrupt was sent, and may not have been met yet.
+    interrupted: AtomicBool,
     ended: (Mutex<bool>, Condvar),
     /// The `threading.Thread`, to join.
     pub(crate) thread: Mutex<Option<Py<PyAny>>>,
@@ -96,6 +98,7 @@ impl Shared {
             life: AtomicU32::new(RUNNING),
             thread_id: AtomicU64::new(0),
             interruptible: AtomicBool::new(true),
+            interrupted: AtomicBool::new(false),
             ended: (Mutex::new(false), Condvar::new()),
             thread: Mutex::new(None),
         }))
@@ -225,17 +228,24 @@ impl Shared {
         let Some(ident) = ident else { return };
         // Asked last: the GIL, under which a loop answers and ends, is not let go of before the call.
         if held() && self.interruptible.load(Ordering::Acquire) {
+            self.interrupted.store(true, Ordering::Release);
             // SAFETY: attached; an ident of no thread is ignored, and the class is immortal.
             unsafe { pyo3::ffi::PyThreadState_SetAsyncExc(ident, pyo3::ffi::PyExc_SystemExit) };
         }
     }
 
-    /// Takes an interrupt back that this, the loop thread, has not met yet. Attached.
-    pub(crate) fn forget_interrupt(&self, _py: Python<'_>) {
-        // SAFETY: attached; NULL clears what is pending.
-        unsafe {
-            let ident = pyo3::ffi::PyThread_get_thread_ident();
-            pyo3::ffi::PyThreadState_SetAsyncExc(ident as _, std::ptr::null_mut());
+    /// Meets an interrupt that this, the loop thread, has not met yet, where it hits nobody. Attached.
+    pub(crate) fn forget_interrupt(&self, py: Python<'_>) {
+        if !self.interrupted.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        // Setting NULL would take it back, but up to 3.12 leaves the interpreter looking for it at
+        // every step, for ever; and 3.11 then loops in a function that is traced.
+        let met = super::thread::module(py).and_then(|module| module.call_method0("nothing"));
+        if let Err(error) = met
+            && !error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)
+        {
+            error.write_unraisable(py, None);
         }
     }
 

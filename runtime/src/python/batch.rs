@@ -284,7 +284,7 @@ impl Shared {
                 }
                 | Error::RuntimeStopped(_),
             ) if self.cancelled.load(Relaxed) => {
-                self.cancelled_row(index, "cancelled while it ran", Some(ms))
+                self.cancelled_row(index, "cancelled before it ended", Some(ms))
             }
             Err(Error::Python(error)) => {
                 let kind = error.type_name().rsplit('.').next().unwrap_or_default();
