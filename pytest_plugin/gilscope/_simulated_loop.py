@@ -44,6 +44,18 @@ class _Task(asyncio.Task[_T]):
         return self.number
 
 
+def _refused(what: str) -> Any:
+    """Return a method that refuses what is outside of a simulation."""
+
+    def refuse(*_args: object, **_kwargs: object) -> Any:
+        """Raise NotImplementedError: this is outside of a simulation."""
+        raise NotImplementedError(
+            f"a simulated loop waits for timers and tasks only, not for {what}"
+        )
+
+    return refuse
+
+
 class SimulatedLoop(asyncio.BaseEventLoop):
     """An asyncio loop whose steps, and those of the Rust tasks on its thread, a chooser picks.
 
@@ -51,6 +63,15 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     every time is what asyncio does. While the loop is open it is the process' default runtime.
     `close` it on the thread that made it.
     """
+
+    add_reader = add_writer = remove_reader = remove_writer = _refused("files")
+    sock_accept = sock_connect = sock_recv = sock_recv_into = _refused("sockets")
+    sock_recvfrom = sock_recvfrom_into = sock_sendall = sock_sendto = sock_sendfile = sock_accept
+    create_connection = create_server = create_datagram_endpoint = sock_accept
+    create_unix_connection = create_unix_server = sock_accept
+    connect_read_pipe = connect_write_pipe = _refused("pipes")
+    subprocess_exec = subprocess_shell = _refused("processes")
+    add_signal_handler = _refused("signals")
 
     # Of asyncio's base class.
     _ready: deque[asyncio.Handle]
@@ -120,12 +141,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def _process_events(self, event_list: object) -> None:
         """There are none."""
-
-    def add_reader(self, fd: Any, callback: Any, *args: Any) -> Any:  # type: ignore[override]
-        """Refuse: sockets and files are outside of a simulation."""
-        raise NotImplementedError("a simulated loop waits for timers and tasks only, not for files")
-
-    add_writer = add_reader  # type: ignore[assignment]
 
     def close(self) -> None:
         """Drop what is left and put the default runtime back. Idempotent."""

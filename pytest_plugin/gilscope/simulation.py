@@ -17,6 +17,7 @@ import contextlib
 import gc
 import hashlib
 import inspect
+import operator
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -109,6 +110,7 @@ def simulate(
     chooser raises, and KeyboardInterrupt and SystemExit, is raised; a failure of `main` is the
     result's `error`. RuntimeError if a loop runs on this thread, or another simulation anywhere.
     """
+    _check_main(main)
     if asyncio._get_running_loop() is not None:
         raise RuntimeError("a loop is running on this thread: simulate from outside of it")
     chooser = _chooser(choose, seed)
@@ -160,6 +162,17 @@ async def _main(main: Callable[[], Awaitable[_T]]) -> _T:
     return await main()
 
 
+def _check_main(main: object) -> None:
+    if inspect.iscoroutine(main):
+        main.close()
+        name = main.__qualname__
+        raise TypeError(
+            f"main must be an async function, not a coroutine: give {name}, not {name}()"
+        )
+    if not callable(main):
+        raise TypeError(f"main must be an async function, not {main!r} ({type(main).__name__})")
+
+
 def _chooser(choose: Chooser | Sequence[int] | None, seed: int | None) -> Chooser:
     if choose is not None and seed is not None:
         raise ValueError("choose and seed exclude each other")
@@ -170,7 +183,16 @@ def _chooser(choose: Chooser | Sequence[int] | None, seed: int | None) -> Choose
         return lambda lanes: 0
     if callable(choose):
         return choose
-    left = iter(choose)
+    try:
+        choices = [operator.index(choice) for choice in choose]
+        usable = all(choice >= 0 for choice in choices)
+    except TypeError:
+        usable = False
+    if not usable:
+        raise TypeError(
+            f"choose must be a function or the choices of another run, from 0 on, not {choose!r}"
+        )
+    left = iter(choices)
     return lambda lanes: min(next(left, 0), len(lanes) - 1)
 
 

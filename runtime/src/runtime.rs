@@ -176,7 +176,7 @@ impl PyRuntime {
         call.send(callback).await
     }
 
-    /// Submits what a channel brings until it is closed: the queue worker of the seed's design.
+    /// Submits what a channel brings until it is closed: a queue worker.
     ///
     /// # Errors
     /// The first submission that is refused.

@@ -23,6 +23,7 @@ MARK = "import pathlib; pathlib.Path('called').touch()\n"
         ("functions.nowhere:double", ["no module named 'functions.nowhere'"]),
         ("nowhere.py:double", ["nowhere.py", "no such file"]),
         ("functions.py:nothing", ["no 'nothing' in functions.py", "double"]),
+        ("functions.py:ecko", ["no 'ecko' in functions.py", "it has echo, ", ", …"]),
         ("functions.py:", ["MODULE_OR_FILE:NAME"]),
         ("functions.py:number", ["not callable", "int"]),
         ("functions.py:two", ["one input", "'b'"]),

@@ -134,6 +134,13 @@ def test_prints_of_the_function_stay_out_of_the_rows(cli: Cli) -> None:
     assert done.err.count("printed by the function") == 3
 
 
+def test_what_a_file_prints_when_it_is_loaded_is_no_row(cli: Cli) -> None:
+    cli.write("chatty.py", "print('loaded')\nasync def same(x):\n    return x\n")
+    done = cli("run", "chatty.py:same", "--input", "functions.py:listed")
+    assert sorted(json.loads(line)["result"] for line in done.out.splitlines()) == [1, 2, 3]
+    assert done.err.count("loaded") == 1
+
+
 def test_rows_that_cannot_be_written_end_the_run(cli: Cli) -> None:
     done = cli.run("double", "endless", "--out", "/dev/full")
     assert done.code == 1

@@ -133,8 +133,7 @@ def on_terminal(cli: Cli, args: tuple[str, ...], env: dict[str, str]) -> str:
 def test_help_teaches_with_an_example_that_works(cli: Cli) -> None:
     text = cli("run", "--help").out
     example = text[text.index("Example:\n") + len("Example:\n") : text.index("\n\n  Exit code")]
-    script = "\n".join(line.removeprefix("    ") for line in example.splitlines())
-    script = f'gilscope() {{ {os.sys.executable} -m gilscope "$@"; }}\n{script}'  # type: ignore[attr-defined]
+    script = f'gilscope() {{ {os.sys.executable} -m gilscope "$@"; }}\n{example}'  # type: ignore[attr-defined]
     done = os.popen(f"cd {cli.folder} && ({script}) 2>&1")
     text = done.read()
     assert done.close() is None, text

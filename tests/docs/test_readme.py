@@ -24,10 +24,11 @@ def test_its_python_runs(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.stderr == ""
-    *plain, late, stats = done.stdout.splitlines()
+    *plain, late, stats, simulated = done.stdout.splitlines()
     assert plain == ["42", "8", "[0, 2, 4, 6, 8]", "2"]
     assert late == "suspended"
     assert "p99_ns" in stats
+    assert re.fullmatch(r"\[0, 2, 4\] 0\.01 \d+", simulated)
     assert (tmp_path / "trace.json").stat().st_size > 0
 
 

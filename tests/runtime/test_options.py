@@ -178,3 +178,11 @@ def test_t2_a_deadline_too_large_for_a_float(
 ) -> None:
     outcome = rt.options(deadline=seconds).submit(int)
     assert (type(outcome.exception(30)) is gilscope.DeadlineExceeded) == ends
+
+
+def test_what_cannot_be_hashed_is_refused_in_words() -> None:
+    async def main() -> None:
+        await gilscope.rust.sha256(3)  # type: ignore[arg-type]
+
+    with pytest.raises(TypeError, match=r"^data must be bytes or a path, not 3 \(int\)$"):
+        asyncio.run(main())

@@ -8,7 +8,7 @@ import gc
 import itertools
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -238,3 +238,39 @@ def test_t1_sockets_are_refused_clearly() -> None:
     error = simulate(main).error
     assert isinstance(error, NotImplementedError)
     assert "not for files" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda: forever(), r"not a coroutine: give forever, not forever\(\)"),
+        (lambda: 3, r"an async function, not 3 \(int\)"),
+    ],
+)
+def test_what_is_no_main_is_refused(given: Callable[[], object], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        simulate(given())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("choose", [3, "01", [0, 0.5], [0, -1], [None]])
+def test_what_is_no_choice_is_refused(choose: object) -> None:
+    with pytest.raises(TypeError, match="choose must be a function or the choices of another run"):
+        simulate(forever, choose=choose)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("use", "what"),
+    [
+        (lambda: asyncio.open_connection("localhost", 9), "sockets"),
+        (lambda: asyncio.create_subprocess_exec("true"), "processes"),
+        (lambda: asyncio.get_running_loop().add_reader(0, print), "files"),
+        (lambda: asyncio.get_running_loop().add_signal_handler(2, print), "signals"),
+    ],
+)
+def test_what_is_outside_is_refused_by_name(use: Callable[[], Any], what: str) -> None:
+    async def main() -> None:
+        await use()
+
+    error = simulate(main).error
+    assert isinstance(error, NotImplementedError)
+    assert str(error) == f"a simulated loop waits for timers and tasks only, not for {what}"

@@ -36,10 +36,10 @@ generator, or anything else that can be iterated.
 
 \b
 Example:
-  echo 'import gilscope
-  async def nap(seconds):
-      await gilscope.rust.sleep(seconds)
-      return f"slept {seconds} s"' > nap.py
+  printf '%s\\n' 'import gilscope' \\
+      'async def nap(seconds):' \\
+      '    await gilscope.rust.sleep(seconds)' \\
+      '    return f"slept {seconds} s"' > nap.py
   printf '0.1\\n0.2\\n' | gilscope run nap.py:nap --input - --trace trace.json
 
 Exit code: 0 when every call succeeded, 1 when some input failed, 2 when the run was refused before
@@ -83,19 +83,22 @@ def run(
 ) -> int:
     """Check everything that can be checked, then run."""
     check_deadline(deadline)
+    if out is None:
+        out_fd = _rows_to_stdout()  # before user code is imported, which may print
     fun = load(function, "FUNCTION")
     check_function(function, fun)
     opened = open_source(source)
     check_different({"--input": source, "--out": out, "--trace": trace})
     check_writable("--trace", trace)
-    out_fd = _rows_to_stdout() if out is None else open_output("--out", out, truncate=True)
+    if out is not None:
+        out_fd = open_output("--out", out, truncate=True)
     assert callable(fun)
     plan = Plan(function, source, fun, opened, concurrency, deadline, out, trace, out_fd)
     return execute(plan, f"gilscope run {shlex.quote(function)} --input {shlex.quote(source)}")
 
 
 def _rows_to_stdout() -> int:
-    """Keep standard output for rows alone: what the function prints goes to stderr."""
+    """Keep standard output for rows alone: what user code prints goes to stderr."""
     try:
         sys.stdout.flush()
         rows = os.dup(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import os
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 # A file named by two targets is loaded once: function and generator share its globals.
 _loaded: dict[Path, ModuleType] = {}
+
+# How many names a hint lists.
+_LISTED = 8
 
 
 def load(target: str, what: str) -> object:
@@ -98,4 +102,10 @@ def _likely(module: ModuleType, name: str) -> str | None:
         and not key.startswith("_")
         and getattr(value, "__module__", None) == module.__name__
     ]
-    return f"it has {', '.join(sorted(public)[:8])}" if public else None
+    if not public:
+        return None
+    close = difflib.get_close_matches(name, public, n=_LISTED)
+    others = sorted(set(public) - set(close))
+    listed = (close + others)[:_LISTED]
+    more = ", …" if len(public) > _LISTED else ""
+    return f"it has {', '.join(listed)}{more}"

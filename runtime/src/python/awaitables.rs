@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use sha2::{Digest, Sha256};
 
+use super::given;
 use crate::future::into_py_future;
 use crate::tasks;
 
@@ -38,15 +39,25 @@ pub(crate) fn rust_read_file(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_
 }
 
 /// What `rust_sha256` hashes.
-#[derive(FromPyObject)]
-pub(crate) enum Source {
+enum Source {
     Bytes(Vec<u8>),
     Path(PathBuf),
 }
 
+impl Source {
+    fn of(data: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(content) = data.extract() {
+            return Ok(Self::Bytes(content));
+        }
+        let path = data.extract().map(Self::Path);
+        path.map_err(|_| given::wrong_type("data", "bytes or a path", data))
+    }
+}
+
 /// An awaitable of the SHA-256, in hexadecimal, of bytes or of a file's content.
 #[pyfunction]
-pub(crate) fn rust_sha256(py: Python<'_>, data: Source) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn rust_sha256<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, data) = (data.py(), Source::of(data)?);
     into_py_future(py, async move {
         let content = match data {
             Source::Bytes(content) => content,
