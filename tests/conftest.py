@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,13 @@ import gilscope
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sigint_is_heard() -> None:
+    """Have child processes hear SIGINT, which a shell ignores in what it starts in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ class Calls:
 
         If the queue is full the call waits for room, in order; with `full="fail"` it raises
         `QueueFull`. At most 65,536 calls that nobody is known to wait for, those of `submit` and
-        `submit_callback`, wait for room in a runtime, about 2.4 kB each; beyond that `QueueFull`
+        `submit_callback`, wait for room in a runtime, about 2.6 kB each; beyond that `QueueFull`
         is raised, too. Raises `RuntimeStopped` after a shutdown.
 
         On a loop thread, where waiting would deadlock, `result()` and `exception()` raise

@@ -48,6 +48,57 @@ def test_o1_each_threads_calls_start_in_its_order(queue_size: int) -> None:
     assert started == {thread: list(range(400)) for thread in range(4)}
 
 
+def called(rt: gilscope.PyRuntime, fun: Any, n: int) -> None:
+    rt.call(fun, n)
+
+
+def awaited(rt: gilscope.PyRuntime, fun: Any, n: int) -> None:
+    async def main() -> None:
+        await rt.call_async(fun, n)
+
+    asyncio.run(main())
+
+
+def refused_until_there_is_room(rt: gilscope.PyRuntime, fun: Any, n: int) -> None:
+    while True:
+        try:
+            rt.options(full="fail").submit(fun, n).result(30)
+        except gilscope.QueueFull:
+            continue
+        return
+
+
+def told(rt: gilscope.PyRuntime, fun: Any, n: int) -> None:
+    done = threading.Event()
+    rt.submit_callback(lambda _: done.set(), fun, n)
+    assert done.wait(30)
+
+
+@pytest.mark.parametrize("last", [called, awaited, refused_until_there_is_room, told])
+@pytest.mark.parametrize("queue_size", [1, 4])
+def test_o1_whatever_way_a_thread_calls(last: Any, queue_size: int) -> None:
+    started: list[int] = []
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        assert free.wait(30)
+
+    async def start(i: int) -> None:
+        started.append(i)
+
+    with gilscope.PyRuntime(queue_size=queue_size) as rt:
+        rt.submit(hold)
+        assert held.wait(30)
+        futures = [rt.submit(start, i) for i in range(100)]
+        soon = threading.Timer(0.1, free.set)
+        soon.start()
+        last(rt, start, 100)
+        assert started == list(range(101))
+        assert all(future.result(30) is None for future in futures)
+        soon.join()
+
+
 def test_o1_from_rust_through_a_full_queue(ext: ModuleType) -> None:
     started: list[int] = []
 

@@ -1,8 +1,8 @@
 //! Submitting from Python threads, which must not wait while they hold the GIL.
 //!
 //! Invariants: the calls of one thread reach the queue in their order, also when the queue is full:
-//! whoever finds no room stands in one line, and nobody goes past a line. Who does not wait for the
-//! calls it submits finds a line of at most [`LONGEST`] such calls.
+//! each stands in the queue's own line for room before `submit` returns. Of the calls whose submitter
+//! does not wait for them at most [`LONGEST`] stand there.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,19 +17,20 @@ use crate::host::{HostRef, own};
 use crate::tasks;
 
 /// Most calls in a line whose submitter does not wait for them. A call that stands there takes about
-/// 2.4 kB with its future, a line so at most about 160 MB.
+/// 2.6 kB with its future, a line so at most about 170 MB.
 const LONGEST: usize = 65_536;
 
-/// The line of one runtime's submissions that wait for room.
+/// The submissions of one runtime that wait for room, so that each is told if it is refused.
 #[derive(Clone, Default)]
 pub(crate) struct Line(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
+    /// In about the order in which they stand in the queue's line.
     waiting: VecDeque<Standing>,
-    /// A task offers the waiting ones, one after the other.
-    moving: bool,
-    /// Those that count, with the one that is being offered.
+    /// A task awaits the waiting ones, one after the other.
+    awaited: bool,
+    /// Those that count, with the one that is being awaited.
     counted: usize,
 }
 
@@ -72,58 +73,42 @@ impl Line {
     }
 
     fn offer(&self, mut submission: Submission, counts: bool) -> Result<(), No> {
-        if submission.handle().host.is_stopped() {
-            // Refused, without the lock, which after a fork nobody may be there to give back.
+        if submission.handle().host.is_stopped() || submission.fails_when_full() {
+            // A refusal needs no lock, which after a fork nobody may be there to give back.
             return submission.try_sent().map(drop).map_err(No::Refused);
         }
-        let handle = tasks::own_tokio().handle();
-        let _entered = handle.enter();
-        if submission.fails_when_full() {
-            return submission.try_sent().map(drop).map_err(No::Refused);
-        }
-        {
-            let mut line = self.lock();
-            if counts && line.counted >= LONGEST {
-                drop(line);
-                return submission.turned_away().map_err(|_| No::LineFull);
-            }
-            line.counted += usize::from(counts);
-            if std::mem::replace(&mut line.moving, true) {
-                line.waiting.push_back(Standing { submission, counts });
-                return Ok(());
-            }
-        }
-        // Nobody else moves the line now. Without its lock: to offer a call may wake others, which is
-        // user code.
+        // Without the lock: to offer a call may wake others, which is user code.
         let mut context = Context::from_waker(Waker::noop());
-        let offered = submission.poll_taken(&mut context);
-        let mut line = self.lock();
-        let taken = match offered {
-            Poll::Ready(taken) => {
-                line.counted -= usize::from(counts);
-                taken.map_err(No::Refused)
-            }
-            Poll::Pending => {
-                line.waiting.push_front(Standing { submission, counts });
-                Ok(())
-            }
-        };
-        line.moving = !line.waiting.is_empty();
-        if line.moving {
-            let line = self.clone();
-            handle.spawn(async move { line.advance().await });
+        match submission.poll_taken(&mut context) {
+            Poll::Ready(taken) => taken.map_err(No::Refused),
+            Poll::Pending => self.stand(Standing { submission, counts }),
         }
-        taken
     }
 
-    async fn advance(&self) {
+    /// Keeps a call that stands in the queue's line.
+    fn stand(&self, standing: Standing) -> Result<(), No> {
+        let mut line = self.lock();
+        if standing.counts && line.counted >= LONGEST {
+            drop(line);
+            return standing.submission.turned_away().map_err(|_| No::LineFull);
+        }
+        line.counted += usize::from(standing.counts);
+        line.waiting.push_back(standing);
+        if !std::mem::replace(&mut line.awaited, true) {
+            let line = self.clone();
+            tasks::own_tokio().spawn(async move { line.await_all().await });
+        }
+        Ok(())
+    }
+
+    async fn await_all(&self) {
         let mut left = false;
         loop {
             let next = {
                 let mut line = self.lock();
                 line.counted -= usize::from(left);
                 let next = line.waiting.pop_front();
-                line.moving = next.is_some();
+                line.awaited = next.is_some();
                 next
             };
             let Some(Standing { submission, counts }) = next else {
