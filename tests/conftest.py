@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def sigint_is_heard() -> None:
-    """Have child processes hear SIGINT, which a shell ignores in what it starts in the background."""
+    """Have child processes hear SIGINT, which a shell lets background jobs ignore."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

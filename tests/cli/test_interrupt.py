@@ -171,8 +171,8 @@ def test_ctrl_c_before_the_first_call_leaves_a_whole_trace(cli: Cli) -> None:
 def test_ctrl_c_while_importing(cli: Cli) -> None:
     cli.write("slow.py", "import time, sys\nprint('here', flush=True)\ntime.sleep(3600)\n")
     with ended(cli.start("run", "slow.py:f", "--input", "functions.py:ten")) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"here\n"
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"here\n"
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130
