@@ -131,7 +131,8 @@ class Calls:
 
         `name` is what the call's spans carry, by default the function's. `deadline`: seconds until
         `DeadlineExceeded`, waiting for room included; zero or less fails at once, infinity is none,
-        as None is. `context` is used as it is; by default a copy of the caller's. `on_drop`:
+        as None is. `context` is used as it is (while another thread is in it, the call waits); by
+        default a copy of the caller's. `on_drop`:
         "cancel", or "detach" to let the call run on when an `await` of it is cancelled. `full`:
         "wait" for room, or "fail" with `QueueFull`. `thread`: run a blocking function in the
         runtime's pool. What they mean for a stream is said there.

@@ -7,6 +7,8 @@ import contextvars
 import queue
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 import gilscope
 
 if TYPE_CHECKING:
@@ -110,6 +112,38 @@ def test_v1_calls_in_flight_may_share_a_given_context(rt: gilscope.PyRuntime) ->
     for future in [calls.submit(add) for _ in range(4)]:
         future.result(LIMIT)
     assert context[VAR] == "default" + "+" * 20
+
+
+@pytest.mark.parametrize("ends", ["result", "cancel"])
+def test_v1_a_given_context_that_another_thread_is_in_is_waited_for(
+    rt: gilscope.PyRuntime, ends: str
+) -> None:
+    context = contextvars.Context()
+    suspended: queue.Queue[asyncio.Future[None]] = queue.Queue()
+
+    async def write_later() -> str:
+        waiter = asyncio.get_running_loop().create_future()
+        suspended.put(waiter)
+        await waiter
+        VAR.set("written")
+        return "done"
+
+    def while_inside() -> None:
+        rt.call(waiter.set_result, None)
+        rt.call(asyncio.sleep, 0)  # its step was due by now, and could not run
+        assert not future.done()
+        if ends == "cancel":
+            assert future.cancel()
+
+    future = rt.options(context=context).submit(write_later)
+    waiter = suspended.get(timeout=LIMIT)
+    context.run(while_inside)
+    if ends == "cancel":
+        with pytest.raises(gilscope.CallCancelled):
+            future.result(LIMIT)
+    else:
+        assert future.result(LIMIT) == "done"
+        assert context[VAR] == "written"
 
 
 def test_v1_a_child_task_and_a_thread_inherit_it(rt: gilscope.PyRuntime) -> None:

@@ -118,7 +118,14 @@ impl<A: PyArgs> CallBuilder<A> {
     }
 
     /// Runs the call in this `contextvars.Context` as it is, instead of a copy of the loop's own.
+    /// While somebody else is in it, the call cannot begin (`RuntimeError`), and once begun it waits.
     pub fn context(mut self, context: Py<PyAny>) -> Self {
+        self.options.flags |= t::JOB_SHARES_CONTEXT;
+        self.own_context(context)
+    }
+
+    /// Runs the call in a Context that is nobody else's.
+    pub(crate) fn own_context(mut self, context: Py<PyAny>) -> Self {
         self.options.context = Some(PyHandle::new(context));
         self
     }

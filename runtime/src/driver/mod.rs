@@ -9,8 +9,9 @@
 //! ends in the garbage collector, on whatever thread that runs. Who holds the task that [`start`]
 //! returned until its end never meets this.
 //!
-//! A task differs from asyncio's own in three ways only. `KeyboardInterrupt` and `SystemExit` go to
+//! A task differs from asyncio's own in four ways only. `KeyboardInterrupt` and `SystemExit` go to
 //! the owner and not on into the loop. Its exception counts as retrieved, because the owner has it.
+//! Where another thread is in its context when a step is due, asyncio loses the step; here it waits.
 //! And where asyncio would leave a task pending for ever (a step that could not be completed, a task
 //! destroyed while pending), it ends with an error.
 
@@ -49,6 +50,8 @@ pub(crate) struct Start<'py> {
     /// The `contextvars.Context` every step runs in; used as it is, not copied. It is left after
     /// the first step.
     pub(crate) context: Entered<'py>,
+    /// Somebody else may be in the context when a step is due.
+    pub(crate) shared: bool,
     /// The task's name; `None` makes one up when somebody asks.
     pub(crate) name: Option<Py<PyString>>,
     /// Who is told about polls and about the end.

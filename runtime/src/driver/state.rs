@@ -107,6 +107,8 @@ pub(super) struct State {
     pub(super) event_loop: Slot,
     pub(super) coro: Slot,
     pub(super) context: Slot,
+    /// The context is somebody else's as well.
+    pub(super) shared: Cell<bool>,
     pub(super) name: Slot<PyString>,
     pub(super) status: Cell<Status>,
     /// `_asyncio_future_blocking`: somebody is just awaiting this task.
@@ -150,6 +152,7 @@ impl State {
             event_loop: Slot::of(Some(event_loop)),
             coro: Slot::of(Some(coro)),
             context: Slot::of(Some(context)),
+            shared: Cell::new(false),
             name: Slot::of(name),
             status: Cell::new(Status::Pending),
             blocking: Cell::new(false),

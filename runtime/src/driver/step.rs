@@ -4,9 +4,12 @@
 //! and the owner is told the end only after the step has been left.
 
 use pyo3::exceptions::PyStopIteration;
+use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::IntoPyDict;
 
 use crate::call::Driven;
+use crate::loop_thread::context::Entered;
 
 use super::builtins;
 use super::capi::{self, Resumed};
@@ -15,8 +18,52 @@ use super::outcome;
 use super::task::Task;
 use super::yielded;
 
+/// How long a step waits before it looks again whether its context is free, in seconds.
+const AGAIN: f64 = 0.001;
+
 /// Runs the step that the event loop or a future asked for, throwing `state.throw` if it is set.
 pub(super) fn step(task: &Bound<'_, Task>) -> PyResult<()> {
+    let state = task.get().state();
+    if !state.shared.get() || !state.is_pending() {
+        return step_inside(task);
+    }
+    let context = state.context.or_none(task.py()).into_bound(task.py());
+    let Ok(entered) = Entered::new(context) else {
+        return again(task);
+    };
+    let stepped = step_inside(task);
+    let left = entered.leave();
+    stepped.and(left)
+}
+
+/// Has the loop try the step again: somebody else is in its context.
+#[cold]
+fn again(task: &Bound<'_, Task>) -> PyResult<()> {
+    let py = task.py();
+    let options = [("context", context_of_handle(task)?)].into_py_dict(py)?;
+    let event_loop = task.get().event_loop(py)?;
+    event_loop.call_method(
+        "call_later",
+        (AGAIN, builtins::step_of(task)?),
+        Some(&options),
+    )?;
+    Ok(())
+}
+
+/// What the loop is to run a step in. One that is shared is entered by the step itself: the loop would
+/// lose a step whose context it cannot enter.
+#[inline]
+pub(super) fn context_of_handle<'py>(task: &Bound<'py, Task>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, state) = (task.py(), task.get().state());
+    if state.shared.get() {
+        // SAFETY: attached; a new reference, or null with an exception set.
+        return unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_New()) };
+    }
+    Ok(state.context.or_none(py).into_bound(py))
+}
+
+/// The step, inside its context.
+fn step_inside(task: &Bound<'_, Task>) -> PyResult<()> {
     let py = task.py();
     let globals = globals(py);
     let state = task.get().state();
@@ -42,7 +89,7 @@ pub(super) fn schedule(task: &Bound<'_, Task>, throw: Option<PyErr>) -> PyResult
         state.throw.put(Some(error.into_value(py).into_any()));
     }
     let event_loop = task.get().event_loop(py)?;
-    let context = state.context.or_none(py).into_bound(py);
+    let context = context_of_handle(task)?;
     let step = builtins::step_of(task)?;
     let names = &globals.names;
     capi::call_method_kw(

@@ -44,9 +44,11 @@ impl Task {
         let task = if let Some(task) = start.spare.take(py) {
             let state = task.get().state();
             state.renew(event_loop, coro, context, name, driven);
+            state.shared.set(start.shared);
             task
         } else {
             let state = State::new(event_loop, coro, context, name, driven);
+            state.shared.set(start.shared);
             Bound::new(py, Self { state })?
         };
         if start.debug {

@@ -66,7 +66,7 @@ fn subscribe<'py>(
     let names = &globals.names;
     future.setattr(&names.blocking, false)?;
     let wakeup = builtins::wakeup_of(task)?;
-    let context = state.context.or_none(py).into_bound(py);
+    let context = step::context_of_handle(task)?;
     let arguments = [&wakeup, &context];
     capi::call_method_kw(
         future,

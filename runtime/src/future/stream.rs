@@ -169,9 +169,15 @@ impl Steps {
         Some(Duration::from_nanos(until.saturating_sub(self.host.now())))
     }
 
+    /// The flag of calls whose Context may be somebody else's: of all steps, as it is the same for all.
+    fn shares_context(&self) -> u32 {
+        self.context.as_ref().map_or(0, |_| t::JOB_SHARES_CONTEXT)
+    }
+
     fn call(&self, method: &PyFun) -> CallBuilder<()> {
         let mut call = CallBuilder::new(self.host.clone(), method.clone(), ());
         call.options.context = self.context.clone();
+        call.options.flags |= self.shares_context();
         call.on_drop(self.on_drop)
     }
 
@@ -185,6 +191,7 @@ impl Steps {
             deadline: self.left(),
             context: self.context.clone(),
             on_drop: self.on_drop,
+            flags: self.shares_context(),
             ..Options::default()
         };
         let own_context = self.context.is_none();

@@ -78,6 +78,9 @@ pub const JOB_WAKES: u32 = 1 << 4;
 /// `RawJob::flags`: `complete` has handed the outcome over, `deliver` has nothing to do.
 pub const JOB_ATTACHED: u32 = 1 << 5;
 
+/// `RawJob::flags`: others may be in `context` when a step of the call is due, which then waits.
+pub const JOB_SHARES_CONTEXT: u32 = 1 << 6;
+
 /// `complete`: the value returned.
 pub const END_RETURNED: u32 = 0;
 /// `complete`: the exception raised.

@@ -202,6 +202,7 @@ impl LoopState {
             event_loop: self.event_loop.bind(py),
             coro: coroutine,
             context,
+            shared: job.raw().flags & t::JOB_SHARES_CONTEXT != 0,
             name: None,
             driven,
             debug: self.debug,

@@ -59,9 +59,9 @@ impl CallOptions {
         py: Python<'_>,
         mut call: CallBuilder<A>,
     ) -> PyResult<CallBuilder<A>> {
-        let context = match &self.context {
-            Some(context) => context.clone_ref(py),
-            None => current_context(py)?,
+        call = match &self.context {
+            Some(context) => call.context(context.clone_ref(py)),
+            None => call.own_context(current_context(py)?),
         };
         if let Some(name) = &self.name {
             call = call.name(name);
@@ -72,10 +72,7 @@ impl CallOptions {
         if self.thread {
             call = call.in_thread();
         }
-        Ok(call
-            .context(context)
-            .on_drop(self.on_drop)
-            .when_full(self.full))
+        Ok(call.on_drop(self.on_drop).when_full(self.full))
     }
 }
 
