@@ -170,8 +170,10 @@ impl<A: PyArgs> CallBuilder<A> {
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::RuntimeStopped`]: the queue refused the call, and the callback is
-    /// dropped unused; every other failure goes to the callback. Dropping the returned future before
-    /// it is ready withdraws the call: the callback receives [`Error::Cancelled`].
+    /// dropped unused; every other failure goes to the callback. Dropping the returned future while
+    /// it waits for room in the queue withdraws the call: the callback receives [`Error::Cancelled`].
+    /// Dropped before its first poll, or while it waits for room in a channel, it has made no call,
+    /// and the callback is dropped unused.
     pub async fn send<T: PyResultType>(
         self,
         callback: PyAsyncCallback<T>,

@@ -12,6 +12,7 @@
 //! - `send(kind, fun, *args, …)` → `Sent`: one call of each callback kind ("future", "oneshot",
 //!   "channel", "closure", "closure_panics", "python", "discard"): what arrived, how many times;
 //!   `Sent.cancel()`, `Sent.drop()` (the future or receiver), `Sent.wait()`
+//! - `send_dropped(kind, fun, *args, polled)` → `Sent`: a `send` that waits for room and is dropped
 //! - `channel_full(fun)`: what a channel without room does to a second and a third call
 //! - `call_bad_args(mode, fun)`: "error", "panic", "drop_panics", "never_started"
 //! - `call_bad_result(fun)`: a result type whose conversion panics
@@ -44,6 +45,7 @@
 
 mod blocking;
 mod calls;
+mod dropped;
 mod ended;
 mod eye;
 mod futures;
@@ -76,6 +78,8 @@ mod gilscope_test_ext {
         burst, call, call_bad_args, call_bad_result, call_fun, call_int, call_with, channel_full,
         flood, process,
     };
+    #[pymodule_export]
+    use crate::dropped::send_dropped;
     #[pymodule_export]
     use crate::ended::cancelled;
     #[pymodule_export]

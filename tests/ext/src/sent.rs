@@ -115,6 +115,23 @@ pub(crate) struct Sent {
     discards: bool,
 }
 
+impl Sent {
+    /// Of a call that was given up before the queue took it.
+    pub(crate) fn given_up(
+        inbox: Arc<Inbox>,
+        receiver: Option<JoinHandle<()>>,
+        discards: bool,
+    ) -> Self {
+        Self {
+            inbox,
+            handle: None,
+            receiver: Mutex::new(receiver),
+            refused: None,
+            discards,
+        }
+    }
+}
+
 #[pymethods]
 impl Sent {
     /// Id of the call; None if it was refused.
@@ -200,7 +217,7 @@ impl Sent {
 }
 
 /// The callback of a kind, and the task that receives for it.
-fn callback_of(
+pub(crate) fn callback_of(
     py: Python<'_>,
     kind: &str,
     mouth: Mouth,
