@@ -6,11 +6,13 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-import gilscope
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from types import ModuleType
+
+    import gilscope
 
 
 def test_stream_dropped_by_rust_runs_the_generators_finally(
@@ -22,26 +24,53 @@ def test_stream_dropped_by_rust_runs_the_generators_finally(
     assert len(source.given) == 3  # whoever is slower sets the pace
 
 
-def test_stream_dropped_while_an_item_is_awaited_runs_finally(
-    ext: ModuleType, default_rt: gilscope.PyRuntime, gate: Any
-) -> None:
-    finished = threading.Event()
+class Waits:
+    """An async generator function whose second item waits at a gate."""
 
-    async def waits() -> AsyncIterator[int]:
+    def __init__(self, gate: Any) -> None:
+        self.gate = gate
+        self.finished = threading.Event()
+
+    async def __call__(self) -> AsyncIterator[int]:
         try:
             yield 1
-            await gate()
+            await self.gate()
             yield 2
         finally:
-            finished.set()
+            await asyncio.sleep(0)
+            self.finished.set()
 
+
+@pytest.fixture
+def waits(gate: Any) -> Waits:
+    return Waits(gate)
+
+
+def test_stream_dropped_by_rust_while_an_item_is_awaited_runs_finally(
+    ext: ModuleType, default_rt: gilscope.PyRuntime, waits: Waits, eventually: Any
+) -> None:
+    stream, items = ext.stream_begun(waits, 1)
+    assert items == [1]
+    assert waits.gate.started.wait(10)
+    assert not waits.finished.is_set()
+    stream.drop()
+    assert waits.gate.cancelled.wait(10)
+    assert waits.finished.wait(10)
+    assert not waits.gate.returned.is_set()
+    eventually(lambda: not default_rt.in_flight())
+    assert default_rt.call(int) == 0
+
+
+def test_stream_ended_by_a_shutdown_while_an_item_is_awaited_runs_finally(
+    ext: ModuleType, default_rt: gilscope.PyRuntime, waits: Waits
+) -> None:
     taken = threading.Thread(target=ext.collect, args=(waits,))
     taken.start()
-    assert gate.started.wait(10)
+    assert waits.gate.started.wait(10)
     default_rt.shutdown("cancel", deadline=10)
     taken.join(10)
     assert not taken.is_alive()
-    assert finished.wait(10)
+    assert waits.finished.wait(10)
 
 
 class Countdown:

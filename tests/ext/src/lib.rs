@@ -13,6 +13,7 @@
 //!   "channel", "closure", "closure_panics", "python", "discard"): what arrived, how many times;
 //!   `Sent.cancel()`, `Sent.drop()` (the future or receiver), `Sent.wait()`
 //! - `send_dropped(kind, fun, *args, polled)` → `Sent`: a `send` that waits for room and is dropped
+//! - `stream_begun(fun, take)` → `StreamBegun`, items: a stream that awaits an item until `drop()`
 //! - `channel_full(fun)`: what a channel without room does to a second and a third call
 //! - `call_bad_args(mode, fun)`: "error", "panic", "drop_panics", "never_started"
 //! - `call_bad_result(fun)`: a result type whose conversion panics
@@ -79,7 +80,7 @@ mod gilscope_test_ext {
         flood, process,
     };
     #[pymodule_export]
-    use crate::dropped::send_dropped;
+    use crate::dropped::{StreamBegun, send_dropped, stream_begun};
     #[pymodule_export]
     use crate::ended::cancelled;
     #[pymodule_export]
