@@ -69,8 +69,16 @@ impl Place {
 #[derive(Clone)]
 pub struct PythonError {
     exception: PyHandle,
-    text: Arc<ErrorText>,
+    shown: Arc<Shown>,
 }
+
+struct Shown {
+    text: ErrorText,
+    cause: Option<PythonError>,
+}
+
+/// Most exceptions in a chain of causes, which may be a cycle.
+const CAUSES: usize = 16;
 
 /// Text of an exception, rendered once on the loop thread.
 #[derive(Debug, Default)]
@@ -85,10 +93,23 @@ pub struct ErrorText {
 
 impl PythonError {
     pub(crate) fn new(exception: Bound<'_, PyAny>, with_traceback: bool) -> Self {
-        let text = Arc::new(crate::python::text::render(&exception, with_traceback));
+        let causes = if with_traceback { CAUSES } else { 0 };
+        Self::with_causes(exception, with_traceback, causes)
+    }
+
+    fn with_causes(exception: Bound<'_, PyAny>, with_traceback: bool, causes: usize) -> Self {
+        let cause = match causes {
+            0 => None,
+            _ => crate::python::text::cause(&exception),
+        };
+        let shown = Shown {
+            text: crate::python::text::render(&exception, with_traceback),
+            // The traceback of the first tells those of the others.
+            cause: cause.map(|cause| Self::with_causes(cause, false, causes - 1)),
+        };
         Self {
             exception: PyHandle::new(exception.unbind()),
-            text,
+            shown: Arc::new(shown),
         }
     }
 
@@ -101,19 +122,26 @@ impl PythonError {
     /// Its qualified type name, for example `ValueError` or `app.errors.NotFound`.
     #[must_use]
     pub fn type_name(&self) -> &str {
-        &self.text.type_name
+        &self.shown.text.type_name
     }
 
     /// Its message; a placeholder if `__str__` raised.
     #[must_use]
     pub fn message(&self) -> &str {
-        &self.text.message
+        &self.shown.text.message
     }
 
     /// Its traceback as text.
     #[must_use]
     pub fn traceback(&self) -> &str {
-        &self.text.traceback
+        &self.shown.text.traceback
+    }
+
+    /// What it was raised from, or while: `__cause__`, or `__context__` unless that is suppressed. At
+    /// most 16 in a row; `None` too where the traceback was not asked for.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Self> {
+        self.shown.cause.as_ref()
     }
 
     /// The same exception as a `PyErr`, for callers that are attached.
@@ -125,17 +153,28 @@ impl PythonError {
 
 impl fmt::Display for PythonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.text.type_name, self.text.message)
+        write!(
+            f,
+            "{}: {}",
+            self.shown.text.type_name, self.shown.text.message
+        )
     }
 }
 
 impl fmt::Debug for PythonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PythonError({self})")?;
-        if !self.text.traceback.is_empty() {
-            write!(f, "\n{}", self.text.traceback)?;
+        if !self.shown.text.traceback.is_empty() {
+            write!(f, "\n{}", self.shown.text.traceback)?;
         }
         Ok(())
+    }
+}
+
+impl std::error::Error for PythonError {
+    /// Its [`cause`](PythonError::cause).
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause().map(|cause| cause as _)
     }
 }
 
@@ -231,7 +270,17 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    /// What the Python exception, whose text this error's contains, was raised from.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let shown = match self {
+            Self::Python(error) | Self::Argument(error) | Self::Result { error, .. } => error,
+            Self::Cancelled { cause, .. } => cause.as_ref()?,
+            _ => return None,
+        };
+        shown.source()
+    }
+}
 
 impl From<Error> for PyErr {
     /// Attaches; a Python exception comes back as itself.

@@ -72,9 +72,18 @@ impl Config {
 }
 
 /// Calls async Python from Rust; see the crate's text.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PyRuntime {
     pub(crate) host: HostRef,
+}
+
+impl std::fmt::Debug for PyRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PyRuntime")
+            .field("id", &self.id())
+            .field("is_stopped", &self.is_stopped())
+            .finish()
+    }
 }
 
 /// The default runtime, got or made. Cheap; any thread, attached or not; never blocks.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: cancelling is a request; the outcome still arrives through the call's callback, once.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gilscope_instrument::CallStamps;
@@ -26,7 +27,7 @@ impl CallId {
 }
 
 /// Refers to a submitted call. Dropping it does nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CallHandle {
     pub(crate) host: HostRef,
     pub(crate) job: JobRef,
@@ -69,6 +70,24 @@ impl CallHandle {
     /// or the call is that of the process which this one was forked from.
     pub fn cancel(&self) -> bool {
         !self.is_forked() && request_cancel(&self.host, &self.job, t::CANCEL)
+    }
+}
+
+impl fmt::Debug for CallHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.is_forked() {
+            "forked"
+        } else if self.is_done() {
+            "done"
+        } else if self.job.has(t::CANCEL) {
+            "being cancelled"
+        } else {
+            "in flight"
+        };
+        f.debug_struct("CallHandle")
+            .field("id", &self.id.0)
+            .field("state", &format_args!("{state}"))
+            .finish()
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Invariant: rendering never raises and never panics; it is bounded in size.
 
+use pyo3::exceptions::PyBaseException;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::error::ErrorText;
@@ -22,6 +24,21 @@ pub(crate) fn render(exception: &Bound<'_, PyAny>, with_traceback: bool) -> Erro
         } else {
             String::new()
         },
+    }
+}
+
+/// What an exception was raised from, or while, as its traceback would tell. Attached.
+pub(crate) fn cause<'py>(exception: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = exception.py();
+    let is_raised = |other: &Bound<'py, PyAny>| other.is_instance_of::<PyBaseException>();
+    let get = |name| exception.getattr(name).ok();
+    if let Some(cause) = get(intern!(py, "__cause__")).filter(is_raised) {
+        return Some(cause);
+    }
+    let suppressed = get(intern!(py, "__suppress_context__"))?.is_truthy();
+    match suppressed {
+        Ok(false) => get(intern!(py, "__context__")).filter(is_raised),
+        _ => None,
     }
 }
 

@@ -2,7 +2,10 @@
 //!
 //! Invariant: nothing here attaches to the interpreter to learn it.
 
+use std::error::Error as _;
+
 use gilscope_runtime::{Error, PyHandle, py_runtime};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -34,4 +37,20 @@ pub(crate) fn cancelled(fun: &Bound<'_, PyAny>, args: Py<PyTuple>) -> PyResult<O
         )
     });
     Ok(Some((by.as_str().to_owned(), text, cause)))
+}
+
+/// What Rust says of a call that failed: `Display`, `Debug`, and the `Display` of each `source()`.
+#[pyfunction]
+#[pyo3(signature = (fun, *args))]
+pub(crate) fn told(
+    fun: &Bound<'_, PyAny>,
+    args: Py<PyTuple>,
+) -> PyResult<(String, String, Vec<String>)> {
+    let future = py_runtime()?.call_async::<i64>(fun, args);
+    let Err(error) = wait(fun.py(), future)? else {
+        return Err(PyRuntimeError::new_err("it did not fail"));
+    };
+    let sources = std::iter::successors(error.source(), |&error| error.source());
+    let sources = sources.map(ToString::to_string).collect();
+    Ok((error.to_string(), format!("{error:?}"), sources))
 }

@@ -24,6 +24,7 @@
 //! - `bridged(fun, *args)`: an awaitable whose inner tokio task calls `fun`
 //! - `host_sleep(seconds)`, `host_spawn(fun)`: `sleep` and `spawn` through the host table
 //! - `cancelled(fun, *args)` → by whom, the text and the cause of a call's `Error::Cancelled`
+//! - `told(fun, *args)` → display, debug and sources of the error of a call that fails
 //! - `collect(fun, *args, take, pause, ints)` → items and error: an async generator as a `Stream`
 //! - `stream(n, fail_at, capacity)` → async generator and `Tracked`: a `Stream` as an async generator
 //! - `drop_unattached(object)`: lets go of a handle on a tokio thread, without the GIL
@@ -82,7 +83,7 @@ mod gilscope_test_ext {
     #[pymodule_export]
     use crate::dropped::{StreamBegun, send_dropped, stream_begun};
     #[pymodule_export]
-    use crate::ended::cancelled;
+    use crate::ended::{cancelled, told};
     #[pymodule_export]
     use crate::eye::{Watched, watched};
     #[pymodule_export]

@@ -53,6 +53,11 @@ impl Runtime {
         })
     }
 
+    /// What Rust's `Debug` prints.
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.inner)
+    }
+
     #[getter]
     fn id(&self) -> u64 {
         self.inner.id()

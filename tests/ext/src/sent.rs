@@ -146,6 +146,11 @@ impl Sent {
         self.refused.clone().map(|error| exception(py, error))
     }
 
+    /// What Rust's `Debug` prints of the handle.
+    fn __repr__(&self) -> String {
+        format!("{:?}", self.handle)
+    }
+
     #[getter]
     fn is_done(&self) -> bool {
         self.handle.as_ref().is_none_or(CallHandle::is_done)
