@@ -335,7 +335,8 @@ class PyRuntime(_native.Runtime, Calls):
         `queue_size`: how many calls may wait to be started. `max_in_flight`: how many may have
         started and not ended; None is no bound. `loop_factory`: a function that returns another
         event loop. `on_start`, `on_stop`: async functions without arguments, awaited on the loop
-        before the first and after the last call. `threads`: size of the pool for blocking
+        before the first and after the last call; if `on_start` raises, every call ends with
+        `RuntimeStopped`, whose cause is what it raised. `threads`: size of the pool for blocking
         functions; None is asyncio's own choice. `debug`: asyncio's debug mode.
 
         Raises TypeError or ValueError for a value that makes no sense.

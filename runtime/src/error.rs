@@ -205,7 +205,12 @@ pub enum Error {
     /// Rust code panicked on behalf of this call; the text of the panic.
     RustPanic(String),
     /// The runtime is stopped, or was made before a `fork` and this is the child.
-    RuntimeStopped(Stopped),
+    RuntimeStopped {
+        /// Why.
+        why: Stopped,
+        /// What kept it from starting, if Python raised it. Else `None`.
+        cause: Option<PythonError>,
+    },
     /// The queue had no room and the caller did not want to wait.
     QueueFull,
     /// A blocking call on a thread that must not block (a loop thread or a tokio worker).
@@ -224,6 +229,51 @@ pub enum Stopped {
     Forked = 3,
     /// The loop thread could not start.
     NotStarted = 4,
+    /// The `on_start` hook raised.
+    StartHook = 5,
+}
+
+/// In the number of a [`Stopped`] that a host gives to a job: above this, which runtime has the cause.
+const RUNTIME_SHIFT: u32 = 8;
+
+impl Stopped {
+    /// As a host gives it to a job, with the number of its runtime if that has the cause.
+    pub(crate) fn detail(self, runtime: u16) -> u32 {
+        match self {
+            Self::NotStarted | Self::StartHook => self as u32 | u32::from(runtime) << RUNTIME_SHIFT,
+            _ => self as u32,
+        }
+    }
+
+    /// The reason a number stands for.
+    pub(crate) fn of(detail: u32) -> Self {
+        match detail & ((1 << RUNTIME_SHIFT) - 1) {
+            2 => Self::LoopClosed,
+            3 => Self::Forked,
+            4 => Self::NotStarted,
+            5 => Self::StartHook,
+            _ => Self::Shutdown,
+        }
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(why: Stopped) -> Self {
+        Self::RuntimeStopped { why, cause: None }
+    }
+}
+
+impl Error {
+    /// What a number from a host stands for.
+    pub(crate) fn stopped(detail: u32) -> Self {
+        let runtime = (detail >> RUNTIME_SHIFT) as u16;
+        let cause = match runtime {
+            0 => None,
+            _ => crate::life::registry::cause_of(runtime),
+        };
+        let why = Stopped::of(detail);
+        Self::RuntimeStopped { why, cause }
+    }
 }
 
 impl fmt::Display for Stopped {
@@ -235,6 +285,7 @@ impl fmt::Display for Stopped {
                 "this handle was made before a fork; call py_runtime() in the child for a fresh one"
             }
             Self::NotStarted => "its loop thread could not start",
+            Self::StartHook => "its on_start hook raised",
         })
     }
 }
@@ -260,7 +311,19 @@ impl fmt::Display for Error {
             Self::Argument(error) => write!(f, "an argument could not be converted: {error}"),
             Self::Result { error, .. } => write!(f, "the result could not be converted: {error}"),
             Self::RustPanic(text) => write!(f, "Rust code panicked: {text}"),
-            Self::RuntimeStopped(why) => write!(f, "the runtime is stopped: {why}"),
+            Self::RuntimeStopped { why, cause } => {
+                write!(f, "the runtime is stopped: {why}")?;
+                let Some(cause) = cause else { return Ok(()) };
+                f.write_str(if *why == Stopped::StartHook {
+                    " "
+                } else {
+                    ": "
+                })?;
+                match cause.message() {
+                    "" => f.write_str(cause.type_name()),
+                    _ => cause.fmt(f),
+                }
+            }
             Self::QueueFull => f.write_str("the call queue is full"),
             Self::WrongThread(what) => write!(
                 f,
@@ -275,7 +338,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let shown = match self {
             Self::Python(error) | Self::Argument(error) | Self::Result { error, .. } => error,
-            Self::Cancelled { cause, .. } => cause.as_ref()?,
+            Self::Cancelled { cause, .. } | Self::RuntimeStopped { cause, .. } => cause.as_ref()?,
             _ => return None,
         };
         shown.source()

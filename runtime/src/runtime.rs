@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use crate::call::{
     CallBuilder, CallFuture, CallHandle, PyArgs, PyAsyncCallback, PyAsyncFun, PyResultType,
 };
-use crate::error::{Error, Outcome, Stopped};
+use crate::error::{Error, Outcome, PythonError, Stopped};
 use crate::handle::PyFun;
 use crate::host::HostRef;
 use crate::life::shutdown::{ShutdownMode, ShutdownReport};
@@ -27,7 +27,8 @@ pub struct Config {
     pub max_in_flight: Option<usize>,
     /// Makes the event loop, on the loop thread; `None`: asyncio's, with an exact selector.
     pub loop_factory: Option<Py<PyAny>>,
-    /// `async def` awaited before the first call, for shared clients and pools.
+    /// `async def` awaited before the first call, for shared clients and pools. If it raises, every
+    /// call ends with [`Error::RuntimeStopped`] and that as its cause.
     pub on_start: Option<Py<PyAny>>,
     /// `async def` awaited after the last call.
     pub on_stop: Option<Py<PyAny>>,
@@ -62,6 +63,16 @@ impl Config {
         }
     }
 
+    /// Refuses hooks that are not async functions. Attached.
+    pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
+        for (what, hook) in [("on_start", &self.on_start), ("on_stop", &self.on_stop)] {
+            if let Some(hook) = hook {
+                crate::python::given::hook(what, hook.bind(py))?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn thread_name(&self) -> String {
         if self.name == "gilscope" {
             self.name.clone()
@@ -84,6 +95,13 @@ impl std::fmt::Debug for PyRuntime {
             .field("is_stopped", &self.is_stopped())
             .finish()
     }
+}
+
+fn raised(py: Python<'_>, error: PyErr) -> Error {
+    Error::Python(PythonError::new(
+        error.into_value(py).into_bound(py).into_any(),
+        true,
+    ))
 }
 
 /// The default runtime, got or made. Cheap; any thread, attached or not; never blocks.
@@ -119,12 +137,19 @@ impl PyRuntime {
     /// Any thread, attached or not; does not wait for the thread to start.
     ///
     /// # Errors
-    /// As [`py_runtime`].
+    /// As [`py_runtime`]; [`Error::Python`] with a `TypeError` for a hook that is not an async function.
+    /// On a thread that is not attached it is seen later, and is then the cause of the
+    /// [`Error::RuntimeStopped`] that every call ends with.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let not_started = |_| Error::RuntimeStopped(Stopped::NotStarted);
+        // SAFETY: allowed on any thread at any time.
+        if unsafe { pyo3::ffi::PyGILState_Check() } != 0 {
+            Python::attach(|py| config.check(py).map_err(|error| raised(py, error)))?;
+        }
+        let not_started = |_| Error::from(Stopped::NotStarted);
         let shared = Shared::create(config).map_err(not_started)?;
         crate::life::registry::add(&shared);
-        crate::loop_thread::thread::start(&shared).map_err(Error::RuntimeStopped)?;
+        crate::loop_thread::thread::start(&shared)
+            .map_err(|why| Error::stopped(why.detail(shared.number)))?;
         Ok(Self {
             host: shared.host(),
         })

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -66,7 +67,7 @@ def test_l12_hooks_run_around_the_calls(kind: Kind) -> None:
         steps.append(name)
 
     with gilscope.PyRuntime(
-        on_start=lambda: step("start"), on_stop=lambda: step("stop"), **kind.options
+        on_start=partial(step, "start"), on_stop=partial(step, "stop"), **kind.options
     ) as runtime:
         runtime.options(deadline=30).call(step, "call")
     assert steps == ["start", "call", "stop"]

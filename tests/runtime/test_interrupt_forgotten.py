@@ -1,4 +1,4 @@
-"""What a runtime leaves of interrupts in the interpreter: nothing, or a traced function may hang."""
+"""What a runtime leaves of interrupts in the interpreter: nothing, or traced functions may hang."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def traced():
 
 
 @pytest.mark.parametrize("mode", ["drain", "cancel", "abort"])
-def test_a_function_can_be_traced_after_a_runtime(
-    script: Callable[..., str], mode: str
-) -> None:
+def test_a_function_can_be_traced_after_a_runtime(script: Callable[..., str], mode: str) -> None:
     code = """
 import asyncio, sys, gilscope
 

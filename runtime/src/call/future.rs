@@ -70,7 +70,7 @@ impl Submission {
                 State::Taken | State::Ended => return Poll::Ready(Ok(())),
                 State::Waiting(_) if self.handle.is_forked() => {
                     self.state = State::Ended;
-                    return Poll::Ready(Err(Error::RuntimeStopped(Stopped::Forked)));
+                    return Poll::Ready(Err(Stopped::Forked.into()));
                 }
                 _ if self.handle.job.has(t::SETTLED) => {
                     self.leave((t::END_DEADLINE, 0), Status::Deadline);
@@ -89,7 +89,7 @@ impl Submission {
                         }
                         Err((Refused::Full, _)) => return self.refuse(Error::QueueFull),
                         Err((Refused::Stopped(why), _)) => {
-                            return self.refuse(Error::RuntimeStopped(why));
+                            return self.refuse(Error::stopped(self.handle.host.detail_of(why)));
                         }
                     };
                 }
@@ -100,7 +100,10 @@ impl Submission {
     /// The queue refused the call: its submitter gets the error, its callback is dropped unused.
     fn refuse(&mut self, error: Error) -> Poll<Result<(), Error>> {
         let (end, status) = match error {
-            Error::RuntimeStopped(why) => ((t::END_STOPPED, why as u32), Status::Stopped),
+            Error::RuntimeStopped { why, .. } => {
+                let detail = self.handle.host.detail_of(why);
+                ((t::END_STOPPED, detail), Status::Stopped)
+            }
             _ => ((t::END_QUEUE_FULL, 0), Status::QueueFull),
         };
         let end = if self.told { end } else { (t::END_REFUSED, 0) };
@@ -233,14 +236,14 @@ impl<T> Future for CallFuture<T> {
             }
         }
         let received = if this.submission.handle().is_forked() {
-            let none = Err(Error::RuntimeStopped(Stopped::Forked));
+            let none = Err(Stopped::Forked.into());
             Some(this.receiver.try_take().unwrap_or(none))
         } else {
             ready!(Pin::new(&mut this.receiver).poll(context))
         };
         this.done = true;
         this.submission.handle().host.help();
-        Poll::Ready(received.unwrap_or(Err(Error::RuntimeStopped(Stopped::Shutdown))))
+        Poll::Ready(received.unwrap_or(Err(Stopped::Shutdown.into())))
     }
 }
 

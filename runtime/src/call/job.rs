@@ -11,7 +11,7 @@ use gilscope_instrument::{CallStamps, Flags, Name, Status};
 use pyo3::prelude::*;
 
 use crate::attached::detached;
-use crate::error::{CancelledBy, Error, Outcome, Place, PythonError, Stopped, panic_text};
+use crate::error::{CancelledBy, Error, Outcome, Place, PythonError, panic_text};
 use crate::handle::PyHandle;
 use crate::host::JobRef;
 use crate::host::table::{self as t, Obj, RawJob, Report};
@@ -381,7 +381,7 @@ fn failure<T>(end: u32, detail: u32, phase: u32) -> (Status, Outcome<T>) {
         ),
         t::END_DEADLINE => (Status::Deadline, Error::DeadlineExceeded(place(phase))),
         t::END_QUEUE_FULL => (Status::QueueFull, Error::QueueFull),
-        _ => (Status::Stopped, Error::RuntimeStopped(stopped(detail))),
+        _ => (Status::Stopped, Error::stopped(detail)),
     };
     (status, Err(error))
 }
@@ -393,15 +393,5 @@ pub(crate) fn place(phase: u32) -> Place {
         t::PHASE_POLL => Place::Poll,
         t::PHASE_CLEANUP => Place::Cleanup,
         _ => Place::Suspended,
-    }
-}
-
-/// The reason a number stands for.
-pub(crate) fn stopped(detail: u32) -> Stopped {
-    match detail {
-        2 => Stopped::LoopClosed,
-        3 => Stopped::Forked,
-        4 => Stopped::NotStarted,
-        _ => Stopped::Shutdown,
     }
 }

@@ -60,8 +60,8 @@ pub(crate) fn default_host() -> Result<HostRef, Error> {
     // SAFETY: returns a table with one handle taken, or NULL.
     let table = unsafe { (cell.refill)() };
     if table.is_null() {
-        let why = crate::call::job::stopped(LAST_ERROR.load(Ordering::Relaxed) as u32);
-        return Err(Error::RuntimeStopped(why));
+        let why = Stopped::of(LAST_ERROR.load(Ordering::Relaxed) as u32);
+        return Err(why.into());
     }
     // SAFETY: as above.
     Ok(unsafe { HostRef::adopt(table) })

@@ -227,6 +227,11 @@ impl HostRef {
         Name(unsafe { (self.0.intern)(self.0.ctx, text.as_ptr(), text.len()) })
     }
 
+    /// A reason as a job is given it.
+    pub(crate) fn detail_of(&self, why: Stopped) -> u32 {
+        own::shared_of(self).map_or(why as u32, |shared| why.detail(shared.number))
+    }
+
     pub(crate) fn on_loop_thread(&self) -> bool {
         // SAFETY: callable from any thread.
         unsafe { (self.0.on_loop_thread)(self.0.ctx) != 0 }
@@ -240,12 +245,9 @@ impl HostRef {
 }
 
 fn refusal(code: i32) -> Refused {
-    match t::SUBMIT_STOPPED - code {
-        why if code == t::SUBMIT_FULL || why < 0 => Refused::Full,
-        2 => Refused::Stopped(Stopped::LoopClosed),
-        3 => Refused::Stopped(Stopped::Forked),
-        4 => Refused::Stopped(Stopped::NotStarted),
-        _ => Refused::Stopped(Stopped::Shutdown),
+    match u32::try_from(t::SUBMIT_STOPPED - code) {
+        Ok(why) if code != t::SUBMIT_FULL => Refused::Stopped(Stopped::of(why)),
+        _ => Refused::Full,
     }
 }
 

@@ -95,7 +95,8 @@ pub const END_CANCELLED_BY_SHUTDOWN: u32 = 4;
 pub const END_DEADLINE: u32 = 5;
 /// `fail`: no room and the caller would not wait.
 pub const END_QUEUE_FULL: u32 = 6;
-/// `fail`: the runtime is stopped; `detail` is a [`crate::error::Stopped`].
+/// `fail`: the runtime is stopped; the low byte of `detail` is a [`crate::error::Stopped`], above it
+/// may be the number of the runtime of this library that knows more.
 pub const END_STOPPED: u32 = 7;
 
 /// `fail`: the queue refused the call, whose submitter is told; the callback is dropped unused.

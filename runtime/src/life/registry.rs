@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::error::PythonError;
 use crate::loop_thread::shared::Shared;
 
 static RUNTIMES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
@@ -24,6 +25,15 @@ pub(crate) fn all() -> Vec<Arc<Shared>> {
     drop(runtimes);
     live.retain(|shared| shared.generation == generation && !shared.is_stopped());
     live
+}
+
+/// Why a runtime, which may have ended, could not start.
+pub(crate) fn cause_of(number: u16) -> Option<PythonError> {
+    let runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let all: Vec<_> = runtimes.iter().filter_map(Weak::upgrade).collect();
+    drop(runtimes);
+    let mut causes = all.iter().filter(|shared| shared.number == number);
+    causes.find_map(|shared| shared.start_error.get().cloned())
 }
 
 /// Rings some loop's bell, so that it looks at the release lane. False: this library has no loop.

@@ -79,7 +79,14 @@ async def run_in_thread(fun, args, kwargs):
 async def root(core, stopped):
     """Live as long as the runtime: anyio ties its worker threads to this task."""
     if core.on_start is not None:
-        await core.on_start()
+        try:
+            await core.on_start()
+        except GeneratorExit:
+            raise  # nobody runs this any more: the loop was closed
+        except BaseException as error:
+            # Not raised again: this frame holds the runtime, which is to hold the error.
+            core.start_failed(error.with_traceback(error.__traceback__.tb_next))
+            return
     core.accept()
     while not stopped.done():
         try:
@@ -187,13 +194,25 @@ def nothing():
     """Do nothing: where an interrupt is met that is for nobody any more."""
 
 
+def called_by(fun):
+    """Return the function behind partial objects, and the `__call__` of its type."""
+    while isinstance(fun, functools.partial):
+        fun = fun.func
+    return fun, inspect.getattr_static(type(fun), "__call__", None)
+
+
+def is_async(fun):
+    """Whether it can be seen of a callable, or of what it wraps, that it returns a coroutine."""
+    if not callable(fun):
+        return False
+    fun, call = called_by(inspect.unwrap(fun))
+    marked = getattr(fun, "_is_coroutine", None) is not None  # by compilers
+    return marked or any(map(inspect.iscoroutinefunction, (fun, call)))
+
+
 def refuse_async(callback):
     """Raise TypeError for a callback that would return a coroutine nobody awaits."""
-    target = callback
-    while isinstance(target, functools.partial):
-        target = target.func
-    call = inspect.getattr_static(type(target), "__call__", None)
-    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call):
+    if any(map(inspect.iscoroutinefunction, called_by(callback))):
         raise TypeError(
             "callback must be a plain function that takes an Outcome, "
             f"not the async function {callback!r}, which nobody would await"

@@ -6,13 +6,13 @@
 use std::collections::VecDeque;
 use std::os::raw::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use slab::Slab;
 
-use crate::error::Stopped;
+use crate::error::{PythonError, Stopped};
 use crate::host::table as t;
 use crate::host::{HostRef, JobRef};
 use crate::queue::inbox::Inbox;
@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     /// An interrupt was sent, and may not have been met yet.
     interrupted: AtomicBool,
     ended: (Mutex<bool>, Condvar),
+    /// What kept the runtime from starting.
+    pub(crate) start_error: OnceLock<PythonError>,
     /// The `threading.Thread`, to join.
     pub(crate) thread: Mutex<Option<Py<PyAny>>>,
 }
@@ -100,6 +102,7 @@ impl Shared {
             interruptible: AtomicBool::new(true),
             interrupted: AtomicBool::new(false),
             ended: (Mutex::new(false), Condvar::new()),
+            start_error: OnceLock::new(),
             thread: Mutex::new(None),
         }))
     }
@@ -154,7 +157,7 @@ impl Shared {
             return Some(Stopped::Forked);
         }
         let life = self.life.load(Ordering::SeqCst);
-        (life != RUNNING).then(|| crate::call::job::stopped(life & 0xff))
+        (life != RUNNING).then(|| Stopped::of(life & 0xff))
     }
 
     /// Whether the loop thread has ended, or never belonged to this process.
@@ -190,7 +193,7 @@ impl Shared {
         self.life.store(STOPPED | why as u32, Ordering::SeqCst);
         self.room.close();
         self.inbox.close();
-        self.fail_everything(t::END_STOPPED, why as u32);
+        self.fail_everything(t::END_STOPPED, why.detail(self.number));
         *self.ended.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.ended.1.notify_all();
     }
@@ -215,6 +218,11 @@ impl Shared {
             ended = guard;
         }
         true
+    }
+
+    /// Keeps what keeps the runtime from starting, for its callers. Attached.
+    pub(crate) fn keep_start_error(&self, error: Bound<'_, PyAny>) {
+        let _ = self.start_error.set(PythonError::new(error, true));
     }
 
     /// At exit: gets user code that holds the loop out of it by `SystemExit`. Attached. Powerless

@@ -24,7 +24,8 @@ use crate::life::park::ParkOnExit;
 /// The Rust side of `loop.py`.
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Core {
-    shared: Arc<Shared>,
+    /// `None` once the loop has ended: frames that exceptions keep hold this object.
+    shared: Mutex<Option<Arc<Shared>>>,
     current: Mutex<Option<ThreadBound<Current>>>,
     parking: Mutex<Option<ThreadBound<ParkOnExit>>>,
 }
@@ -85,7 +86,8 @@ fn start_or_fail(py: Python<'_>, shared: &Arc<Shared>) -> Result<(), Stopped> {
     start_attached(py, shared).map_err(|error| {
         // An interpreter that ends refuses threads: the callers learn it, and nobody else cares.
         if !error.to_string().ends_with("interpreter shutdown") {
-            error.write_unraisable(py, None);
+            error.clone_ref(py).write_unraisable(py, None);
+            shared.keep_start_error(error.into_value(py).into_bound(py).into_any());
         }
         py.detach(|| shared.end(Stopped::NotStarted));
         Stopped::NotStarted
@@ -95,12 +97,13 @@ fn start_or_fail(py: Python<'_>, shared: &Arc<Shared>) -> Result<(), Stopped> {
 fn start_attached(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<()> {
     // Imported here and not first on the loop thread, which 3.11 would take for the main thread.
     let threading = py.import("threading")?;
+    shared.config.check(py)?;
     crate::driver::install(py)?;
     crate::life::exit::register(py)?;
     let core = Py::new(
         py,
         Core {
-            shared: Arc::clone(shared),
+            shared: Mutex::new(Some(Arc::clone(shared))),
             current: Mutex::new(None),
             parking: Mutex::new(None),
         },
@@ -121,29 +124,40 @@ fn start_attached(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<()> {
     Ok(())
 }
 
+impl Core {
+    fn shared(&self) -> PyResult<Arc<Shared>> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared
+            .clone()
+            .ok_or_else(|| PyRuntimeError::new_err("the loop has ended"))
+    }
+}
+
 #[pymethods]
 impl Core {
     #[getter]
-    fn debug(&self) -> bool {
-        self.shared.config.debug
+    fn debug(&self) -> PyResult<bool> {
+        Ok(self.shared()?.config.debug)
     }
 
     #[getter]
-    fn on_start(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.shared
+    fn on_start(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let shared = self.shared()?;
+        Ok(shared
             .config
             .on_start
             .as_ref()
-            .map(|hook| hook.clone_ref(py))
+            .map(|hook| hook.clone_ref(py)))
     }
 
     #[getter]
-    fn on_stop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.shared
+    fn on_stop(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let shared = self.shared()?;
+        Ok(shared
             .config
             .on_stop
             .as_ref()
-            .map(|hook| hook.clone_ref(py))
+            .map(|hook| hook.clone_ref(py)))
     }
 
     /// Seconds that each step of the clean-up may take.
@@ -171,7 +185,8 @@ impl Core {
     ) -> PyResult<()> {
         *self.parking.lock().unwrap_or_else(PoisonError::into_inner) =
             ParkOnExit::new().map(ThreadBound);
-        self.shared.enter_thread();
+        let shared = self.shared()?;
+        shared.enter_thread();
         let module = module(py)?;
         let helpers = Helpers {
             stopped,
@@ -179,14 +194,14 @@ impl Core {
             await_any: module.getattr("await_any")?.unbind(),
             classify: module.getattr("classify")?.unbind(),
         };
-        let recorder = LoopRecorder::new(self.shared.number, &self.shared.config.thread_name());
+        let recorder = LoopRecorder::new(shared.number, &shared.config.thread_name());
         recorder.attached();
-        let shared = Arc::clone(&self.shared);
+        let threads = shared.config.threads;
         let state = LoopState::new(shared, recorder, &event_loop, helpers, selector.is_some())?;
         if selector.is_some() {
             super::hook::install(&event_loop)?;
         }
-        if let Some(threads) = self.shared.config.threads {
+        if let Some(threads) = threads {
             let futures = py.import("concurrent.futures")?;
             let pool = futures.call_method1("ThreadPoolExecutor", (threads,))?;
             event_loop.call_method1("set_default_executor", (pool,))?;
@@ -199,7 +214,8 @@ impl Core {
     /// The start hook is done: begins to take calls.
     fn accept(&self, py: Python<'_>) -> PyResult<()> {
         let state = current().ok_or_else(|| PyRuntimeError::new_err("not the loop thread"))?;
-        let bell = self.shared.inbox.bell().as_raw_fd();
+        let shared = self.shared()?;
+        let bell = shared.inbox.bell().as_raw_fd();
         let event_loop = state.event_loop.bind(py);
         event_loop.call_method1("add_reader", (bell, &state.helpers.drain))?;
         if state.own_selector.get() {
@@ -222,6 +238,14 @@ impl Core {
         crate::life::exit::begun()
     }
 
+    /// The start hook raised: the callers are told what.
+    fn start_failed(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        if let Ok(shared) = self.shared() {
+            shared.keep_start_error(error.clone());
+        }
+        self.failed(py, error);
+    }
+
     /// A hook, or a step of the clean-up, raised. At exit `SystemExit` is ours, and nobody's concern.
     #[allow(
         clippy::unused_self,
@@ -235,12 +259,19 @@ impl Core {
 
     /// The loop has ended, in whatever way. Takes no arguments: working them out might be interrupted.
     fn end(&self, py: Python<'_>) {
-        self.shared.end_interrupts(py);
+        let shared = self
+            .shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(shared) = shared else { return };
+        shared.end_interrupts(py);
         let why = match current() {
             None => Stopped::NotStarted,
-            Some(state) if !self.shared.is_stopping() && is_closed(py, state) => {
-                Stopped::LoopClosed
+            Some(_) if shared.start_error.get().is_some() && !shared.is_stopping() => {
+                Stopped::StartHook
             }
+            Some(state) if !shared.is_stopping() && is_closed(py, state) => Stopped::LoopClosed,
             Some(_) => Stopped::Shutdown,
         };
         if let Some(state) = current() {
@@ -249,13 +280,14 @@ impl Core {
             state.close_calls();
         }
         // Frees callers, whose wakers and closures run without the GIL.
-        py.detach(|| self.shared.end(why));
+        py.detach(|| shared.end(why));
         let state = self
             .current
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         drop(state);
+        drop(shared);
         crate::handle::release::drain(py);
         let parking = self
             .parking

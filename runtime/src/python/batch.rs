@@ -282,7 +282,7 @@ impl Shared {
                     by: CancelledBy::Caller | CancelledBy::Shutdown,
                     ..
                 }
-                | Error::RuntimeStopped(_),
+                | Error::RuntimeStopped { .. },
             ) if self.cancelled.load(Relaxed) => {
                 self.cancelled_row(index, "cancelled before it ended", Some(ms))
             }
@@ -340,7 +340,7 @@ fn kind(error: &Error) -> &'static str {
         Error::RustPanic(_) => "RustPanic",
         Error::QueueFull => "QueueFull",
         Error::WrongThread(_) => "WrongThread",
-        Error::RuntimeStopped(_) | Error::Python(_) => "RuntimeStopped",
+        Error::RuntimeStopped { .. } | Error::Python(_) => "RuntimeStopped",
     }
 }
 

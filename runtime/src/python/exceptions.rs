@@ -93,7 +93,13 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             chained(py, raised, error.to_py_err(py))
         }
         Error::RustPanic(_) => with("RustPanic", None),
-        Error::RuntimeStopped(_) => with("RuntimeStopped", None),
+        Error::RuntimeStopped { cause, .. } => {
+            let stopped = with("RuntimeStopped", None)?;
+            match cause {
+                None => Ok(stopped),
+                Some(cause) => chained(py, stopped, cause.to_py_err(py)),
+            }
+        }
         Error::QueueFull => with("QueueFull", None),
         Error::WrongThread(_) => with("WrongThread", None),
         Error::Python(error) => Ok(error.to_py_err(py)),

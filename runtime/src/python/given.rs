@@ -146,6 +146,19 @@ pub(crate) fn callable(what: &str, allowed: &str, given: &Bound<'_, PyAny>) -> P
     Err(wrong_type(what, allowed, given))
 }
 
+/// An async function, to be awaited by the runtime itself.
+///
+/// # Errors
+/// `TypeError` for anything else.
+pub(crate) fn hook(what: &str, given: &Bound<'_, PyAny>) -> PyResult<()> {
+    let module = crate::loop_thread::thread::module(given.py())?;
+    if module.call_method1("is_async", (given,))?.is_truthy()? {
+        return Ok(());
+    }
+    let allowed = "an async function without arguments, or None";
+    Err(wrong_type(what, allowed, given))
+}
+
 /// A `contextvars.Context`.
 ///
 /// # Errors

@@ -102,25 +102,27 @@ impl Runtime {
         }
         let defaults = Config::default();
         let factory = "a function that returns an event loop, or None";
-        let hook = "an async function without arguments, or None";
         let queue_size = queue_size.map(|size| given::count("queue_size", "", size));
         let count = |what, number: Given<'_, '_>| {
             let number = number.map(|number| given::count(what, ", or None", number));
             number.transpose()
         };
-        let callable = |what, allowed, function: Given<'_, '_>| {
-            let function = function.map(|function| {
-                given::callable(what, allowed, function).map(|()| function.clone().unbind())
-            });
+        let checked = |function: Given<'_, '_>,
+                       check: &dyn Fn(&Bound<'_, PyAny>) -> PyResult<()>| {
+            let function =
+                function.map(|function| check(function).map(|()| function.clone().unbind()));
             function.transpose()
         };
+        let hook = |what, function| checked(function, &|function| given::hook(what, function));
         let config = Config {
             name: given::name(name)?.unwrap_or(defaults.name),
             queue_size: queue_size.transpose()?.unwrap_or(defaults.queue_size),
             max_in_flight: count("max_in_flight", max_in_flight)?,
-            loop_factory: callable("loop_factory", factory, loop_factory)?,
-            on_start: callable("on_start", hook, on_start)?,
-            on_stop: callable("on_stop", hook, on_stop)?,
+            loop_factory: checked(loop_factory, &|function| {
+                given::callable("loop_factory", factory, function)
+            })?,
+            on_start: hook("on_start", on_start)?,
+            on_stop: hook("on_stop", on_stop)?,
             threads: count("threads", threads)?,
             debug: given::flag("debug", debug)?,
         };
@@ -363,7 +365,7 @@ impl Handle {
     /// loop thread, unless it would not wait.
     fn check_wait(&self, py: Python<'_>, waits: bool) -> PyResult<()> {
         if self.inner.is_forked() {
-            return Err(to_py_err(py, Error::RuntimeStopped(Stopped::Forked)));
+            return Err(to_py_err(py, Stopped::Forked.into()));
         }
         if waits {
             check_thread(py, &self.inner.host)?;

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::own::wait;
+use crate::runtime::{Runtime, given};
 
 /// By whom a call was cancelled, and what the error says; then of its cause, if it has one: type,
 /// message, traceback and the exception itself.
@@ -41,12 +42,13 @@ pub(crate) fn cancelled(fun: &Bound<'_, PyAny>, args: Py<PyTuple>) -> PyResult<O
 
 /// What Rust says of a call that failed: `Display`, `Debug`, and the `Display` of each `source()`.
 #[pyfunction]
-#[pyo3(signature = (fun, *args))]
+#[pyo3(signature = (fun, *args, runtime=None))]
 pub(crate) fn told(
     fun: &Bound<'_, PyAny>,
     args: Py<PyTuple>,
+    runtime: Option<&Bound<'_, Runtime>>,
 ) -> PyResult<(String, String, Vec<String>)> {
-    let future = py_runtime()?.call_async::<i64>(fun, args);
+    let future = given(runtime)?.call_async::<i64>(fun, args);
     let Err(error) = wait(fun.py(), future)? else {
         return Err(PyRuntimeError::new_err("it did not fail"));
     };

@@ -27,12 +27,14 @@ pub(crate) fn given(runtime: Option<&Bound<'_, Runtime>>) -> Result<PyRuntime, E
 #[pymethods]
 impl Runtime {
     #[new]
-    #[pyo3(signature = (*, queue_size=1024, max_in_flight=None, on_start=None, on_stop=None))]
+    #[pyo3(signature = (*, queue_size=1024, max_in_flight=None, on_start=None, on_stop=None, detached=false))]
     fn new(
+        py: Python<'_>,
         queue_size: usize,
         max_in_flight: Option<usize>,
         on_start: Option<Py<PyAny>>,
         on_stop: Option<Py<PyAny>>,
+        detached: bool,
     ) -> PyResult<Self> {
         let config = Config {
             queue_size,
@@ -41,9 +43,12 @@ impl Runtime {
             on_stop,
             ..Config::named("test-ext")
         };
-        Ok(Self {
-            inner: PyRuntime::new(config)?,
-        })
+        let inner = if detached {
+            py.detach(|| PyRuntime::new(config))
+        } else {
+            PyRuntime::new(config)
+        };
+        Ok(Self { inner: inner? })
     }
 
     #[staticmethod]
