@@ -4,8 +4,11 @@
    resident set is flat within 5 %.
 2. An idle runtime takes less than 1 ms of CPU time in 10 s.
 3. L20: after 100,000 calls nothing has grown by more than 5 %: references, tasks, threads, memory.
+4. What the contract bounds in real time keeps its bound: deadlines, shutdowns, refusals, exits. A
+   bound that is missed by more than a second fails: keep the machine idle.
 
-Needs only cargo and the running Python. Exit status: 0, 1 for a failed check, 2 if it did not run.
+Needs only cargo and the running Python; 4 needs gilscope installed too. Exit status: 0, 1 for a
+failed check, 2 if it did not run.
 """
 
 import argparse
@@ -17,13 +20,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from benchlib import child
 from benchlib.build import ROOT, BuildFailed, build
-from benchlib.child import ChildFailed, Message
+from benchlib.child import BENCHES, ChildFailed, Message
 
 GROWTH = 0.05
 IDLE_MS_PER_10_S = 1.0
+SLACK_S = 1.0
+SECTIONS = ("calls", "idle", "after", "bounds")
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--chunk", type=int, default=250_000, help="calls between two looks")
     parser.add_argument("--idle", type=float, default=10.0, help="seconds to sit idle")
     parser.add_argument("--after", type=int, default=100_000, help="calls of L20")
+    parser.add_argument("--only", choices=SECTIONS, help="one of the checks")
     parser.add_argument("--lib", type=Path, help="folder of a gilscope_peers.so built before")
     parser.add_argument("--out", type=Path, help="write the result here, as markdown")
     return parser.parse_args()
@@ -118,6 +125,28 @@ def after_calls(library: Path, calls: int) -> Iterator[Check]:
         )
 
 
+def shown(seconds: float) -> str:
+    """Show a time with what digits say something."""
+    return f"{seconds:.2f} s" if abs(seconds) >= 0.1 else f"{seconds * 1e3:.3f} ms"
+
+
+def bound(what: str, bound: float, seconds: list[float]) -> Check:
+    """Hold one line of check 4 against its bound."""
+    wanted = "at once" if bound == 0 else shown(bound)
+    return Check(
+        f"{what} ({len(seconds):,} times)",
+        f"median {shown(median(seconds))}, max {shown(max(seconds))}",
+        f"{wanted}; fails beyond {shown(bound + SLACK_S)}",
+        max(seconds) <= bound + SLACK_S,
+    )
+
+
+def bounds(library: Path) -> Iterator[Check]:
+    """Check 4."""
+    for found in child.run(library, "benchlib.bounds:bounds", {}, pinned=False, clean_exit=True):
+        yield bound(**found)
+
+
 def commit() -> str:
     """Name the commit that is measured."""
     command = ["git", "describe", "--always", "--dirty"]
@@ -143,13 +172,15 @@ def main() -> int:
     args = arguments()
     checks: list[Check] = []
     try:
-        library = args.lib or build()
-        for section in (
-            many_calls(library, args.calls, args.chunk),
-            idle(library, args.idle),
-            after_calls(library, args.after),
-        ):
-            for check in section:
+        library = args.lib or (BENCHES if args.only == "bounds" else build())
+        sections = {
+            "calls": many_calls(library, args.calls, args.chunk),
+            "idle": idle(library, args.idle),
+            "after": after_calls(library, args.after),
+            "bounds": bounds(library),
+        }
+        for name in [args.only] if args.only else SECTIONS:
+            for check in sections[name]:
                 mark = "ok    " if check.ok else "FAILED"
                 print(f"{mark} {check.what}: {check.found}; wanted: {check.wanted}", flush=True)
                 checks.append(check)

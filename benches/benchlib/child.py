@@ -27,7 +27,8 @@ def run(
     library: Path, job: str, options: Message, *, pinned: bool, clean_exit: bool = False
 ) -> Iterator[Message]:
     """Yield what `job` ("module:function") yields, run in a child, on one core if `pinned`."""
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHES), str(library)])}
+    path = [str(BENCHES), str(library), os.environ.get("PYTHONPATH", "")]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))}
     order = json.dumps({"job": job, "pinned": pinned, "clean": clean_exit, "options": options})
     command = [sys.executable, "-m", "benchlib.child", order]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as child:

@@ -40,11 +40,13 @@ def bench(
     monkeypatch.setitem(sys.modules, "gilscope_peers", peers)
     monkeypatch.syspath_prepend(str(BENCHES))
     yield SimpleNamespace(
+        soak=importlib.import_module("soak"),
+        bounds=importlib.import_module("benchlib.bounds"),
         measure=importlib.import_module("benchlib.measure"),
         table=importlib.import_module("benchlib.table"),
         work=importlib.import_module("benchlib.work"),
     )
-    for name in [name for name in sys.modules if name.partition(".")[0] == "benchlib"]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("benchlib", "soak")]:
         del sys.modules[name]
 
 
@@ -81,3 +83,32 @@ def test_o5_the_slow_call_of_the_bench_stays_open_and_lets_the_loop_go(
         return open_still
 
     assert asyncio.run(asyncio.wait_for(main(), 10))
+
+
+def test_x6_l4_l7_a_bound_that_is_missed_by_more_than_a_second_fails(
+    bench: SimpleNamespace,
+) -> None:
+    kept = bench.soak.bound("L4", 1.1, [0.6] * 19 + [2.1])
+    missed = bench.soak.bound("L4", 1.1, [0.6] * 19 + [2.2])
+    assert (kept.ok, missed.ok) == (True, False)
+    assert missed.what == "L4 (20 times)"
+    assert missed.found == "median 0.60 s, max 2.20 s"
+    assert missed.wanted == "1.10 s; fails beyond 2.10 s"
+
+
+def test_x6_l4_l7_l2_b1_b3_the_soak_measures_each_bound(
+    bench: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.bounds.TIMES >= 20
+    monkeypatch.setattr(bench.bounds, "TIMES", 1)
+    found = list(bench.bounds.bounds())
+    kinds = [line["what"][:2] for line in found]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "X6": 5,
+        "L4": 3,
+        "B1": 1,
+        "B3": 1,
+        "L2": 1,
+        "L7": 3,
+    }
+    assert all(line["seconds"] for line in found)
