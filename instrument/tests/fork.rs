@@ -3,7 +3,11 @@
 mod common;
 
 use common::{Capture, alone, one_call, stamped};
-use gilscope_instrument::{LoopRecorder, SpanKind, after_fork_child, flush, intern, new_id, stats};
+use gilscope_instrument::sink::Memory;
+use gilscope_instrument::{
+    LoopRecorder, SpanKind, after_fork_child, attach_sink, detach_sink, flush, intern, new_id,
+    stats,
+};
 
 /// What the child saw; it must not unwind into the parent's test harness.
 fn child(tell: bool, parents_next_id: u64) -> bool {
@@ -84,4 +88,34 @@ fn test_fork_child_has_other_ids() {
         libc::close(ends[1]);
     }
     assert_ne!(mine, theirs);
+}
+
+#[test]
+fn test_fork_child_leaves_its_parents_sinks() {
+    let _alone = alone();
+    let recorder = LoopRecorder::new(1, "parent");
+    let (sink, handle) = Memory::new();
+    let id = attach_sink(Box::new(sink));
+    one_call(&recorder, &stamped(), intern("parent"), 1);
+    flush();
+    // SAFETY: the child only uses this crate, which must bear this, and leaves by `_exit`.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        let passed = std::panic::catch_unwind(|| {
+            after_fork_child();
+            let own: Vec<_> = (0..id.0).map(|_| Capture::begin()).collect();
+            let refused = detach_sink(id).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+            own.into_iter().for_each(|capture| drop(capture.end()));
+            refused && handle.spans().is_empty() && handle.take().is_empty()
+        });
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(!passed.unwrap_or(false))) };
+    }
+    let mut status = 0;
+    // SAFETY: the pointer is valid, the child is ours.
+    assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+    assert_eq!(status, 0, "the child failed");
+    detach_sink(id).unwrap();
+    assert!(!handle.take().is_empty(), "the parent's are there");
 }

@@ -19,6 +19,8 @@ class trace:
     ui.perfetto.dev. Without a path the spans stay in memory: read them from `spans`, or from
     `gilscope.trace.memory()`. Several traces may be open at once; each sees everything recorded by
     this process, which the environment variable `GILSCOPE_DETAIL` (off, call or full) may limit.
+    A trace that is open in a fork stays the parent's: a child that leaves the block ends nothing,
+    and `spans` raises `RuntimeStopped` there.
     Raises `OSError` on entry when the path cannot be written, on exit when writing failed.
     """
 
@@ -45,10 +47,14 @@ class trace:
     ) -> None:
         if self._id is None:
             return
-        if self.path is None:
-            self._spans = _native.trace_memory(self._id)
-        opened, self._id = self._id, None
-        _native.trace_stop(opened)
+        opened = self._id
+        try:
+            if self.path is None:
+                self._spans = _native.trace_memory(opened)
+            self._id = None
+            _native.trace_stop(opened)
+        except _native.RuntimeStopped:
+            self._id = opened  # a forked child leaves it as it is: open, and the parent's
 
     @property
     def spans(self) -> list[dict[str, Any]]:

@@ -56,7 +56,8 @@ def asks_for_the_default() -> None:
 
 
 def attaches_sinks() -> None:
-    with contextlib.suppress(RuntimeStopped), trace() as traced:
+    with trace() as traced, contextlib.suppress(RuntimeStopped):
+        held["trace"] = traced
         py_runtime().call(double, 1)
         held["spans"] = traced.spans
 
@@ -89,7 +90,12 @@ def in_child() -> None:
             refused = str(error)
         assert refused is not None
         assert "fork" in refused
-    del old
+    traced = held.pop("trace", None)
+    if traced is not None:
+        with contextlib.suppress(RuntimeStopped):
+            assert isinstance(traced.spans, list)  # closed before the fork
+        traced.__exit__(None, None, None)
+    del old, traced
     held.clear()
     gc.collect()
     ext.drop_unattached(object())

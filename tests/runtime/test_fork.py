@@ -170,6 +170,60 @@ def test_l6_calls_from_before_a_fork_have_ended_in_the_child(script: Callable[..
     assert script(FORK + textwrap.dedent(code)) == "child\nchild\n"
 
 
+def test_l6_a_trace_that_is_open_in_a_fork_stays_the_parents(script: Callable[..., str]) -> None:
+    code = """
+    import json
+
+    def refusal(ask):
+        try:
+            ask()
+        except gilscope.RuntimeStopped as error:
+            return str(error)
+
+    def written():
+        with open("trace.json", "rb") as file:
+            return file.read()
+
+    with gilscope.trace() as ended:
+        gilscope.py_runtime().call(double, 1)
+    closed = len(ended.spans)
+    opened, file = gilscope.trace(), gilscope.trace("trace.json")
+    opened.__enter__(), file.__enter__()
+    gilscope.py_runtime().call(double, 1)
+    gilscope.stats()  # what was recorded has reached the sinks
+    before = written()
+
+    def child():
+        reads = (lambda: opened.spans, gilscope.trace.memory)
+        assert all("fork" in refusal(read) for read in reads)
+        own = gilscope.trace()
+        own.__enter__()
+        for left in (opened, file):
+            left.__exit__(None, None, None)
+        assert "fork" in refusal(lambda: opened.spans)
+        assert gilscope.py_runtime().call(double, 21) == 42
+        own.__exit__(None, None, None)
+        assert [span["span"] for span in own.spans].count("call") == 1
+        assert len(ended.spans) == closed
+        assert written() == before
+        print("child")
+        sys.exit()  # the exit closes what is the child's
+
+    pid = os.fork()
+    if pid == 0:
+        child()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert written() == before
+    gilscope.py_runtime().call(double, 2)
+    file.__exit__(None, None, None), opened.__exit__(None, None, None)
+    calls = [span["span"] for span in opened.spans].count("call")
+    events = json.loads(written())["traceEvents"]
+    assert calls == 2 == len([e for e in events if e.get("ph") == "b" and "double" in e["name"]])
+    print("parent")
+    """
+    assert script(FORK + textwrap.dedent(code)) == "child\nparent\n"
+
+
 def test_o6_spans_close_in_the_child_and_in_the_parent(script: Callable[..., str]) -> None:
     code = """
     rt, running = gilscope.py_runtime(), []

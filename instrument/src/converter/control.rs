@@ -24,6 +24,9 @@ pub(crate) enum Request {
     CloseAll(Sender<()>),
 }
 
+/// Goes on in a forked child, where the ids of its parent's sinks are nobody's.
+static NEXT_SINK: AtomicU64 = AtomicU64::new(1);
+
 /// How long all sinks together may take at the end, as long as one of them takes spans now and then.
 const CLOSE_AT_MOST: Duration = Duration::from_secs(5);
 
@@ -36,7 +39,6 @@ pub(crate) struct Control {
     /// Nothing was recorded for a while: the end of a turn is to wake the converter.
     idle: AtomicBool,
     requests: Mutex<Vec<Request>>,
-    next_sink: AtomicU64,
     /// How many sinks are attached.
     attached: AtomicUsize,
     /// Batches that the sinks took.
@@ -53,7 +55,6 @@ impl Control {
             sleeping: AtomicBool::new(false),
             idle: AtomicBool::new(false),
             requests: Mutex::new(Vec::new()),
-            next_sink: AtomicU64::new(1),
             attached: AtomicUsize::new(0),
             batches: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
@@ -149,7 +150,7 @@ impl Control {
 pub fn attach_sink(sink: Box<dyn Sink>) -> SinkId {
     crate::detail::recover();
     let global = global::current();
-    let id = SinkId(global.control.next_sink.fetch_add(1, Ordering::Relaxed));
+    let id = SinkId(NEXT_SINK.fetch_add(1, Ordering::Relaxed));
     let (answer, answered) = channel();
     if global
         .control

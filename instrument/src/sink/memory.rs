@@ -1,10 +1,11 @@
 //! Spans kept in memory, for tests and small captures.
 //!
-//! Invariant: bounded; beyond the bound spans are counted as dropped.
+//! Invariant: bounded; beyond the bound spans are counted as dropped. The lock is taken only in the
+//! process that made it: in a forked child its parent's converter may hold it for ever.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Sink;
 use crate::global::lock;
@@ -18,7 +19,8 @@ pub struct Memory {
     shared: Arc<Shared>,
 }
 
-/// Reads what a [`Memory`] sink got, also while it is attached and after. Any thread.
+/// Reads what a [`Memory`] sink got, also while it is attached and after. Any thread; in a forked
+/// child there is nothing to read, since the spans are the parent's.
 #[derive(Clone, Debug)]
 pub struct MemoryHandle {
     shared: Arc<Shared>,
@@ -26,6 +28,8 @@ pub struct MemoryHandle {
 
 #[derive(Debug)]
 struct Shared {
+    /// The process that made it.
+    pid: u32,
     spans: Mutex<Vec<Span>>,
     capacity: usize,
     dropped: AtomicU64,
@@ -41,6 +45,7 @@ impl Memory {
     pub fn with_capacity(capacity: usize) -> (Memory, MemoryHandle) {
         let spans = Mutex::new(Vec::new());
         let shared = Arc::new(Shared {
+            pid: std::process::id(),
             spans,
             capacity,
             dropped: AtomicU64::new(0),
@@ -57,12 +62,15 @@ impl Memory {
 impl MemoryHandle {
     /// A copy of all spans so far; call [`crate::flush`] first to have all that was recorded.
     pub fn spans(&self) -> Vec<Span> {
-        lock(&self.shared.spans).clone()
+        self.shared
+            .spans()
+            .map_or_else(Vec::new, |spans| spans.clone())
     }
 
     /// All spans so far, which are then forgotten.
     pub fn take(&self) -> Vec<Span> {
-        std::mem::take(&mut *lock(&self.shared.spans))
+        let spans = self.shared.spans();
+        spans.map_or_else(Vec::new, |mut spans| std::mem::take(&mut *spans))
     }
 
     /// How many spans found no room.
@@ -71,9 +79,18 @@ impl MemoryHandle {
     }
 }
 
+impl Shared {
+    /// `None` in a forked child.
+    fn spans(&self) -> Option<MutexGuard<'_, Vec<Span>>> {
+        (self.pid == std::process::id()).then(|| lock(&self.spans))
+    }
+}
+
 impl Sink for Memory {
     fn spans(&mut self, batch: &[Span]) {
-        let mut spans = lock(&self.shared.spans);
+        let Some(mut spans) = self.shared.spans() else {
+            return;
+        };
         let room = self
             .shared
             .capacity

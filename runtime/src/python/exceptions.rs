@@ -60,7 +60,16 @@ pub(crate) fn refused(py: Python<'_>, error: Error) -> PyErr {
 /// `QueueFull` with a text of its own; else as [`refused`].
 pub(crate) fn queue_full(py: Python<'_>, text: &str) -> PyErr {
     crate::handle::release::drain_refused(py);
-    let class = module(py).and_then(|module| module.getattr("QueueFull"));
+    with_text(py, "QueueFull", text)
+}
+
+/// `RuntimeStopped` with a text of its own.
+pub(crate) fn runtime_stopped(py: Python<'_>, text: &str) -> PyErr {
+    with_text(py, "RuntimeStopped", text)
+}
+
+fn with_text(py: Python<'_>, class: &str, text: &str) -> PyErr {
+    let class = module(py).and_then(|module| module.getattr(class));
     class
         .and_then(|class| class.call1((text,)))
         .map_or_else(|error| error, PyErr::from_value)

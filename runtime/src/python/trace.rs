@@ -15,6 +15,8 @@ use pyo3::types::{PyDict, PyList};
 static TRACES: Mutex<Option<HashMap<u64, Trace>>> = Mutex::new(None);
 
 struct Trace {
+    /// Of the process that opened it: its sink, and the lock in its memory, are nobody else's.
+    generation: u64,
     sink: SinkId,
     memory: Option<MemoryHandle>,
 }
@@ -28,8 +30,9 @@ fn with_traces<R>(use_them: impl FnOnce(&mut HashMap<u64, Trace>) -> R) -> R {
 #[pyfunction]
 #[pyo3(signature = (path=None))]
 pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64> {
-    // A trace may be open at exit without there having been any runtime.
+    // A trace may be open at exit, and in a fork, without there having been any runtime.
     crate::life::exit::register(py)?;
+    let generation = crate::life::fork::generation();
     let (sink, memory) = py
         .detach(|| open(path.clone()))
         .map_err(|error| match &path {
@@ -37,7 +40,12 @@ pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64>
             None => error.into(),
         })?;
     let id = gilscope_instrument::new_id();
-    with_traces(|traces| traces.insert(id, Trace { sink, memory }));
+    let trace = Trace {
+        generation,
+        sink,
+        memory,
+    };
+    with_traces(|traces| traces.insert(id, trace));
     Ok(id)
 }
 
@@ -57,20 +65,24 @@ fn open(path: Option<String>) -> std::io::Result<(SinkId, Option<MemoryHandle>)>
     Ok((sink, None))
 }
 
-/// End a trace: everything recorded so far is in it. Raises OSError if writing failed.
+/// End a trace: everything recorded so far is in it. Raises OSError if writing failed, and
+/// RuntimeStopped for one from before a fork, which its own process ends.
 #[pyfunction]
 pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
-    let trace = with_traces(|traces| traces.remove(&id)).ok_or_else(|| unknown(id))?;
+    let trace = with_traces(|traces| {
+        check(py, traces, id)?;
+        traces.remove(&id).ok_or_else(|| unknown(id))
+    })?;
     py.detach(|| gilscope_instrument::detach_sink(trace.sink))?;
     Ok(())
 }
 
-/// The spans of a trace in memory, as in a `.jsonl` file.
+/// The spans of a trace in memory, as in a `.jsonl` file. Raises RuntimeStopped for one from before a
+/// fork.
 #[pyfunction]
 pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
     let handle = with_traces(|traces| {
-        let trace = traces.get(&id).ok_or_else(|| unknown(id))?;
-        trace
+        check(py, traces, id)?
             .memory
             .clone()
             .ok_or_else(|| PyValueError::new_err("this trace goes to a file"))
@@ -82,6 +94,16 @@ pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList
     let loads = py.import("json")?.getattr("loads")?;
     let spans = lines.iter().map(|line| loads.call1((line,)));
     PyList::new(py, spans.collect::<PyResult<Vec<_>>>()?)
+}
+
+/// The trace of that id, unless a parent of this process opened it.
+fn check<'a>(py: Python<'_>, traces: &'a HashMap<u64, Trace>, id: u64) -> PyResult<&'a Trace> {
+    let trace = traces.get(&id).ok_or_else(|| unknown(id))?;
+    if trace.generation == crate::life::fork::generation() {
+        return Ok(trace);
+    }
+    let text = "this trace was opened before a fork, and is the parent's; open one in the child";
+    Err(super::exceptions::runtime_stopped(py, text))
 }
 
 fn unknown(id: u64) -> PyErr {
