@@ -170,6 +170,53 @@ def test_l6_calls_from_before_a_fork_have_ended_in_the_child(script: Callable[..
     assert script(FORK + textwrap.dedent(code)) == "child\nchild\n"
 
 
+def test_l6_a_child_that_is_forked_inside_a_call_can_call(script: Callable[..., str]) -> None:
+    code = """
+    import multiprocessing
+
+    rt = gilscope.PyRuntime("before")
+
+    def child():
+        for way in (rt.call, rt.submit):
+            try:
+                way(double, 1)
+            except gilscope.RuntimeStopped as error:
+                assert "fork" in str(error), error
+            else:
+                raise AssertionError("the old handle took a call")
+        fresh = gilscope.py_runtime()
+        assert fresh.call(double, 21) == 42
+        assert fresh.submit(double, 3).result(30) == 6
+        assert fresh.call(forked, lambda: gilscope.py_runtime().call(double, 1)) is None
+        with gilscope.PyRuntime("another") as another:
+            assert another.call(double, 4) == 8
+
+        async def main():
+            return await asyncio.gather(fresh.call_async(double, 5), double(6))
+
+        assert asyncio.run(main()) == [10, 12]
+
+    async def forks():
+        forked(child)
+        await asyncio.sleep(0)
+        forked(child)
+
+    def forks_a_process():
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join(60)
+        return process.exitcode
+
+    rt.call(forked, child)
+    rt.call(forks)
+    rt.options(thread=True).call(forked, child)
+    assert rt.call(forks_a_process) == 0
+    assert rt.call(double, 3) == 6
+    print("parent")
+    """
+    assert script(FORK + textwrap.dedent(code)) == "parent\n"
+
+
 def test_l6_a_trace_that_is_open_in_a_fork_stays_the_parents(script: Callable[..., str]) -> None:
     code = """
     import json

@@ -37,6 +37,7 @@ extern "C" fn in_child() {
     after();
     GENERATION.fetch_add(1, Ordering::SeqCst);
     super::gate::reset();
+    crate::loop_thread::state::disown();
     crate::host::cell::forget_default();
     crate::handle::release::forget();
     gilscope_instrument::after_fork_child();

@@ -183,7 +183,7 @@ impl Shared {
     }
 
     pub(crate) fn on_loop_thread(&self) -> bool {
-        self.thread_id.load(Ordering::Acquire) == thread_id()
+        self.thread_id.load(Ordering::Acquire) == thread_id() && !self.is_forked()
     }
 
     /// The loop thread's last act: refuse, free whoever still waits, tell the joiners.

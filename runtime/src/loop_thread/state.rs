@@ -100,6 +100,12 @@ pub(crate) fn current() -> Option<&'static LoopState> {
     CURRENT.get().map(|state| unsafe { &*state.as_ptr() })
 }
 
+/// In a forked child, on the thread that forked: the loop that runs here is the parent's, and its state
+/// is never touched again, nor dropped. Only stores.
+pub(crate) fn disown() {
+    CURRENT.set(None);
+}
+
 /// Makes a state current for as long as it lives.
 pub(crate) struct Current(NonNull<LoopState>);
 
