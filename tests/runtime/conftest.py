@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import textwrap
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -120,3 +121,38 @@ class Source:
 @pytest.fixture
 def source() -> Source:
     return Source()
+
+
+# Begins every program that forks.
+FORK = """
+import asyncio, os, sys, warnings
+import gilscope
+
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of fork beside threads
+
+async def double(x):
+    await gilscope.rust.sleep(0.001)
+    return 2 * x
+
+def forked(body):
+    "Run `body` in a forked child; fail if it does."
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            body()
+            code = 0
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+@pytest.fixture
+def forking(script: Callable[..., str]) -> Callable[[str], str]:
+    """Run a program, in a process of its own, that calls `forked(body)`; return its output."""
+    return lambda code: script(FORK + textwrap.dedent(code))

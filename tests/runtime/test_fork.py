@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FORK = """
-import asyncio, os, sys, warnings
-import gilscope
-
-warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of fork beside threads
-
-async def double(x):
-    await gilscope.rust.sleep(0.001)
-    return 2 * x
-
-def forked(body):
-    "Run `body` in a forked child; fail if it does."
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            body()
-            code = 0
-        except BaseException:
-            import traceback
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-"""
-
 
 def test_l6_handles_from_before_a_fork_say_so_and_a_fresh_one_works(
-    script: Callable[..., str],
+    forking: Callable[[str], str],
 ) -> None:
     code = """
     default, own = gilscope.py_runtime(), gilscope.PyRuntime("own")
@@ -64,11 +36,11 @@ def test_l6_handles_from_before_a_fork_say_so_and_a_fresh_one_works(
     assert [default.call(double, 3), own.call(double, 4)] == [6, 8]
     print("parent")
     """
-    assert script(FORK + textwrap.dedent(code)) == "child\nparent\n"
+    assert forking(code) == "child\nparent\n"
 
 
 def test_l6_a_fork_with_calls_in_flight_leaves_the_parents_alone(
-    script: Callable[..., str],
+    forking: Callable[[str], str],
 ) -> None:
     code = """
     rt = gilscope.py_runtime()
@@ -83,10 +55,10 @@ def test_l6_a_fork_with_calls_in_flight_leaves_the_parents_alone(
     assert [future.result(10) for future in running] == list(range(20))
     print("parent")
     """
-    assert script(FORK + textwrap.dedent(code)) == "parent\n"
+    assert forking(code) == "parent\n"
 
 
-def test_l6_calls_from_before_a_fork_have_ended_in_the_child(script: Callable[..., str]) -> None:
+def test_l6_calls_from_before_a_fork_have_ended_in_the_child(forking: Callable[[str], str]) -> None:
     code = """
     import threading
 
@@ -167,57 +139,10 @@ def test_l6_calls_from_before_a_fork_have_ended_in_the_child(script: Callable[..
             came = call.poll()
         assert came == ("ok", outcome), came
     """
-    assert script(FORK + textwrap.dedent(code)) == "child\nchild\n"
+    assert forking(code) == "child\nchild\n"
 
 
-def test_l6_a_child_that_is_forked_inside_a_call_can_call(script: Callable[..., str]) -> None:
-    code = """
-    import multiprocessing
-
-    rt = gilscope.PyRuntime("before")
-
-    def child():
-        for way in (rt.call, rt.submit):
-            try:
-                way(double, 1)
-            except gilscope.RuntimeStopped as error:
-                assert "fork" in str(error), error
-            else:
-                raise AssertionError("the old handle took a call")
-        fresh = gilscope.py_runtime()
-        assert fresh.call(double, 21) == 42
-        assert fresh.submit(double, 3).result(30) == 6
-        assert fresh.call(forked, lambda: gilscope.py_runtime().call(double, 1)) is None
-        with gilscope.PyRuntime("another") as another:
-            assert another.call(double, 4) == 8
-
-        async def main():
-            return await asyncio.gather(fresh.call_async(double, 5), double(6))
-
-        assert asyncio.run(main()) == [10, 12]
-
-    async def forks():
-        forked(child)
-        await asyncio.sleep(0)
-        forked(child)
-
-    def forks_a_process():
-        process = multiprocessing.get_context("fork").Process(target=child)
-        process.start()
-        process.join(60)
-        return process.exitcode
-
-    rt.call(forked, child)
-    rt.call(forks)
-    rt.options(thread=True).call(forked, child)
-    assert rt.call(forks_a_process) == 0
-    assert rt.call(double, 3) == 6
-    print("parent")
-    """
-    assert script(FORK + textwrap.dedent(code)) == "parent\n"
-
-
-def test_l6_a_trace_that_is_open_in_a_fork_stays_the_parents(script: Callable[..., str]) -> None:
+def test_l6_a_trace_that_is_open_in_a_fork_stays_the_parents(forking: Callable[[str], str]) -> None:
     code = """
     import json
 
@@ -268,10 +193,10 @@ def test_l6_a_trace_that_is_open_in_a_fork_stays_the_parents(script: Callable[..
     assert calls == 2 == len([e for e in events if e.get("ph") == "b" and "double" in e["name"]])
     print("parent")
     """
-    assert script(FORK + textwrap.dedent(code)) == "child\nparent\n"
+    assert forking(code) == "child\nparent\n"
 
 
-def test_o6_spans_close_in_the_child_and_in_the_parent(script: Callable[..., str]) -> None:
+def test_o6_spans_close_in_the_child_and_in_the_parent(forking: Callable[[str], str]) -> None:
     code = """
     rt, running = gilscope.py_runtime(), []
 
@@ -299,4 +224,4 @@ def test_o6_spans_close_in_the_child_and_in_the_parent(script: Callable[..., str
     assert calls.count("__main__.slow") == 1, calls
     assert rt.in_flight() == []
     """
-    script(FORK + textwrap.dedent(code))
+    forking(code)

@@ -10,6 +10,7 @@ use pyo3::types::IntoPyDict;
 
 use crate::call::Driven;
 use crate::loop_thread::context::Entered;
+use crate::loop_thread::inherited;
 
 use super::builtins;
 use super::capi::{self, Resumed};
@@ -130,6 +131,10 @@ fn resume_and_act<'py>(task: &Bound<'py, Task>, throw: Option<Bound<'py, PyAny>>
     };
     // SAFETY: as above.
     unsafe { state.owner.with(Driven::poll_end) };
+    inherited::check_after(py, || match &resumed {
+        Resumed::Raised(error) => Some(error.value(py).clone().into_any()),
+        _ => None,
+    });
     match resumed {
         Resumed::Yielded(value) => {
             // SAFETY: as above; Python code run from here cannot begin a second step.

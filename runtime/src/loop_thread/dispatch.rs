@@ -114,6 +114,7 @@ impl LoopState {
                 Bound::from_owned_ptr_or_opt(py, error),
             )
         };
+        super::inherited::check_after(py, || error.clone());
         if let Some(error) = error {
             return Err(PyErr::from_value(error));
         }

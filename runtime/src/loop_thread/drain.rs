@@ -20,6 +20,7 @@ pub(crate) struct Drain;
 #[pymethods]
 impl Drain {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        super::inherited::check(py);
         current().map_or(Ok(()), |state| state.drain(py))
     }
 }

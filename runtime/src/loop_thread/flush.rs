@@ -26,6 +26,7 @@ pub(crate) struct Flush;
 #[pymethods]
 impl Flush {
     fn __call__(&self, py: Python<'_>) {
+        super::inherited::check(py);
         if let Some(state) = current() {
             state.flush_scheduled.set(false);
             state.flush(py);

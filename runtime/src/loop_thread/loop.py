@@ -7,7 +7,9 @@ was closed under it, and then `core.end` runs.
 import asyncio
 import functools
 import inspect
+import os
 import selectors
+import sys
 
 
 class Selector(selectors.EpollSelector):
@@ -121,7 +123,8 @@ def drive(core, loop, task):
     while not task.done() and not loop.is_closed():
         try:
             loop.run_until_complete(task)
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit) as error:
+            core.end_inherited(error)
             hush_at_exit(core, loop)
             continue  # raised by a task of user code, which has kept it; the loop goes on
         except RuntimeError:
@@ -208,6 +211,31 @@ def is_async(fun):
     fun, call = called_by(inspect.unwrap(fun))
     marked = getattr(fun, "_is_coroutine", None) is not None  # by compilers
     return marked or any(map(inspect.iscoroutinefunction, (fun, call)))
+
+
+def end_child(error):
+    """End a forked child that would go on with its parent's loop; its code has raised `error`."""
+    code = 1
+    try:
+        if isinstance(error, SystemExit):
+            code = exit_code(error.code)
+        elif error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+        else:
+            text = "a child forked inside a call has come back to its parent's event loop, and ends"
+            print(f"gilscope: {text}; let it end itself, by sys.exit", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def exit_code(wanted):
+    """Return the exit code that `sys.exit(wanted)` stands for, and print what is none."""
+    if wanted is None or isinstance(wanted, int):
+        return (wanted or 0) & 0xFF
+    print(wanted, file=sys.stderr)
+    return 1
 
 
 def refuse_async(callback):

@@ -30,6 +30,7 @@ pub(crate) struct Select {
 impl Select {
     #[pyo3(signature = (timeout=None))]
     fn __call__<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyList>> {
+        super::inherited::check(py);
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; EVENTS];
         let ready = match milliseconds(timeout) {
             0 => self.look(py, &mut events),

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use gilscope_instrument::{Flags, LoopRecorder, OpenCall, Status};
 use pyo3::ffi;
@@ -91,7 +92,12 @@ pub(crate) enum Stop {
 
 thread_local! {
     static CURRENT: Cell<Option<NonNull<LoopState>>> = const { Cell::new(None) };
+    /// A parent's loop runs on this thread.
+    static INHERITED: Cell<bool> = const { Cell::new(false) };
 }
+
+/// Whether there is a thread for which `INHERITED` holds; cheaper to ask.
+static ANY_INHERITED: AtomicBool = AtomicBool::new(false);
 
 /// The state of the loop that runs on this thread.
 pub(crate) fn current() -> Option<&'static LoopState> {
@@ -103,7 +109,17 @@ pub(crate) fn current() -> Option<&'static LoopState> {
 /// In a forked child, on the thread that forked: the loop that runs here is the parent's, and its state
 /// is never touched again, nor dropped. Only stores.
 pub(crate) fn disown() {
-    CURRENT.set(None);
+    if CURRENT.replace(None).is_some() {
+        INHERITED.set(true);
+        ANY_INHERITED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether the loop that runs on this thread is that of a parent of this process.
+#[inline]
+pub(crate) fn is_inherited() -> bool {
+    // One that is current is the child's own: a simulation's.
+    ANY_INHERITED.load(Ordering::Relaxed) && INHERITED.get() && CURRENT.get().is_none()
 }
 
 /// Makes a state current for as long as it lives.

@@ -246,6 +246,15 @@ impl Core {
         self.failed(py, error);
     }
 
+    /// A task raised what ends processes: in a forked child that has come back to this loop, it does.
+    #[allow(
+        clippy::unused_self,
+        reason = "a method of the object loop.py is given"
+    )]
+    fn end_inherited(&self, py: Python<'_>, error: Bound<'_, PyAny>) {
+        super::inherited::check_after(py, || Some(error));
+    }
+
     /// A hook, or a step of the clean-up, raised. At exit `SystemExit` is ours, and nobody's concern.
     #[allow(
         clippy::unused_self,
@@ -259,6 +268,7 @@ impl Core {
 
     /// The loop has ended, in whatever way. Takes no arguments: working them out might be interrupted.
     fn end(&self, py: Python<'_>) {
+        super::inherited::check(py);
         let shared = self
             .shared
             .lock()
