@@ -5,6 +5,7 @@ Arguments: the number of forks. Prints how many children ended well; a child tha
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import faulthandler
 import gc
@@ -108,6 +109,7 @@ def in_child() -> None:
         assert any(span["span"] == "call" for span in traced.spans)
     with PyRuntime("another") as another:
         assert another.call(double, 5) == 10
+    assert asyncio.run(double(6)) == 12
 
 
 def fork() -> int:
@@ -129,9 +131,10 @@ def main(forks: int) -> None:
     threads = [threading.Thread(target=again_and_again, args=[work]) for work in WORK]
     for thread in threads:
         thread.start()
-    well = 0
-    for _ in range(forks):
-        code = fork()
+    well, forker = 0, PyRuntime("forker")
+    for number in range(forks):
+        # Every other one on a loop thread.
+        code = forker.call(fork) if number % 2 else fork()
         well += code == 0
         if code:
             break
