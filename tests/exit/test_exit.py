@@ -9,7 +9,8 @@ import pytest
 AWAITED = ["awaited-call", "awaited-submit", "awaited-call_async", "awaited-rust"]
 IN_FLIGHT = ["suspended", "busy", "rust-pending", "submitting", "threads", "full-queue"]
 IN_C = ["step", "throw", "start", "callback", "finalizer", "courier"]
-IN_C += ["submitting", "calling", "awaiting"]  # threads of the user's
+# Threads of the user's.
+IN_C += ["submitting", "calling", "awaiting", "result", "mapping", "checking", "spans", "dropping"]
 AWAITING = ["slow-stop", "held-then-stop", "slow-task", "spinning-task", "held-by-task"]
 AWAITING += ["endless-stop"]  # abandoned in the end
 # "return" and "exit" leave Python and the runtime running: the process ends under them.

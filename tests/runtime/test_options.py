@@ -186,3 +186,10 @@ def test_what_cannot_be_hashed_is_refused_in_words() -> None:
 
     with pytest.raises(TypeError, match=r"^data must be bytes or a path, not 3 \(int\)$"):
         asyncio.run(main())
+
+
+def test_what_is_no_duration_or_no_path_is_refused_in_words() -> None:
+    with pytest.raises(TypeError, match=r"^seconds must be a number, not 'x' \(str\)$"):
+        gilscope.rust.sleep("x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^path must be a string or a path, not 3 \(int\)$"):
+        gilscope.rust.read_file(3)  # type: ignore[arg-type]

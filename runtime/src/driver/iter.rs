@@ -48,6 +48,7 @@ impl TaskIter {
     }
 }
 
+// No guard: called on the loop's thread, which carries one all its life.
 #[pymethods]
 impl TaskIter {
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use crate::call::Driven;
+use crate::life::park::ParkOnExit;
 use crate::loop_thread::context::Entered;
 
 use super::Start;
@@ -83,6 +84,8 @@ impl Task {
     }
 }
 
+// No guard, but for what any thread may want to see: as asyncio's, a task is for the loop's thread, which
+// carries one all its life.
 #[pymethods]
 impl Task {
     /// Requests cancellation; `false` when the task has ended. Call it on the loop's thread.
@@ -160,6 +163,7 @@ impl Task {
 
     #[pyo3(signature = (value, /))]
     fn set_name(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _parks = ParkOnExit::new();
         self.state.name.put(Some(value.str()?.unbind()));
         Ok(())
     }
@@ -183,6 +187,7 @@ impl Task {
         slf: &Bound<'py, Self>,
         limit: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         let py = slf.py();
         globals(py).get_stack.bind(py).call1((slf, limit))
     }
@@ -193,6 +198,7 @@ impl Task {
         limit: Option<Bound<'py, PyAny>>,
         file: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         let py = slf.py();
         globals(py).print_stack.bind(py).call1((slf, limit, file))
     }
@@ -202,6 +208,7 @@ impl Task {
     }
 
     fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         let py = slf.py();
         let globals = globals(py);
         if let Some(task_repr) = &globals.task_repr {

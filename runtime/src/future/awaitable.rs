@@ -16,7 +16,7 @@ use pyo3::{IntoPyObjectExt, PyTraverseError};
 
 use super::port::Port;
 use crate::error::{Error, panic_text};
-use crate::life::park::ParkOnExit;
+use crate::life::park::{ParkOnExit, Parking};
 use crate::python::imports;
 use crate::tasks::{self, SpawnHandle};
 
@@ -58,7 +58,7 @@ pub(crate) fn awaitable(
         py,
         RustFuture {
             state,
-            on_cancel,
+            on_cancel: Parking::new(on_cancel),
             thrown: Mutex::new(None),
         },
     )
@@ -82,7 +82,8 @@ where
 #[pyclass(frozen, weakref, module = "gilscope._native")]
 pub(crate) struct RustFuture {
     state: Mutex<State>,
-    on_cancel: Option<OnCancel>,
+    /// May own the call, as the future does, and with it the arguments.
+    on_cancel: Parking<Option<OnCancel>>,
     /// The `CancelledError` that was thrown in: if the cancel takes effect, the very same comes out.
     /// `asyncio.timeout` looks at its type, and callers at its message.
     thrown: Mutex<Option<Py<PyAny>>>,
@@ -112,7 +113,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl RustFuture {
     fn step<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let _parks = ParkOnExit::new();
         // Never locked across a poll or a call into Python: the state is taken out and put back.
         let state = std::mem::replace(&mut *lock(&self.state), State::Done);
         match state {
@@ -200,6 +200,8 @@ impl RustFuture {
     }
 
     fn abandon(&self) {
+        // Letting go of a future lets go of the arguments in it.
+        let _parks = ParkOnExit::new();
         let state = std::mem::replace(&mut *lock(&self.state), State::Done);
         if let State::Waiting(waiting) = state {
             waiting.task.abort();
@@ -209,19 +211,23 @@ impl RustFuture {
 
 #[pymethods]
 impl RustFuture {
+    // No guard: itself.
     fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
+    // No guard: itself.
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         self.step(py)
     }
 
     fn send<'py>(&self, py: Python<'py>, _value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         self.step(py)
     }
 
@@ -236,7 +242,7 @@ impl RustFuture {
         let _parks = ParkOnExit::new();
         let error = crate::python::raise::thrown(&typ, val, tb)?;
         let cancelled = error.is_instance(py, imports::cancelled_error(py));
-        if cancelled && let Some(on_cancel) = &self.on_cancel {
+        if cancelled && let Some(on_cancel) = &*self.on_cancel {
             let state = std::mem::replace(&mut *lock(&self.state), State::Done);
             if let State::Waiting(waiting) = state {
                 let before = lock(&self.thrown).replace(error.into_value(py).into_any());
@@ -279,7 +285,9 @@ impl RustFuture {
 
 impl Drop for RustFuture {
     fn drop(&mut self) {
+        let _parks = ParkOnExit::new();
         self.abandon();
+        drop(lock(&self.thrown).take());
     }
 }
 

@@ -13,6 +13,7 @@ use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 
 use super::awaitable::{Resolve, awaitable};
+use crate::life::park::{ParkOnExit, Parking};
 
 /// Makes a Python async generator of a Rust stream: `__anext__`, and `aclose`, which drops the
 /// stream. Needs the GIL; the stream is polled without it, on tokio.
@@ -33,7 +34,7 @@ where
         resolve
     });
     let stream: BoxStream = Box::pin(resolved);
-    let stream = Arc::new(tokio::sync::Mutex::new(Some(stream)));
+    let stream = Parking::new(Arc::new(tokio::sync::Mutex::new(Some(stream))));
     Bound::new(py, RustStream { stream }).map(Bound::into_any)
 }
 
@@ -42,16 +43,18 @@ type BoxStream = Pin<Box<dyn Stream<Item = Resolve> + Send>>;
 /// See [`stream_into_py`].
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct RustStream {
-    stream: Arc<tokio::sync::Mutex<Option<BoxStream>>>,
+    stream: Parking<Arc<tokio::sync::Mutex<Option<BoxStream>>>>,
 }
 
 #[pymethods]
 impl RustStream {
+    // No guard: itself.
     fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
     fn __anext__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         let stream = Arc::clone(&self.stream);
         let next = async move {
             let mut stream = stream.lock().await;
@@ -72,6 +75,7 @@ impl RustStream {
     }
 
     fn aclose<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let _parks = ParkOnExit::new();
         let stream = Arc::clone(&self.stream);
         let close = async move {
             let open = stream.lock().await.take();

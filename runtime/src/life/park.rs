@@ -8,12 +8,17 @@
 //! of the handler's record, and a record outside of the stack belongs to no frame: it runs first of
 //! all. musl runs handlers first anyway. From 3.14 on CPython parks such threads itself.
 //!
+//! So each function that Python calls begins with one, unless neither Python code runs in it nor the
+//! GIL is let go of, and takes arguments whose conversion runs Python code as they are.
+//!
 //! Invariant: a thread carries a handler only while code of this library is on its stack; a call
 //! pays nothing on the loop thread, which carries one all its life.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::sync::OnceLock;
 
 type Handler = extern "C" fn(*mut c_void);
@@ -76,6 +81,32 @@ impl Drop for ParkOnExit {
             (self.pop)(self.record, 0);
             drop(Box::from_raw(self.record));
         }
+    }
+}
+
+/// A value whose drop may run Python code, on whichever thread that is.
+#[derive(Debug)]
+pub(crate) struct Parking<T>(ManuallyDrop<T>);
+
+impl<T> Parking<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(ManuallyDrop::new(value))
+    }
+}
+
+impl<T> Deref for Parking<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> Drop for Parking<T> {
+    fn drop(&mut self) {
+        let _parks = ParkOnExit::new();
+        // SAFETY: once, as it is dropped nowhere else.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) struct Child {
     outer: std::sync::atomic::AtomicU32,
 }
 
+// No guard: called on the loop's thread, which carries one all its life.
 #[pymethods]
 impl Child {
     #[pyo3(signature = (*args))]

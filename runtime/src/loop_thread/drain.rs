@@ -17,6 +17,7 @@ const ROUNDS: u32 = 32;
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Drain;
 
+// No guard: called on the loop's thread, which carries one all its life.
 #[pymethods]
 impl Drain {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {

@@ -23,6 +23,7 @@ pub(super) fn is_late(since: u64) -> bool {
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Flush;
 
+// No guard: called on the loop's thread, which carries one all its life.
 #[pymethods]
 impl Flush {
     fn __call__(&self, py: Python<'_>) {

@@ -26,6 +26,7 @@ pub(crate) struct Select {
     keys: Py<PyDict>,
 }
 
+// No guard: called on the loop's thread, which carries one all its life.
 #[pymethods]
 impl Select {
     #[pyo3(signature = (timeout=None))]

@@ -133,6 +133,7 @@ impl Core {
     }
 }
 
+// No guard: called on the loop's thread, which carries one from `enter` to `end`.
 #[pymethods]
 impl Core {
     #[getter]

@@ -5,18 +5,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use sha2::{Digest, Sha256};
 
 use super::given;
 use crate::future::into_py_future;
+use crate::life::park::ParkOnExit;
 use crate::tasks;
 
 /// An awaitable that sleeps on the runtime's clock. Raises ValueError for NaN.
 #[pyfunction]
-pub(crate) fn rust_sleep(py: Python<'_>, seconds: f64) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn rust_sleep<'py>(seconds: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let _parks = ParkOnExit::new();
+    let (py, given) = (seconds.py(), seconds);
+    let seconds = given.extract::<f64>();
+    let seconds = seconds.map_err(|error| typed(error, "seconds", "a number", given))?;
     if seconds.is_nan() {
         return Err(PyValueError::new_err("seconds must be a number, not NaN"));
     }
@@ -29,13 +34,25 @@ pub(crate) fn rust_sleep(py: Python<'_>, seconds: f64) -> PyResult<Bound<'_, PyA
 
 /// An awaitable of a file's content.
 #[pyfunction]
-pub(crate) fn rust_read_file(py: Python<'_>, path: PathBuf) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn rust_read_file<'py>(path: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let _parks = ParkOnExit::new();
+    let (py, given) = (path.py(), path);
+    let path = given.extract::<PathBuf>();
+    let path = path.map_err(|error| typed(error, "path", "a string or a path", given))?;
     into_py_future(py, async move {
         match tokio::fs::read(&path).await {
             Ok(content) => Ok(Content(content)),
             Err(error) => Err(at(&error, &path)),
         }
     })
+}
+
+/// A failed conversion: `TypeError` names the parameter; what the value itself raised stays.
+fn typed(error: PyErr, what: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(given.py()) {
+        return given::wrong_type(what, allowed, given);
+    }
+    error
 }
 
 /// What `rust_sha256` hashes.
@@ -57,6 +74,7 @@ impl Source {
 /// An awaitable of the SHA-256, in hexadecimal, of bytes or of a file's content.
 #[pyfunction]
 pub(crate) fn rust_sha256<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let _parks = ParkOnExit::new();
     let (py, data) = (data.py(), Source::of(data)?);
     into_py_future(py, async move {
         let content = match data {

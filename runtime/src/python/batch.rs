@@ -17,6 +17,7 @@ use super::given::{self, Given};
 use super::runtime::Runtime;
 use crate::error::{CancelledBy, Error};
 use crate::handle::{PyFun, PyHandle};
+use crate::life::park::{ParkOnExit, Parking};
 use crate::life::ping::Ping;
 use crate::runtime::PyRuntime;
 use crate::tasks;
@@ -61,7 +62,7 @@ struct End {
 /// See the module's text.
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Batch {
-    shared: Arc<Shared>,
+    shared: Parking<Arc<Shared>>,
     inputs: Mutex<Option<mpsc::Sender<Input>>>,
     asked: Mutex<Option<Ping>>,
 }
@@ -78,6 +79,7 @@ impl Batch {
         out_fd: i32,
         encode: Py<PyAny>,
     ) -> PyResult<Self> {
+        let _parks = ParkOnExit::new();
         let py = fun.py();
         let helper = crate::loop_thread::thread::module(py)?.getattr("call_and_encode")?;
         let fun = PyFun::new(fun);
@@ -97,7 +99,7 @@ impl Batch {
         let theirs = Arc::clone(&shared);
         py.detach(|| tasks::own_tokio().spawn(dispatch(theirs, queue, rows, concurrency)));
         Ok(Self {
-            shared,
+            shared: Parking::new(shared),
             inputs: Mutex::new(Some(inputs)),
             asked: Mutex::new(None),
         })
@@ -105,6 +107,7 @@ impl Batch {
 
     /// Hand over an input; waits, without the GIL, while too many are queued. False after `cancel`.
     fn feed(&self, py: Python<'_>, index: u64, value: Py<PyAny>) -> PyResult<bool> {
+        let _parks = ParkOnExit::new();
         self.send(py, Input::Value(index, PyHandle::new(value)))
     }
 
@@ -116,6 +119,7 @@ impl Batch {
         r#type: String,
         message: String,
     ) -> PyResult<bool> {
+        let _parks = ParkOnExit::new();
         self.send(py, Input::Unusable(index, r#type, message))
     }
 
@@ -146,8 +150,10 @@ impl Batch {
         0.0
     }
 
+    // No guard around the conversion: our own code gives a float.
     /// Whether all rows are written, waiting `timeout` seconds for it. Raises OSError if they cannot be.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
+        let _parks = ParkOnExit::new();
         let patience = Duration::try_from_secs_f64(timeout.max(0.0)).unwrap_or(Duration::MAX);
         let end = Instant::now() + patience.min(Duration::from_secs(86_400));
         loop {
@@ -164,6 +170,7 @@ impl Batch {
     }
 
     fn progress<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let _parks = ParkOnExit::new();
         let counts = &self.shared.counts;
         let load = |count: &AtomicU64| count.load(Relaxed);
         let (ok, errors, cancelled) = (

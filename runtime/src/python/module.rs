@@ -38,6 +38,7 @@ mod native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let _parks = crate::life::park::ParkOnExit::new();
         let py = module.py();
         // SAFETY: attached, so there is a current interpreter.
         let interpreter = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };

@@ -9,13 +9,14 @@ use pyo3::prelude::*;
 
 use super::given::{self, Given};
 use crate::call::{CallBuilder, Full, OnDrop, PyArgs};
+use crate::life::park::{ParkOnExit, Parking};
 
 /// Everything about a call but the callee and its arguments.
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct CallOptions {
     name: Option<String>,
     deadline: Option<Duration>,
-    context: Option<Py<PyAny>>,
+    context: Parking<Option<Py<PyAny>>>,
     on_drop: OnDrop,
     full: Full,
     thread: bool,
@@ -33,12 +34,13 @@ impl CallOptions {
         full: Given<'_, '_>,
         thread: Given<'_, '_>,
     ) -> PyResult<Self> {
+        let _parks = ParkOnExit::new();
         let on_drops = [("cancel", OnDrop::Cancel), ("detach", OnDrop::Detach)];
         let fulls = [("wait", Full::Wait), ("fail", Full::Fail)];
         Ok(Self {
             name: given::name(name)?,
             deadline: given::deadline(deadline)?,
-            context: given::context(context)?,
+            context: Parking::new(given::context(context)?),
             on_drop: on_drop.map_or(Ok(OnDrop::Cancel), |it| {
                 given::word("on_drop", it, &on_drops)
             })?,
@@ -59,7 +61,7 @@ impl CallOptions {
         py: Python<'_>,
         mut call: CallBuilder<A>,
     ) -> PyResult<CallBuilder<A>> {
-        call = match &self.context {
+        call = match &*self.context {
             Some(context) => call.context(context.clone_ref(py)),
             None => call.own_context(current_context(py)?),
         };

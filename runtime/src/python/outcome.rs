@@ -9,11 +9,18 @@ use pyo3::types::PyDict;
 use crate::call::job::Delivered;
 use crate::error::Outcome;
 use crate::handle::{PyFun, PyHandle};
+use crate::life::park::{ParkOnExit, Parking};
 
 /// How a call ended: a value or an exception.
 #[pyclass(frozen, name = "Outcome", module = "gilscope._native")]
 #[derive(Debug)]
 pub struct PyOutcome {
+    ended: Parking<Ended>,
+}
+
+/// A value, an exception, or neither: `None`.
+#[derive(Debug)]
+struct Ended {
     value: Option<Py<PyAny>>,
     error: Option<Py<PyAny>>,
 }
@@ -23,25 +30,28 @@ impl PyOutcome {
     /// Whether the call returned a value.
     #[getter]
     fn ok(&self) -> bool {
-        self.error.is_none()
+        self.ended.error.is_none()
     }
 
+    // No guard: hands out what is there.
     /// Return the value, or raise what the call raised.
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        match (&self.value, &self.error) {
+        match (&self.ended.value, &self.ended.error) {
             (_, Some(error)) => Err(PyErr::from_value(error.bind(py).clone())),
             (Some(value), None) => Ok(value.clone_ref(py)),
             (None, None) => Ok(py.None()),
         }
     }
 
+    // No guard: hands out what is there.
     /// Return the exception, or None.
     fn exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.error.as_ref().map(|error| error.clone_ref(py))
+        self.ended.error.as_ref().map(|error| error.clone_ref(py))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(match (&self.value, &self.error) {
+        let _parks = ParkOnExit::new();
+        Ok(match (&self.ended.value, &self.ended.error) {
             (_, Some(error)) => format!("<Outcome error={}>", error.bind(py).get_type().name()?),
             (Some(value), _) => format!("<Outcome value={}>", value.bind(py).get_type().name()?),
             _ => "<Outcome>".to_owned(),
@@ -51,18 +61,15 @@ impl PyOutcome {
 
 impl PyOutcome {
     pub(crate) fn new(py: Python<'_>, outcome: Outcome<PyHandle>) -> Self {
-        match outcome {
-            Ok(value) => Self {
-                value: Some(value.clone_ref(py)),
-                error: None,
-            },
+        let (value, error) = match outcome {
+            Ok(value) => (Some(value.clone_ref(py)), None),
             Err(error) => {
                 let error = crate::python::exceptions::to_py_err(py, error);
-                Self {
-                    value: None,
-                    error: Some(error.into_value(py).into_any()),
-                }
+                (None, Some(error.into_value(py).into_any()))
             }
+        };
+        Self {
+            ended: Parking::new(Ended { value, error }),
         }
     }
 }
@@ -120,6 +127,7 @@ pub(crate) fn result_of<'py>(
     wait: &Bound<'py, PyAny>,
     timeout: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let _parks = ParkOnExit::new();
     if !future
         .call_method1("_is_settled", (timeout,))?
         .is_truthy()?
@@ -137,6 +145,7 @@ pub(crate) fn result_of<'py>(
 /// Raise TypeError for an `async def` callback, and for what cannot be called.
 #[pyfunction]
 pub(crate) fn refuse_async(callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    let _parks = ParkOnExit::new();
     let allowed = "a plain function that takes an Outcome";
     super::given::callable("callback", allowed, callback)?;
     let module = crate::loop_thread::thread::module(callback.py())?;

@@ -17,7 +17,7 @@ use crate::error::{Error, Outcome, Stopped};
 use crate::future::awaitable::{Resolve, awaitable};
 use crate::handle::{PyFun, PyHandle};
 use crate::host::HostRef;
-use crate::life::park::ParkOnExit;
+use crate::life::park::{ParkOnExit, Parking};
 use crate::life::shutdown::{ShutdownMode, ShutdownReport};
 use crate::runtime::{Config, PyRuntime};
 
@@ -30,7 +30,7 @@ use crate::runtime::{Config, PyRuntime};
     weakref
 )]
 pub(crate) struct Runtime {
-    pub(crate) inner: PyRuntime,
+    pub(crate) inner: Parking<PyRuntime>,
     line: super::submit::Line,
 }
 
@@ -71,7 +71,9 @@ fn check_thread(py: Python<'_>, host: &HostRef) -> PyResult<()> {
 impl Runtime {
     fn line_up(&self, py: Python<'_>, submission: Submission, waits: bool) -> PyResult<Handle> {
         let inner = self.line.submit(py, submission, waits)?;
-        Ok(Handle { inner })
+        Ok(Handle {
+            inner: Parking::new(inner),
+        })
     }
 }
 
@@ -94,9 +96,10 @@ impl Runtime {
         debug: Given<'_, '_>,
         _default: bool,
     ) -> PyResult<Self> {
+        let _parks = ParkOnExit::new();
         if _default {
             return Ok(Self {
-                inner: crate::runtime::py_runtime()?,
+                inner: Parking::new(crate::runtime::py_runtime()?),
                 line: Default::default(),
             });
         }
@@ -127,7 +130,7 @@ impl Runtime {
             debug: given::flag("debug", debug)?,
         };
         Ok(Self {
-            inner: PyRuntime::new(config)?,
+            inner: Parking::new(PyRuntime::new(config)?),
             line: Default::default(),
         })
     }
@@ -242,6 +245,7 @@ impl Runtime {
     /// Raise WrongThread on a loop thread, where waiting for a call would hang.
     #[pyo3(name = "_check_wait")]
     fn check_wait(&self, py: Python<'_>) -> PyResult<()> {
+        let _parks = ParkOnExit::new();
         check_thread(py, &self.inner.host)
     }
 
@@ -292,6 +296,7 @@ impl Runtime {
     /// What must not be lost silently.
     #[pyo3(name = "_counters")]
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let _parks = ParkOnExit::new();
         let dict = PyDict::new(py);
         if let Some(shared) = crate::host::own::shared_of(&self.inner.host) {
             let load =
@@ -334,7 +339,7 @@ impl Runtime {
 /// A submitted call.
 #[pyclass(frozen, name = "CallHandle", module = "gilscope._native")]
 pub(crate) struct Handle {
-    inner: CallHandle,
+    inner: Parking<CallHandle>,
 }
 
 #[pymethods]
@@ -364,6 +369,7 @@ impl Handle {
     /// Raise where waiting for the outcome would hang: RuntimeStopped after a fork, WrongThread on a
     /// loop thread, unless it would not wait.
     fn check_wait(&self, py: Python<'_>, waits: bool) -> PyResult<()> {
+        let _parks = ParkOnExit::new();
         if self.inner.is_forked() {
             return Err(to_py_err(py, Stopped::Forked.into()));
         }

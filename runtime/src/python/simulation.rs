@@ -16,6 +16,7 @@ use crate::attached::SameThread;
 use crate::host::sim::{Seat, Simulator, Way, What};
 use crate::host::table::{self as t, HostTable};
 use crate::host::{HostRef, cell};
+use crate::life::park::ParkOnExit;
 use crate::loop_thread::state::{LoopState, current};
 use crate::queue::stack::Link;
 
@@ -56,6 +57,7 @@ impl Simulation {
     /// Becomes the default runtime of the process, for a loop on this thread.
     #[new]
     fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let _parks = ParkOnExit::new();
         if TAKEN.swap(true, Ordering::AcqRel) {
             let text = "another simulation is running in this process";
             return Err(PyRuntimeError::new_err(text));
@@ -89,6 +91,7 @@ impl Simulation {
     /// How often threads outside control came in, by way.
     #[getter]
     fn outside<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let _parks = ParkOnExit::new();
         let dict = PyDict::new(py);
         for ((_, name), count) in Way::ALL.iter().zip(self.simulator.host.outside()) {
             if count > 0 {
@@ -100,6 +103,7 @@ impl Simulation {
 
     /// Hand over what is ready; return what has come in since the last time: (lane, entry).
     fn settle(&self, py: Python<'_>) -> PyResult<Option<Vec<(u64, u64)>>> {
+        let _parks = ParkOnExit::new();
         let state = self.state()?;
         state.flush(py);
         if !crate::handle::release::is_empty() {
@@ -111,6 +115,7 @@ impl Simulation {
 
     /// Run an entry; return what it was, or None if it is gone.
     fn run(&self, py: Python<'_>, entry: u64) -> PyResult<Option<String>> {
+        let _parks = ParkOnExit::new();
         let state = self.state()?;
         let host = self.simulator.host;
         let Some(what) = host
@@ -146,6 +151,7 @@ impl Simulation {
 
     /// Move the clock and wake what is due.
     fn advance(&self, py: Python<'_>, to: u64) {
+        let _parks = ParkOnExit::new();
         py.detach(|| self.simulator.host.advance(to));
     }
 
@@ -164,8 +170,10 @@ impl Simulation {
         }
     }
 
+    // No guard around the conversion: our own code gives a float.
     /// Wait in real time for another thread to bring something in; False if none did.
     fn wait_outside(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let _parks = ParkOnExit::new();
         let patience = Duration::try_from_secs_f64(seconds)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(py.detach(|| self.simulator.host.wait_outside(patience)))
@@ -173,6 +181,7 @@ impl Simulation {
 
     /// Refuse calls, fail those that have not started, cancel those that run.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        let _parks = ParkOnExit::new();
         let state = self.state()?;
         self.simulator.host.stop();
         state.cancel_open(py);
@@ -181,6 +190,7 @@ impl Simulation {
 
     /// Put the default runtime back and drop what is left. Idempotent; on its own thread.
     fn close(&self, py: Python<'_>) {
+        let _parks = ParkOnExit::new();
         if std::thread::current().id() != self.thread {
             return;
         }
@@ -201,6 +211,7 @@ impl Simulation {
 
 impl Drop for Simulation {
     fn drop(&mut self) {
+        let _parks = ParkOnExit::new();
         Python::attach(|py| self.close(py));
         // Not closed, and dropped on another thread: its thread stays taken.
         std::mem::forget(self.lock().take());

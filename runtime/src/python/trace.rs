@@ -11,6 +11,8 @@ use pyo3::exceptions::{PyKeyError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::life::park::ParkOnExit;
+
 /// Open traces by id.
 static TRACES: Mutex<Option<HashMap<u64, Trace>>> = Mutex::new(None);
 
@@ -30,6 +32,7 @@ fn with_traces<R>(use_them: impl FnOnce(&mut HashMap<u64, Trace>) -> R) -> R {
 #[pyfunction]
 #[pyo3(signature = (path=None))]
 pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64> {
+    let _parks = ParkOnExit::new();
     // A trace may be open at exit, and in a fork, without there having been any runtime.
     crate::life::exit::register(py)?;
     let generation = crate::life::fork::generation();
@@ -69,6 +72,7 @@ fn open(path: Option<String>) -> std::io::Result<(SinkId, Option<MemoryHandle>)>
 /// RuntimeStopped for one from before a fork, which its own process ends.
 #[pyfunction]
 pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
+    let _parks = ParkOnExit::new();
     let trace = with_traces(|traces| {
         check(py, traces, id)?;
         traces.remove(&id).ok_or_else(|| unknown(id))
@@ -81,6 +85,7 @@ pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
 /// fork.
 #[pyfunction]
 pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
+    let _parks = ParkOnExit::new();
     let handle = with_traces(|traces| {
         check(py, traces, id)?
             .memory
@@ -130,12 +135,14 @@ pub(crate) fn trace_detail(detail: Option<&str>) -> PyResult<&'static str> {
 /// Wait until everything recorded so far is joined and handed to the sinks.
 #[pyfunction]
 pub(crate) fn trace_flush(py: Python<'_>) {
+    let _parks = ParkOnExit::new();
     py.detach(gilscope_instrument::flush);
 }
 
 /// Counts and durations of everything recorded since the start, or the last reset.
 #[pyfunction]
 pub(crate) fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let _parks = ParkOnExit::new();
     let stats = py.detach(|| {
         gilscope_instrument::flush();
         gilscope_instrument::stats()
@@ -146,6 +153,7 @@ pub(crate) fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// Start all counts afresh.
 #[pyfunction]
 pub(crate) fn reset_stats(py: Python<'_>) {
+    let _parks = ParkOnExit::new();
     py.detach(|| {
         gilscope_instrument::flush();
         gilscope_instrument::reset_stats();
@@ -209,6 +217,7 @@ fn durations<'py>(py: Python<'py>, part: &PartStats) -> PyResult<Bound<'py, PyDi
 /// The calls and tasks that are open now, on every loop of this process.
 #[pyfunction]
 pub(crate) fn in_flight(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    let _parks = ParkOnExit::new();
     let open = py.detach(gilscope_instrument::in_flight);
     let now = clock::now();
     let list = PyList::empty(py);

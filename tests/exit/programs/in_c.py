@@ -11,17 +11,21 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import contextvars
 import random
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import gilscope
+from gilscope import _native
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
+HOLDING = ["step", "throw", "start", "callback", "finalizer", "submitting"]
 RUNTIMES = [gilscope.PyRuntime(f"held-{i}") for i in range(4)]
 
 
@@ -43,6 +47,13 @@ def hold() -> None:
         with contextlib.suppress(BaseException):  # the exit handler's SystemExit, too
             while True:
                 time.sleep(random.uniform(0, 0.08))
+
+
+class Seconds:
+    """A number, worked out in Python."""
+
+    def __float__(self) -> float:
+        return float(sum(range(100)))
 
 
 class Argument:
@@ -149,6 +160,68 @@ def awaiting(rt: gilscope.PyRuntime) -> None:
     threading.Thread(target=asyncio.run, args=(main(),), daemon=True).start()
 
 
+def keeps(does: Callable[[], object], threads: int = 4) -> None:
+    """Threads of the user's that do it again and again."""
+    sys.setswitchinterval(1e-6)
+
+    def keep() -> None:
+        while True:
+            with contextlib.suppress(BaseException):
+                does()
+            held.release()
+
+    for _ in range(threads):
+        threading.Thread(target=keep, daemon=True).start()
+
+
+def result(rt: gilscope.PyRuntime) -> None:
+    """Threads that wait for outcomes, some of which never come."""
+    keeps(lambda: rt.submit(asyncio.sleep, 0).result())
+    keeps(lambda: rt.submit(asyncio.Event().wait).result(), threads=8)
+
+
+def mapping(rt: gilscope.PyRuntime) -> None:
+    keeps(lambda: list(rt.map(abs, range(100))))
+
+
+def checking(rt: gilscope.PyRuntime) -> None:
+    """Threads that have options and callbacks looked at, which they may not use."""
+    keeps(lambda: _native.refuse_async(print), threads=2)
+    keeps(lambda: rt.options(deadline=Seconds(), name="checked"), threads=2)
+    keeps(lambda: gilscope.rust.sleep(Seconds()), threads=2)
+    keeps(lambda: gilscope.rust.read_file(Path("/")), threads=2)
+
+
+def spans(rt: gilscope.PyRuntime) -> None:
+    """Threads that read a trace in memory."""
+    number = _native.trace_start()
+    for _ in range(200):
+        rt.call(abs, 1)
+    keeps(lambda: _native.trace_memory(number), threads=4)
+
+
+def dropping(rt: gilscope.PyRuntime) -> None:
+    """Threads that let go of awaitables, streams and options which hold the last references."""
+
+    class Held:
+        def __del__(self) -> None:
+            sum(range(100))
+
+    async def items(held: Held) -> AsyncIterator[Held]:
+        yield held
+
+    variable = contextvars.ContextVar[Held]("variable")
+
+    def options() -> None:
+        context = contextvars.Context()
+        context.run(variable.set, Held())
+        rt.options(context=context)
+
+    keeps(lambda: rt.call_async(asyncio.sleep, Held()), threads=2)
+    keeps(lambda: rt.stream(items, Held()), threads=2)
+    keeps(options, threads=2)
+
+
 def main(where: str, way: str) -> None:
     hold_at = {
         "step": step,
@@ -160,9 +233,14 @@ def main(where: str, way: str) -> None:
         "submitting": submitting,
         "calling": calling,
         "awaiting": awaiting,
+        "result": result,
+        "mapping": mapping,
+        "checking": checking,
+        "spans": spans,
+        "dropping": dropping,
     }[where]
     # There is one courier; and one runtime has threads enough that call.
-    for rt in RUNTIMES[: 1 if where in ("courier", "calling", "awaiting") else None]:
+    for rt in RUNTIMES[: None if where in HOLDING else 1]:
         hold_at(rt)
         held.acquire()
     if where == "calling":
