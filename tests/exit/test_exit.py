@@ -12,6 +12,7 @@ IN_C = ["step", "throw", "start", "callback", "finalizer", "courier"]
 # Threads of the user's.
 IN_C += ["submitting", "calling", "awaiting", "result", "mapping", "checking", "spans", "dropping"]
 AWAITING = ["slow-stop", "held-then-stop", "slow-task", "spinning-task", "held-by-task"]
+AWAITING += ["let-go-then-stop"]
 AWAITING += ["endless-stop"]  # abandoned in the end
 # "return" and "exit" leave Python and the runtime running: the process ends under them.
 WAYS = ["guard", "guard-finalize", "finalize", "return", "exit"]

@@ -36,6 +36,8 @@ pub(crate) fn ask(runtimes: &[Arc<Shared>]) -> Vec<Asked> {
 /// Interrupts loop threads that do not answer, until all have ended or the time is up.
 pub(crate) fn get_out(py: Python<'_>, mut left: Vec<Asked>) {
     let end = Instant::now() + DEADLINE;
+    // Those that were given up have lost their messages; one that is let go just now is to answer.
+    left.iter().for_each(Asked::repeat);
     loop {
         let until = Instant::now() + EVERY;
         py.detach(|| left.retain(|asked| !asked.shared.wait_ended(Some(until))));
@@ -55,15 +57,21 @@ impl Asked {
         Self { shared, ping }
     }
 
+    /// Asks the same once more: whoever gives the loop up takes its messages away.
+    fn repeat(&self) {
+        if let Some(ping) = &self.ping {
+            ping.send_again(&self.shared.host(), answer(self.shared.id));
+            // The list may count as awake since then, and would not ring.
+            self.shared.inbox.bell().ring();
+        }
+    }
+
     fn interrupt_if_held(&mut self, py: Python<'_>) {
         let Some(ping) = &self.ping else { return };
         let held = || ping.unanswered().is_some_and(|silence| silence >= PATIENCE);
         if held() {
             self.shared.interrupt(py, held);
-            // Giving the loop up has taken its messages away.
-            ping.send_again(&self.shared.host(), answer(self.shared.id));
-            // The list may count as awake since then, and would not ring.
-            self.shared.inbox.bell().ring();
+            self.repeat();
         } else if ping.unanswered().is_none() {
             *self = Self::new(&self.shared);
         }

@@ -34,6 +34,13 @@ async def holds() -> None:
     spin()
 
 
+async def let_go() -> None:
+    """Hold the loop until it has been given up, and its callers freed."""
+    begun.set()
+    while not future.done():
+        time.sleep(0.001)  # noqa: ASYNC251 (holding the loop is the point)
+
+
 async def ends() -> None:
     begun.set()
 
@@ -99,6 +106,7 @@ def main(what: str) -> None:
     fun, on_stop = {
         "slow-stop": (ends, slow_stop),
         "held-then-stop": (holds, working_stop),
+        "let-go-then-stop": (let_go, working_stop),
         "endless-stop": (ends, endless_stop),
         "slow-task": (leaves_slow_task, None),
         "spinning-task": (leaves_spinning_task, None),
@@ -106,9 +114,9 @@ def main(what: str) -> None:
     }[what]
     if on_stop is working_stop:
         unfinished.add("on_stop")
-    global rt
+    global rt, future
     rt = gilscope.PyRuntime("stops", on_stop=on_stop)
-    rt.submit(fun)
+    future = rt.submit(fun)
     begun.wait()
 
 
