@@ -127,17 +127,39 @@ pub(crate) fn stop() {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
-    if let Some(courier) = courier
-        && courier.generation == super::fork::generation()
-    {
-        drop(courier.work);
-        if idle {
-            let _ = courier.thread.join();
-        }
+    let Some(courier) = courier else { return };
+    if courier.generation != super::fork::generation() {
+        // As in `send`: neither its thread nor its queue, in whatever state, is of this process.
+        std::mem::forget(courier);
+        return;
+    }
+    drop(courier.work);
+    if idle {
+        let _ = courier.thread.join();
     }
 }
 
 /// The lock over the courier, for the time of a fork.
 pub(crate) fn hold() -> Box<dyn std::any::Any> {
     Box::new(COURIER.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{TryRecvError, channel};
+
+    use super::{COURIER, Courier, Work, stop};
+
+    #[test]
+    fn l6_stopping_leaves_the_courier_of_another_process_alone() {
+        let (work, queue) = channel::<Work>();
+        let theirs = Courier {
+            generation: crate::life::fork::generation() + 1,
+            work,
+            thread: std::thread::spawn(|| ()),
+        };
+        *COURIER.lock().expect("no test panics with it") = Some(theirs);
+        stop();
+        assert!(matches!(queue.try_recv(), Err(TryRecvError::Empty)));
+    }
 }
