@@ -58,7 +58,7 @@ def execute(plan: Plan, command: str) -> int:
 
     runtime = py_runtime()
     # Before the trace begins: from there on Ctrl-C raises nothing here, so that it also ends.
-    with Interrupt() as interrupt:
+    with Interrupt(after=lambda number, frame: _leave(130)) as interrupt:
         recording = None if plan.trace is None else _start_trace(plan.trace)
         try:
             batch = _native.Batch(

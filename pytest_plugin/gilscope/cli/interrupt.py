@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import signal
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 _LEAVING = 5.0
 
 
+def ignore_in_the_end() -> None:
+    """Have Ctrl-C ignored once all exit handlers have run; to be called before user code loads.
+
+    From there on Python runs no handlers: the signal itself would end the process, not with 130.
+    """
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+
 class Interrupt:
     """Turns the first SIGINT into a request to stop, a second one into a request to leave.
 
@@ -28,7 +37,11 @@ class Interrupt:
     the process if the second has not done so within 5 s.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, after: Callable[[int, FrameType | None], None] | None = None) -> None:
+        """`after`: what handles the signal after the block, where Python's own did before it.
+
+        Python's own raises, also where nobody is left to catch it.
+        """
         self.requested = False
         self.again = False
         self.wake: Callable[[], None] | None = None
@@ -36,10 +49,13 @@ class Interrupt:
         self._cancel: Callable[[], None] | None = None
         self._requests = count()
         self._at = math.inf
-        self._before: object = None
+        self._after = after
+        self._before: object = None  # to be put back
 
     def __enter__(self) -> Self:
         self._before = signal.signal(signal.SIGINT, self._on_signal)
+        if self._after is not None and self._before is signal.default_int_handler:
+            self._before = self._after
         return self
 
     def __exit__(

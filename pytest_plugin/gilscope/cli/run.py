@@ -18,6 +18,7 @@ from gilscope.cli.checks import (
 from gilscope.cli.errors import Refused, os_reason
 from gilscope.cli.execute import Plan, execute
 from gilscope.cli.inputs import open_source
+from gilscope.cli.interrupt import ignore_in_the_end
 from gilscope.cli.targets import load
 
 _HELP = """\
@@ -82,6 +83,7 @@ def run(
     trace: str | None,
 ) -> int:
     """Check everything that can be checked, then run."""
+    ignore_in_the_end()
     check_deadline(deadline)
     if out is None:
         out_fd = _rows_to_stdout()  # before user code is imported, which may print
