@@ -13,6 +13,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 STACK, INBOX = Path("runtime/src/queue/stack.rs"), Path("runtime/src/queue/inbox.rs")
@@ -175,7 +176,12 @@ def survives(folder: Path) -> bool:
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "loom-mutants"
     env = {**os.environ, "CARGO_TARGET_DIR": str(target), "RUSTFLAGS": "--cfg loom"}
     command = ["cargo", "test", "--quiet", "--release", "-p", "gilscope-queue-model"]
-    quiet = {"cwd": folder, "env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    quiet: dict[str, Any] = {
+        "cwd": folder,
+        "env": env,
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.PIPE,
+    }
     built = subprocess.run([*command, "--no-run"], text=True, **quiet)
     if built.returncode:
         raise SystemExit(f"a mutant does not compile:\n{built.stderr}")

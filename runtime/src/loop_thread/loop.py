@@ -4,6 +4,8 @@ Invariant: whatever user code does to the loop, `run` returns only after a shutd
 was closed under it, and then `core.end` runs.
 """
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import inspect
@@ -11,16 +13,62 @@ import os
 import selectors
 import sys
 
+TYPE_CHECKING = False  # not the one of `typing`, whose import costs milliseconds
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Future, Task
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+    from typing import Any, Protocol
+
+    Wait = Callable[[float | None], list[tuple[selectors.SelectorKey, int]]]
+    Handler = Callable[[AbstractEventLoop, dict[str, Any]], object]
+
+    class Core(Protocol):
+        """The Rust side: `Core` in `thread.rs`."""
+
+        debug: bool
+        exiting: bool
+        patience: float
+        on_start: Callable[[], Awaitable[object]] | None
+        on_stop: Callable[[], Awaitable[object]] | None
+
+        def select_for(self, epoll: int, keys: Mapping[int, selectors.SelectorKey]) -> Wait:
+            """Return the wait of a selector."""
+
+        def enter(
+            self, event_loop: AbstractEventLoop, selector: Selector | None, stopped: Future[None]
+        ) -> None:
+            """Take note of the loop that is made."""
+
+        def accept(self) -> None:
+            """Begin to take calls."""
+
+        def failed(self, error: BaseException) -> None:
+            """Report what a hook, or a step of the clean-up, raised."""
+
+        def start_failed(self, error: BaseException) -> None:
+            """Report what the start hook raised; the callers are told."""
+
+        def end_inherited(self, error: BaseException) -> None:
+            """End the process if it is a forked child that has come back to this loop."""
+
+        def end(self) -> None:
+            """Free every caller: the loop has ended."""
+
 
 class Selector(selectors.EpollSelector):
-    """An epoll selector whose wait is exact; `select` is set on the instance."""
+    """An epoll selector whose wait is exact; `wait` is set on the instance."""
 
-    def select(self, timeout=None):
+    wait: Wait
+    _fd_to_key: Mapping[int, selectors.SelectorKey]
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait as `selectors.EpollSelector` does, with the GIL given up and taken exactly once."""
         return self.wait(timeout)
 
 
-def make_loop(core, factory):
+def make_loop(
+    core: Core, factory: Callable[[], object] | None
+) -> tuple[AbstractEventLoop, Selector | None]:
     """Return the loop to run and its epoll selector, or None for a loop that is not ours."""
     if factory is not None:
         return checked(factory()), None
@@ -29,7 +77,7 @@ def make_loop(core, factory):
     return asyncio.SelectorEventLoop(selector), selector
 
 
-def checked(loop):
+def checked(loop: object) -> AbstractEventLoop:
     """Return what a loop factory returned, if it can be run here."""
     if not isinstance(loop, asyncio.AbstractEventLoop):
         given = f"{loop!r} ({type(loop).__name__})"
@@ -39,19 +87,19 @@ def checked(loop):
     return loop
 
 
-async def await_any(awaitable):
+async def await_any(awaitable: Awaitable[object]) -> object:
     """Await whatever can be awaited, so that the driver sees a coroutine."""
     return await awaitable
 
 
-def classify(value):
+def classify(value: object) -> int:
     """0: a plain value, 1: something to await, 2: an async iterator."""
     if inspect.isawaitable(value):
         return 1
     return 2 if hasattr(type(value), "__aiter__") else 0
 
 
-async def close_generator(generator):
+async def close_generator(generator: AsyncGenerator[object, None]) -> None:
     """Close an async generator once its running step, which is being cancelled, has ended."""
     # A generator tells nobody when its step ends, so there is no event to wait for.
     seconds = 0.0
@@ -61,7 +109,9 @@ async def close_generator(generator):
     await generator.aclose()
 
 
-async def call_and_encode(fun, encode, value):
+async def call_and_encode(
+    fun: Callable[[object], object], encode: Callable[[object], object], value: object
+) -> object:
     """Call a function, await what it returns if that can be awaited, and encode the result."""
     result = fun(value)
     if inspect.isawaitable(result):
@@ -69,7 +119,9 @@ async def call_and_encode(fun, encode, value):
     return encode(result)
 
 
-async def run_in_thread(fun, args, kwargs):
+async def run_in_thread(
+    fun: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object] | None
+) -> object:
     """Run a blocking function in the loop's thread pool, in a copy of the current context."""
     result = await asyncio.to_thread(fun, *args, **(kwargs or {}))
     if inspect.iscoroutine(result):
@@ -78,7 +130,7 @@ async def run_in_thread(fun, args, kwargs):
     return result
 
 
-async def root(core, stopped):
+async def root(core: Core, stopped: Future[None]) -> None:
     """Live as long as the runtime: anyio ties its worker threads to this task."""
     if core.on_start is not None:
         try:
@@ -95,12 +147,12 @@ async def root(core, stopped):
             await asyncio.shield(stopped)
         except asyncio.CancelledError:
             # Somebody cancelled every task there is; a runtime ends by shutdown only.
-            asyncio.current_task().uncancel()
+            asyncio.current_task().uncancel()  # type: ignore[union-attr]
     if core.on_stop is not None:
         await core.on_stop()
 
 
-def run(core, factory):
+def run(core: Core, factory: Callable[[], object] | None) -> None:
     """Run the loop until the root task is done. The body of the loop thread."""
     loop = None
     try:
@@ -118,7 +170,7 @@ def run(core, factory):
             loop.close()
 
 
-def drive(core, loop, task):
+def drive(core: Core, loop: AbstractEventLoop, task: Task[None]) -> None:
     """Run the root task, again and again if user code throws the loop out."""
     while not task.done() and not loop.is_closed():
         try:
@@ -134,14 +186,13 @@ def drive(core, loop, task):
         except BaseException:
             break
     if loop.is_closed():
-        task._log_destroy_pending = (
-            False  # nobody can end it any more, and who closed the loop knows
-        )
-    if task.done() and not task.cancelled() and task.exception() is not None:
-        core.failed(task.exception())
+        # Nobody can end it any more, and who closed the loop knows.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+        core.failed(error)
 
 
-def finish(core, loop):
+def finish(core: Core, loop: AbstractEventLoop) -> None:
     """Cancel what is left, as asyncio.run does, and close generators and the thread pool."""
     if loop.is_closed():
         return
@@ -157,7 +208,9 @@ def finish(core, loop):
                 core.failed(error)
 
 
-def steps_of_finish(core, loop, left):
+def steps_of_finish(
+    core: Core, loop: AbstractEventLoop, left: set[Task[Any]]
+) -> Iterator[Awaitable[object]]:
     """Yield what is to be run, one after the other."""
     if left:
         yield asyncio.wait(left, timeout=core.patience)
@@ -169,10 +222,10 @@ def steps_of_finish(core, loop, left):
 class AtExit:
     """An exception handler that says nothing of tasks that the exit cuts short."""
 
-    def __init__(self, others):
+    def __init__(self, others: Handler | None) -> None:
         self.others = others  # the user's handler, or None
 
-    def __call__(self, loop, context):
+    def __call__(self, loop: AbstractEventLoop, context: dict[str, Any]) -> None:
         """Pass on to the handler of before what is not of our making."""
         error = context.get("exception")
         pending = error is None and "task" in context
@@ -184,7 +237,7 @@ class AtExit:
             self.others(loop, context)
 
 
-def hush_at_exit(core, loop):
+def hush_at_exit(core: Core, loop: AbstractEventLoop) -> None:
     """Let tasks that the exit cuts short, or throws out, go without a word on stderr."""
     if not core.exiting:
         return
@@ -193,18 +246,18 @@ def hush_at_exit(core, loop):
         loop.set_exception_handler(AtExit(others))
 
 
-def nothing():
+def nothing() -> None:
     """Do nothing: where an interrupt is met that is for nobody any more."""
 
 
-def called_by(fun):
+def called_by(fun: object) -> tuple[object, object]:
     """Return the function behind partial objects, and the `__call__` of its type."""
     while isinstance(fun, functools.partial):
         fun = fun.func
     return fun, inspect.getattr_static(type(fun), "__call__", None)
 
 
-def is_async(fun):
+def is_async(fun: object) -> bool:
     """Whether it can be seen of a callable, or of what it wraps, that it returns a coroutine."""
     if not callable(fun):
         return False
@@ -213,7 +266,7 @@ def is_async(fun):
     return marked or any(map(inspect.iscoroutinefunction, (fun, call)))
 
 
-def end_child(error):
+def end_child(error: BaseException | None) -> None:
     """End a forked child that would go on with its parent's loop; its code has raised `error`."""
     code = 1
     try:
@@ -230,7 +283,7 @@ def end_child(error):
         os._exit(code)
 
 
-def exit_code(wanted):
+def exit_code(wanted: object) -> int:
     """Return the exit code that `sys.exit(wanted)` stands for, and print what is none."""
     if wanted is None or isinstance(wanted, int):
         return (wanted or 0) & 0xFF
@@ -238,7 +291,7 @@ def exit_code(wanted):
     return 1
 
 
-def refuse_async(callback):
+def refuse_async(callback: object) -> None:
     """Raise TypeError for a callback that would return a coroutine nobody awaits."""
     if any(map(inspect.iscoroutinefunction, called_by(callback))):
         raise TypeError(

@@ -1,5 +1,7 @@
 """The exceptions of gilscope. Compiled into the native module, re-exported by the package."""
 
+from __future__ import annotations
+
 import asyncio
 
 
@@ -17,7 +19,7 @@ class CallCancelled(GilscopeError, asyncio.CancelledError):
     If the callee raised it, `__cause__` is its own `CancelledError`, traceback and all.
     """
 
-    def __init__(self, message="the call was cancelled", by="caller"):
+    def __init__(self, message: str = "the call was cancelled", by: str = "caller") -> None:
         super().__init__(message)
         self.by = by
 
@@ -25,7 +27,7 @@ class CallCancelled(GilscopeError, asyncio.CancelledError):
 class DeadlineExceeded(GilscopeError, TimeoutError):
     """The deadline passed; `where` is "queued", "poll", "suspended" or "cleanup"."""
 
-    def __init__(self, message="the deadline passed", where="queued"):
+    def __init__(self, message: str = "the deadline passed", where: str = "queued") -> None:
         super().__init__(message)
         self.where = where
 
@@ -37,7 +39,9 @@ class ArgumentError(GilscopeError, TypeError):
 class ResultError(GilscopeError, TypeError):
     """The result could not be converted; `value` is what the callee returned."""
 
-    def __init__(self, message="the result could not be converted", value=None):
+    def __init__(
+        self, message: str = "the result could not be converted", value: object = None
+    ) -> None:
         super().__init__(message)
         self.value = value
 
