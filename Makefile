@@ -32,7 +32,7 @@ MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench soak fmt lint rust loom pytest clean
+.PHONY: help demo test check bench soak sanitize fmt lint rust loom pytest clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,12 @@ soak: $(ENV)/.test ## everything long: 10,000,000 calls, 200 exits of each kind,
 	$(CARGO_ENV) GILSCOPE_SOAK=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 	$(CARGO_ENV) $(BIN)/python tests/exit/peer_matrix.py -n 200 --write
 
+sanitize: $(ENV)/.test ## rustc's sanitizers, as far as they go with a stable compiler (CONTRIBUTING.md)
+	@$(STAGE) 'address: rust tests' $(MAKE) asan-rust
+	@$(STAGE) 'address: a program with Python in it' $(MAKE) asan-embed
+	@$(STAGE) 'address: the extension' $(MAKE) asan-extension
+	@$(STAGE) 'thread: rust tests' $(MAKE) tsan-rust
+
 fmt: $(ENV)/.lint ## format Rust and Python
 	cargo fmt --all
 	$(BIN)/ruff format .
@@ -121,6 +127,53 @@ rust: $(ENV)/.python-$(V) ## the tests written in Rust
 loom: ## model checks of queue, wake and ring
 	CARGO_TARGET_DIR=target/loom RUSTFLAGS='--cfg loom' cargo test --release \
 	    --package gilscope-instrument --package gilscope-queue-model --test 'loom_*'
+
+# --- the parts of `make sanitize`
+
+# RUSTC_BOOTSTRAP lets a stable compiler take `-Z`. The target is named so that build scripts and
+# macros, which run in the compiler, are not instrumented. RUSTFLAGS replaces .cargo/config.toml's.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+ASAN := $(TARGET)/asan
+ASAN_BUILD = RUSTC_BOOTSTRAP=1 PYO3_PYTHON=$(BASE) CARGO_TARGET_DIR=$(ASAN) \
+    RUSTFLAGS='-Zsanitizer=address --cfg tokio_unstable' cargo
+# Python's own allocator would hide its objects; what it leaves behind at exit is no leak of ours; and
+# some tests ask for more memory than there is.
+ASAN_RUN := PYTHONMALLOC=malloc GILSCOPE_EXITS=5 \
+    ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+# The extension has no sanitizer in it: the C compiler's comes first into the process. Left out is
+# what measures memory, of which a sanitizer keeps much, what preloads a library itself, and what
+# takes minutes without.
+ASAN_LIBRARY = $(shell cc -print-file-name=libasan.so)
+ASAN_CHOICE := not (million or leave_nothing_behind or wall_clock or tiny_switch_interval)
+ASAN_TESTS ?= tests/driver tests/host tests/runtime -k '$(ASAN_CHOICE)'
+
+.PHONY: asan-rust asan-embed asan-extension tsan-rust
+asan-rust:
+	LD_LIBRARY_PATH=$(LIBDIR) $(ASAN_BUILD) test --quiet --target $(HOST) --lib --tests \
+	    --package gilscope-instrument --package gilscope-runtime
+
+asan-embed: $(ENV)/.test
+	$(ASAN_BUILD) build --quiet --target $(HOST) --package gilscope-embed
+	$(ASAN_RUN) GILSCOPE_EMBED_DIR=$(ASAN)/$(HOST)/debug \
+	    $(BIN)/python -m pytest -k embed tests/examples tests/exit
+
+# A folder of its own for what a module is built with; it is found before the installed package.
+asan-extension: ASAN := $(TARGET)/asan-extension
+asan-extension: $(ENV)/.test
+	PYO3_BUILD_EXTENSION_MODULE=1 $(ASAN_BUILD) build --quiet --target $(HOST) \
+	    --package gilscope-runtime --package gilscope-test-ext
+	rm -rf $(ASAN)/package && mkdir -p $(ASAN)/package
+	cp -r pytest_plugin/gilscope $(ASAN)/package
+	cp $(ASAN)/$(HOST)/debug/libgilscope_runtime.so $(ASAN)/package/gilscope/_native.so
+	cp $(ASAN)/$(HOST)/debug/libgilscope_test_ext.so $(ASAN)/package/gilscope_test_ext.so
+	$(CARGO_ENV) $(ASAN_RUN) GILSCOPE_TEST_EXT_DIR=$(ASAN)/package PYTHONPATH=$(ASAN)/package \
+	    LD_PRELOAD=$(ASAN_LIBRARY) $(BIN)/python -m pytest $(ASAN_TESTS)
+
+tsan-rust:
+	RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(TARGET)/tsan \
+	    RUSTFLAGS='-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer --cfg tokio_unstable' \
+	    TSAN_OPTIONS=die_after_fork=0:suppressions=$(CURDIR)/instrument/tests/tsan.supp \
+	    cargo test --quiet --target $(HOST) --lib --tests --package gilscope-instrument
 
 clean: ## remove environments and builds
 	rm -rf .venv .venv-3.* target
