@@ -1,14 +1,15 @@
 """CPython's own asyncio tests, driven through a runtime: which there are and how each is run.
 
-Those suites run a coroutine in three ways. What takes their place here:
+Those suites run a coroutine in two ways. What takes their place here:
 
 - `isolated`: the runner of an `IsolatedAsyncioTestCase`. Set-up, test, tear-down and clean-ups are
   each a `call`, in the Context of the test.
-- `run`: `asyncio.run(coroutine)`. It is a `call` while the test runs.
-- `loop`: `loop.run_until_complete(coroutine)` on a loop that the test makes. The loop it gets is
-  the runtime's, and `run_until_complete` is a `call`.
+- `loop`: `asyncio.run(coroutine)`, a `Runner`, or `loop.run_until_complete(coroutine)` on a loop
+  that the test makes. The loop it gets is the runtime's, and each of them is a `call`. Between two
+  of them that loop stands still, as one of the test's own would.
 
-So every coroutine is a call's eager root task, and the tasks it makes are asyncio's own.
+So every coroutine is a call's eager root task, and the tasks it makes are asyncio's own. A test is
+driven if it passes and its method made such a call; every other one stands in `excluded.toml`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import fnmatch
 import gc
 import importlib.util
 import inspect
-import re
 import sys
 import threading
 import tomllib
@@ -42,32 +42,33 @@ if TYPE_CHECKING:
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 LISTED = tomllib.loads(Path(__file__).with_name("excluded.toml").read_text())
 
-# How the suite runs the coroutines of classes that are no IsolatedAsyncioTestCase.
-SUITES = {
-    "test_asyncio.test_base_events": "loop",
-    "test_asyncio.test_buffered_proto": "loop",
-    "test_asyncio.test_eager_task_factory": "loop",
-    "test_asyncio.test_futures2": "isolated",
-    "test_asyncio.test_locks": "isolated",
-    "test_asyncio.test_queues": "isolated",
-    "test_asyncio.test_sendfile": "loop",
-    "test_asyncio.test_server": "isolated",
-    "test_asyncio.test_sock_lowlevel": "loop",
-    "test_asyncio.test_sslproto": "loop",
-    "test_asyncio.test_staggered": "isolated",
-    "test_asyncio.test_streams": "loop",
-    "test_asyncio.test_subprocess": "loop",
-    "test_asyncio.test_taskgroups": "isolated",
-    "test_asyncio.test_tasks": "loop",
-    "test_asyncio.test_threads": "isolated",
-    "test_asyncio.test_timeouts": "isolated",
-    "test_asyncio.test_unix_events": "isolated",
-    "test_asyncio.test_waitfor": "isolated",
-    "test_contextlib_async": "run",
-}
+SUITES = [
+    "test_asyncio.test_base_events",
+    "test_asyncio.test_buffered_proto",
+    "test_asyncio.test_eager_task_factory",
+    "test_asyncio.test_futures2",
+    "test_asyncio.test_locks",
+    "test_asyncio.test_queues",
+    "test_asyncio.test_sendfile",
+    "test_asyncio.test_server",
+    "test_asyncio.test_sock_lowlevel",
+    "test_asyncio.test_sslproto",
+    "test_asyncio.test_staggered",
+    "test_asyncio.test_streams",
+    "test_asyncio.test_subprocess",
+    "test_asyncio.test_taskgroups",
+    "test_asyncio.test_tasks",
+    "test_asyncio.test_threads",
+    "test_asyncio.test_timeouts",
+    "test_asyncio.test_unix_events",
+    "test_asyncio.test_waitfor",
+    "test_contextlib_async",
+]
 
 # Seconds one call of a test may take; none of these tests needs more than three.
 DEADLINE = 30.0
+
+RAN_NOTHING = "no coroutine of it went through the runtime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,25 +85,18 @@ class Case:
 
     @property
     def way(self) -> str:
-        is_isolated = issubclass(self.cls, unittest.IsolatedAsyncioTestCase)
-        return "isolated" if is_isolated else SUITES[self.suite]
+        return "isolated" if issubclass(self.cls, unittest.IsolatedAsyncioTestCase) else "loop"
 
     @property
     def function(self) -> Any:
         return inspect.unwrap(getattr(self.cls, self.method))
 
-    def runs_coroutines(self) -> bool:
-        """Whether there is anything to drive; some tests only look at an object."""
-        if self.way == "loop":
-            source = inspect.getsource(self.function)
-            return bool(re.search(r"\brun_(until_complete|coro|loop)\(", source))
-        return inspect.iscoroutinefunction(self.function)
-
     def is_in(self, row: dict[str, Any]) -> bool:
         """Whether a row of `excluded.toml` leaves it out."""
-        if not any(fnmatch.fnmatchcase(self.name, name) for name in row["names"]):
-            return False
-        return "unless" not in row or row["unless"] not in inspect.getsource(self.function)
+        return self.is_one_of(row["names"]) and not self.is_one_of(row.get("but", []))
+
+    def is_one_of(self, names: list[str]) -> bool:
+        return any(fnmatch.fnmatchcase(self.name, name) for name in names)
 
 
 HAS_TESTS = all(importlib.util.find_spec(name) for name in ("test", "test.test_asyncio"))
@@ -120,11 +114,11 @@ def load(suite: str) -> Any:
 
 
 def collect(suite: str) -> list[Case]:
-    """The tests of a suite that run coroutines."""
+    """All tests of a suite."""
     module = load(suite)
     found = vars(module).values() if module else ()
     names = unittest.TestLoader().getTestCaseNames
-    cases = [
+    return [
         Case(suite, cls, name)
         for cls in found
         if isinstance(cls, type)
@@ -132,7 +126,6 @@ def collect(suite: str) -> list[Case]:
         and cls.__module__ == f"test.{suite}"
         for name in names(cls)
     ]
-    return [case for case in cases if case.runs_coroutines()]
 
 
 def rows(table: str) -> list[dict[str, Any]]:
@@ -140,9 +133,11 @@ def rows(table: str) -> list[dict[str, Any]]:
     return [row for row in LISTED[table] if VERSION in row["on"]]
 
 
-def patterns(table: str) -> list[str]:
-    """The tests that a table leaves out on this Python; `*` stands for any part of a name."""
-    return [pattern for row in rows(table) for pattern in row["names"]]
+def idle(row: dict[str, Any]) -> list[str]:
+    """What a row names in vain."""
+    named = [case for case in ALL if case.is_one_of(row["names"])]
+    in_vain = [p for p in row["names"] if not any(c.is_in({**row, "names": [p]}) for c in ALL)]
+    return in_vain + [p for p in row.get("but", []) if not any(c.is_one_of([p]) for c in named)]
 
 
 def split(cases: list[Case], table: str) -> tuple[list[Case], list[Case]]:
@@ -172,12 +167,15 @@ class CallRunner:
     def on_loop(self, context: Context | None, function: Callable[..., Any], *args: Any) -> Any:
         calls = self.runtime.options(context=context, deadline=self.deadline)
         try:
-            return calls.call(function, *args)
+            return self.wait(calls, function, *args)
         except gilscope.CallCancelled as error:
             own = error.__cause__
             if own is None:
                 raise
         raise own  # what a runner of asyncio's own raises
+
+    def wait(self, calls: Any, function: Callable[..., Any], *args: Any) -> Any:
+        return calls.call(function, *args)
 
     def run(self, coroutine: Any, *, context: Context | None = None) -> Any:
         self.calls += 1
@@ -218,22 +216,83 @@ def isolated(cls: type[Any], runner: CallRunner) -> type[unittest.TestCase]:
 
 
 class BorrowedLoop(asyncio.SelectorEventLoop):
-    """A runtime's loop that a test takes for one of its own."""
+    """A runtime's loop that a test takes for one of its own: it stands still between two runs."""
 
     runner: CallRunner
     thread: threading.Thread | None = None
+    run_is_over = False
+
+    def __init__(self) -> None:
+        self.goes, self.stands = threading.Event(), threading.Event()
+        super().__init__()
+
+    def is_mine(self) -> bool:
+        return threading.current_thread() is self.thread
+
+    def end_run(self) -> None:
+        self.run_is_over = True
+
+    def _run_once(self) -> None:
+        super()._run_once()  # type: ignore[misc]
+        if self.run_is_over:
+            self.run_is_over = False
+            self.goes.clear()
+            self.stands.set()
+            self.goes.wait()
 
     def run_until_complete(self, future: Any) -> Any:
         """Call and wait; the first to come here is the runtime, on the loop thread."""
         self.thread = self.thread or threading.current_thread()
-        if threading.current_thread() is self.thread:
-            return super().run_until_complete(future)
-        return self.runner.run(future)
+        return super().run_until_complete(future) if self.is_mine() else self.runner.run(future)
+
+    def is_running(self) -> bool:
+        return not self.stands.is_set() and super().is_running()
+
+    def _check_thread(self) -> None:
+        if not self.stands.is_set():
+            super()._check_thread()  # type: ignore[misc]
 
     def close(self) -> None:
         """Only the runtime closes it."""
-        if threading.current_thread() is self.thread:
+        if self.is_mine():
             super().close()
+
+
+class LoopRunner(CallRunner):
+    """Runs on a borrowed loop, as the loop itself, `asyncio.run` and an `asyncio.Runner` do."""
+
+    def __init__(self, runtime: gilscope.PyRuntime, deadline: float, loop: BorrowedLoop) -> None:
+        super().__init__(runtime, deadline)
+        self.loop = loop
+        loop.runner = self
+        self.run(asyncio.sleep(0))
+
+    def wait(self, calls: Any, function: Callable[..., Any], *args: Any) -> Any:
+        self.loop.stands.clear()
+        future = calls.submit(function, *args)
+        self.loop.goes.set()  # the call is there already when it does
+        return future.result()
+
+    def run(self, future: Any, *, context: Context | None = None) -> Any:
+        async def run() -> Any:
+            try:
+                return await future
+            finally:
+                self.loop.call_soon(self.loop.end_run)  # whom its end wakes still runs
+
+        try:
+            return super().run(run(), context=context)
+        finally:
+            self.loop.stands.wait(self.deadline)
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self.loop
+
+    def __enter__(self) -> LoopRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @contextlib.contextmanager
@@ -244,28 +303,23 @@ def as_isolated(case: Case, deadline: float, **options: Any) -> Iterator[tuple[A
 
 
 @contextlib.contextmanager
-def as_run(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
-    with gilscope.PyRuntime() as runtime:
-        runner = CallRunner(runtime, deadline)
-        with mock.patch("asyncio.run", runner.run):
-            yield case.cls, runner
-
-
-@contextlib.contextmanager
 def as_loop(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
     loop = BorrowedLoop()
     with gilscope.PyRuntime(loop_factory=lambda: loop) as runtime:
-        loop.runner = CallRunner(runtime, deadline)
-        loop.runner.get_loop()
-        policy, mine = asyncio.DefaultEventLoopPolicy, lambda *_: loop
+        runner = LoopRunner(runtime, deadline, loop)
+        policy, mine = asyncio.DefaultEventLoopPolicy, lambda *_, **__: loop
         with (
             mock.patch.object(policy, "new_event_loop", mine),
             mock.patch("asyncio.SelectorEventLoop", mine),
+            mock.patch("test.test_asyncio.utils.TestLoop", mine),
+            mock.patch("asyncio.run", runner.run),
+            mock.patch("asyncio.Runner", return_value=runner),
         ):
-            yield case.cls, loop.runner
+            yield case.cls, runner
+        loop.goes.set()
 
 
-WAYS: dict[str, Any] = {"isolated": as_isolated, "run": as_run, "loop": as_loop}
+WAYS: dict[str, Any] = {"isolated": as_isolated, "loop": as_loop}
 
 
 @contextlib.contextmanager
@@ -286,16 +340,36 @@ def litter() -> Iterator[None]:
         gc.collect()
 
 
+@contextlib.contextmanager
+def counted(test: Any, runner: CallRunner) -> Iterator[None]:
+    """Leave in `runner.calls` those of the test's method: not of what is set up and torn down."""
+    call_method, calls = test._callTestMethod, 0
+
+    def call_and_count(method: Callable[..., Any]) -> None:
+        nonlocal calls
+        before = runner.calls
+        try:
+            call_method(method)
+        finally:
+            calls = runner.calls - before
+
+    with mock.patch.object(test, "_callTestMethod", call_and_count):
+        yield
+    runner.calls = calls
+
+
 def drive(case: Case, deadline: float = DEADLINE, **options: Any) -> str:
     """Run one test through a runtime of its own; say what went wrong, if anything did."""
     result = unittest.TestResult()
     with litter(), WAYS[case.way](case, deadline, **options) as (cls, runner):
-        unittest.TestSuite([cls(case.method)]).run(result)  # with what its class sets up
+        test = cls(case.method)
+        with counted(test, runner):
+            unittest.TestSuite([test]).run(result)  # with what its class sets up
         runner.on_loop(None, gc.collect)  # while their loop still runs
     wrong = [*result.errors, *result.failures, *result.skipped]
     wrong += [(test, "passed unexpectedly") for test in result.unexpectedSuccesses]
     if not wrong and not runner.calls:
-        return "no coroutine of it went through the runtime"
+        return RAN_NOTHING
     return "\n".join(text for _, text in wrong)
 
 
@@ -319,12 +393,12 @@ def suites() -> SimpleNamespace:
     """What of this file the tests use."""
     return SimpleNamespace(
         drive=drive,
-        all=ALL,
         driven=DRIVEN,
+        left_out=[*REPEATED, *EXCLUDED],
         excluded=[case for case in EXCLUDED if case not in UNTRIED],
         not_on_uvloop=NOT_ON_UVLOOP,
-        patterns=[p for table in ("repeated", "tests", "uvloop") for p in patterns(table)],
-        names=SUITES,
+        idle=[p for table in ("repeated", "tests", "uvloop") for r in rows(table) for p in idle(r)],
+        modules={suite: load(suite) for suite in SUITES},
         listed=LISTED,
         version=VERSION,
     )

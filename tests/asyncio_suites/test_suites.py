@@ -1,13 +1,13 @@
 """Each coroutine of CPython's own asyncio tests runs through a call as it does through a task.
 
-What is left out stands in `excluded.toml`, with its reason; the list may neither hide what works
-nor name what does not exist.
+Every test of a suite is driven, or stands in `excluded.toml` with its reason; the list may neither
+hide what works nor name what does not exist.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import pkgutil
+import unittest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +50,21 @@ def test_no_test_excluded_on_uvloop_passes(suites: SimpleNamespace) -> None:
     assert passing == []
 
 
+def test_every_test_of_a_suite_is_driven_or_listed(suites: SimpleNamespace) -> None:
+    loader = unittest.TestLoader()
+    found = [loader.loadTestsFromModule(m) for m in suites.modules.values() if m]
+    known = [case.name for case in (*suites.driven, *suites.left_out)]
+    assert sorted(name for suite in found for name in names(suite)) == sorted(known)
+
+
+def names(suite: unittest.TestSuite) -> list[str]:
+    """The names of the tests in what unittest itself loads."""
+    classes = (tests for tests in suite if isinstance(tests, unittest.TestSuite))
+    return [test.id().removeprefix("test.") for tests in classes for test in tests]
+
+
 def test_every_exclusion_is_of_a_test_that_exists(suites: SimpleNamespace) -> None:
-    names = [case.name for case in suites.all]
-    dead = [p for p in suites.patterns if not fnmatch.filter(names, p)]
-    assert dead == []
+    assert suites.idle == []
 
 
 def test_every_exclusion_has_a_reason(suites: SimpleNamespace) -> None:
@@ -64,14 +75,14 @@ def test_every_exclusion_has_a_reason(suites: SimpleNamespace) -> None:
 
 def test_every_suite_has_tests_that_are_driven(suites: SimpleNamespace) -> None:
     absent = {name for name, on in suites.listed["absent"].items() if suites.version in on}
-    driven = {case.suite for case in suites.driven}
-    assert set(suites.names) - driven <= absent
+    assert {name for name, module in suites.modules.items() if module is None} == absent
+    assert set(suites.modules) - {case.suite for case in suites.driven} == absent
 
 
 def test_every_suite_of_the_package_is_driven_or_left_out(suites: SimpleNamespace) -> None:
     found = {module.name for module in pkgutil.iter_modules(test.test_asyncio.__path__)}
     found = {name for name in found if name.startswith("test_")}
-    driven = {name.removeprefix("test_asyncio.") for name in suites.names}
+    driven = {name.removeprefix("test_asyncio.") for name in suites.modules}
     out = set(suites.listed["suites"])
     assert found - driven - out == set()
     assert out & driven == set()
