@@ -45,6 +45,7 @@ LISTED = tomllib.loads(Path(__file__).with_name("excluded.toml").read_text())
 SUITES = [
     "test_asyncio.test_base_events",
     "test_asyncio.test_buffered_proto",
+    "test_asyncio.test_context",
     "test_asyncio.test_eager_task_factory",
     "test_asyncio.test_futures2",
     "test_asyncio.test_locks",
