@@ -193,3 +193,10 @@ def test_what_is_no_duration_or_no_path_is_refused_in_words() -> None:
         gilscope.rust.sleep("x")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"^path must be a string or a path, not 3 \(int\)$"):
         gilscope.rust.read_file(3)  # type: ignore[arg-type]
+
+
+def test_what_returns_nothing_in_rust_is_none() -> None:
+    async def main() -> object:
+        return await gilscope.rust.sleep(0)
+
+    assert asyncio.run(main()) is None

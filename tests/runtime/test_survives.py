@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from anyio import to_thread
 
 import gilscope
 
@@ -99,6 +100,21 @@ def test_l1_cancelling_every_task_ends_no_runtime(rt: gilscope.PyRuntime) -> Non
 
     assert rt.call(cancel_all) >= 1
     assert rt.call(echo, 3) == 3
+    assert not rt.is_stopped
+
+
+def test_l1_who_cancels_every_task_may_wait_for_them(rt: gilscope.PyRuntime) -> None:
+    async def cancel_all() -> list[str]:  # as asyncio.run does in the end
+        others = list(asyncio.all_tasks() - {asyncio.current_task()})
+        for task in others:
+            task.cancel()
+        ended = await asyncio.gather(*others, return_exceptions=True)
+        return [type(end).__name__ for end in ended]
+
+    for _ in range(3):
+        assert rt.submit(cancel_all).result(30) == ["CancelledError"]
+        assert rt.call(echo, 3) == 3
+        assert rt.call(to_thread.run_sync, len, "abc") == 3  # anyio looks for the root task
     assert not rt.is_stopped
 
 

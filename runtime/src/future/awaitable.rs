@@ -4,6 +4,7 @@
 //! the future afterwards: the awaiting thread, busy with its Python loop, drives no tokio of its own.
 //! Only the result comes back. Whoever abandons it aborts the Rust side.
 
+use std::any::TypeId;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -73,9 +74,20 @@ where
 {
     let result = future.await;
     Box::new(move |py| match result {
-        Ok(value) => value.into_bound_py_any(py),
+        Ok(value) => into_python(py, value),
         Err(error) => Err(error.into()),
     })
+}
+
+/// A value for Python; `()` is `None` there, as what a `#[pyfunction]` returns is, and no empty tuple.
+pub(super) fn into_python<T>(py: Python<'_>, value: T) -> PyResult<Bound<'_, PyAny>>
+where
+    T: for<'py> IntoPyObject<'py> + 'static,
+{
+    if TypeId::of::<T>() == TypeId::of::<()>() {
+        return Ok(py.None().into_bound(py));
+    }
+    value.into_bound_py_any(py)
 }
 
 /// See the module's text.

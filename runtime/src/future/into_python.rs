@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use futures_core::Stream;
 use futures_util::StreamExt;
-use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 
-use super::awaitable::{Resolve, awaitable};
+use super::awaitable::{Resolve, awaitable, into_python};
 use crate::life::park::{ParkOnExit, Parking};
 
 /// Makes a Python async generator of a Rust stream: `__anext__`, and `aclose`, which drops the
@@ -28,7 +27,7 @@ where
 {
     let resolved = stream.map(|item| {
         let resolve: Resolve = Box::new(move |py| match item {
-            Ok(item) => item.into_bound_py_any(py),
+            Ok(item) => into_python(py, item),
             Err(error) => Err(error.into()),
         });
         resolve

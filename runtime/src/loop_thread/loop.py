@@ -55,6 +55,9 @@ if TYPE_CHECKING:
             """Free every caller: the loop has ended."""
 
 
+ROOT = "gilscope-root"
+
+
 class Selector(selectors.EpollSelector):
     """An epoll selector whose wait is exact; `wait` is set on the instance."""
 
@@ -131,7 +134,7 @@ async def run_in_thread(
 
 
 async def root(core: Core, stopped: Future[None]) -> None:
-    """Live as long as the runtime: anyio ties its worker threads to this task."""
+    """Start, and live as long as the runtime."""
     if core.on_start is not None:
         try:
             await core.on_start()
@@ -139,15 +142,20 @@ async def root(core: Core, stopped: Future[None]) -> None:
             raise  # nobody runs this any more: the loop was closed
         except BaseException as error:
             # Not raised again: this frame holds the runtime, which is to hold the error.
-            core.start_failed(error.with_traceback(error.__traceback__.tb_next))
+            frames = error.__traceback__
+            core.start_failed(error.with_traceback(frames and frames.tb_next))
             return
     core.accept()
-    while not stopped.done():
-        try:
-            await asyncio.shield(stopped)
-        except asyncio.CancelledError:
-            # Somebody cancelled every task there is; a runtime ends by shutdown only.
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]
+    await live(core, stopped)
+
+
+async def live(core: Core, stopped: Future[None]) -> None:
+    """Live until the shutdown: anyio ties its worker threads to the task that does.
+
+    Who cancels every task there is, and waits for them, sees that one end, too; another then takes
+    its place, for a runtime ends by shutdown only.
+    """
+    await asyncio.shield(stopped)
     if core.on_stop is not None:
         await core.on_stop()
 
@@ -161,8 +169,7 @@ def run(core: Core, factory: Callable[[], object] | None) -> None:
             loop.set_debug(True)
         stopped = loop.create_future()
         core.enter(loop, selector, stopped)
-        task = loop.create_task(root(core, stopped), name="gilscope-root")
-        drive(core, loop, task)
+        drive(core, loop, stopped)
         finish(core, loop)
     finally:
         core.end()  # first and alone: an interrupt at exit lands between calls, and not after this
@@ -170,13 +177,18 @@ def run(core: Core, factory: Callable[[], object] | None) -> None:
             loop.close()
 
 
-def drive(core: Core, loop: AbstractEventLoop, task: Task[None]) -> None:
+def drive(core: Core, loop: AbstractEventLoop, stopped: Future[None]) -> None:
     """Run the root task, again and again if user code throws the loop out."""
+    task = loop.create_task(root(core, stopped), name=ROOT)
     while not task.done() and not loop.is_closed():
         try:
             loop.run_until_complete(task)
-        except (KeyboardInterrupt, SystemExit) as error:
-            core.end_inherited(error)
+        except asyncio.CancelledError:
+            if stopped.done():
+                break
+            task = loop.create_task(live(core, stopped), name=ROOT)
+        except (KeyboardInterrupt, SystemExit) as thrown:
+            core.end_inherited(thrown)
             hush_at_exit(core, loop)
             continue  # raised by a task of user code, which has kept it; the loop goes on
         except RuntimeError:
