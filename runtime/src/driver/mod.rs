@@ -38,6 +38,7 @@ use crate::call::Driven;
 use crate::loop_thread::context::Entered;
 
 pub(crate) use builtins::as_woken_task;
+pub(crate) use iter::TaskIter;
 pub(crate) use spare::Spare;
 pub(crate) use task::Task;
 

@@ -19,6 +19,7 @@ use super::port::Port;
 use crate::error::{Error, panic_text};
 use crate::life::park::{ParkOnExit, Parking};
 use crate::python::imports;
+use crate::python::names::name;
 use crate::tasks::{self, SpawnHandle};
 
 /// Makes the Python value of a result, attached, on the awaiting loop's thread.
@@ -309,8 +310,8 @@ fn new_waiter<'py>(
     event_loop: &Bound<'py, PyAny>,
     pending: &Pending,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let waiter = event_loop.call_method0(pyo3::intern!(py, "create_future"))?;
-    waiter.setattr(pyo3::intern!(py, "_asyncio_future_blocking"), true)?;
+    let waiter = event_loop.call_method0(name!(py, c"create_future"))?;
+    waiter.setattr(name!(py, c"_asyncio_future_blocking"), true)?;
     let before = lock(&pending.future).replace(waiter.clone().unbind());
     drop(before);
     Ok(waiter)
@@ -325,13 +326,13 @@ fn wake(py: Python<'_>, pending: &Pending) {
         return;
     };
     let woken = future
-        .call_method0(py, pyo3::intern!(py, "done"))
+        .call_method0(py, name!(py, c"done"))
         .and_then(|done| {
             if done.is_truthy(py)? {
                 return Ok(());
             }
             // Its loop may have been closed, and this be the courier: nobody waits any more.
-            let event_loop = future.call_method0(py, pyo3::intern!(py, "get_loop"))?;
+            let event_loop = future.call_method0(py, name!(py, c"get_loop"))?;
             if !imports::get_running_loop(py)
                 .call0()
                 .is_ok_and(|running| running.is(&event_loop))
@@ -340,7 +341,7 @@ fn wake(py: Python<'_>, pending: &Pending) {
                 return Ok(());
             }
             future
-                .call_method1(py, pyo3::intern!(py, "set_result"), (py.None(),))
+                .call_method1(py, name!(py, c"set_result"), (py.None(),))
                 .map(drop)
         });
     if let Err(error) = woken {

@@ -85,7 +85,7 @@ impl Drop for Foreign {
 
 /// Keeps a foreign loop's port for as long as the loop lives, and is its bell's callback.
 #[pyclass(frozen, weakref, module = "gilscope._native")]
-struct ForeignPort(Arc<Foreign>);
+pub(crate) struct ForeignPort(Arc<Foreign>);
 
 #[pymethods]
 impl ForeignPort {

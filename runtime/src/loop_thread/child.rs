@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::state::{LoopState, current};
+use crate::python::names::name;
 
 /// The open children of one loop, by the task's address.
 #[derive(Default)]
@@ -114,8 +115,8 @@ fn open(state: &LoopState, task: &Bound<'_, PyAny>, key: usize) -> Option<OpenTa
 fn name_of(task: &Bound<'_, PyAny>) -> Name {
     let py = task.py();
     let name = || -> PyResult<Name> {
-        let coroutine = task.call_method0(pyo3::intern!(py, "get_coro"))?;
-        let name = coroutine.getattr(pyo3::intern!(py, "__qualname__"))?;
+        let coroutine = task.call_method0(name!(py, c"get_coro"))?;
+        let name = coroutine.getattr(name!(py, c"__qualname__"))?;
         Ok(gilscope_instrument::intern(&name.str()?.to_string_lossy()))
     };
     name().unwrap_or_default()
@@ -184,7 +185,7 @@ impl Child {
                 drop(removed);
             }
             Ok(None) => {
-                let coroutine = task.call_method0(pyo3::intern!(py, "get_coro"));
+                let coroutine = task.call_method0(name!(py, c"get_coro"));
                 let at = coroutine.map_or(Name(0), |it| crate::python::place::awaiting(&it));
                 state.recorder.task_suspended(open, at);
             }
@@ -196,16 +197,13 @@ impl Child {
 /// How a task ended, if it did; looking does not count as retrieving its exception.
 fn end_of(task: &Bound<'_, PyAny>) -> PyResult<Option<Status>> {
     let py = task.py();
-    if !task.call_method0(pyo3::intern!(py, "done"))?.is_truthy()? {
+    if !task.call_method0(name!(py, c"done"))?.is_truthy()? {
         return Ok(None);
     }
-    if task
-        .call_method0(pyo3::intern!(py, "cancelled"))?
-        .is_truthy()?
-    {
+    if task.call_method0(name!(py, c"cancelled"))?.is_truthy()? {
         return Ok(Some(Status::CancelledByCallee));
     }
-    let failed = !task.getattr(pyo3::intern!(py, "_exception"))?.is_none();
+    let failed = !task.getattr(name!(py, c"_exception"))?.is_none();
     Ok(Some(if failed { Status::Error } else { Status::Ok }))
 }
 

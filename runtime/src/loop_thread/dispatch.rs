@@ -17,6 +17,7 @@ use crate::call::{Driven, PyAsyncFunResult};
 use crate::driver::{self, Start};
 use crate::host::JobRef;
 use crate::host::table::{self as t, Report};
+use crate::python::names::name;
 
 impl LoopState {
     /// Starts what is queued, as far as `max_in_flight` allows.
@@ -159,10 +160,7 @@ impl LoopState {
     ) -> PyResult<PyAsyncFunResult> {
         // SAFETY: a type check of a live object.
         if unsafe { ffi::PyCoro_CheckExact(object.as_ptr()) } != 0 {
-            if object
-                .getattr(pyo3::intern!(py, "cr_suspended"))?
-                .is_truthy()?
-            {
+            if object.getattr(name!(py, c"cr_suspended"))?.is_truthy()? {
                 return Err(PyRuntimeError::new_err(
                     "coroutine is being awaited already",
                 ));

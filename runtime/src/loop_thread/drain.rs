@@ -8,6 +8,7 @@ use super::shared::dispose;
 use super::state::{CancelReason, LoopState, current};
 use crate::host::JobRef;
 use crate::host::table as t;
+use crate::python::names::name;
 use crate::queue::stack::Link;
 
 /// How often one drain looks again before it lets the loop run other things.
@@ -55,7 +56,7 @@ impl LoopState {
 
     pub(crate) fn schedule(&self, py: Python<'_>, callback: &Py<PyAny>) -> PyResult<()> {
         self.event_loop
-            .call_method1(py, pyo3::intern!(py, "call_soon"), (callback,))?;
+            .call_method1(py, name!(py, c"call_soon"), (callback,))?;
         Ok(())
     }
 

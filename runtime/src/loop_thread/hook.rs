@@ -13,6 +13,7 @@ use pyo3::sync::PyOnceLock;
 use super::child::{self, Child};
 use super::state::current;
 use crate::driver;
+use crate::python::names::name;
 
 /// A method definition in static memory.
 struct Definition(UnsafeCell<ffi::PyMethodDef>);
@@ -132,7 +133,7 @@ fn child_of<'py>(callback: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     if !is_step_wrapper(callback) {
         return None;
     }
-    callback.getattr(pyo3::intern!(py, "__self__")).ok()
+    callback.getattr(name!(py, c"__self__")).ok()
 }
 
 /// Whether it is asyncio's `TaskStepMethWrapper`, whose type is learned at its first sight.

@@ -98,6 +98,7 @@ fn start_attached(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<()> {
     // Imported here and not first on the loop thread, which 3.11 would take for the main thread.
     let threading = py.import("threading")?;
     shared.config.check(py)?;
+    crate::python::imports::make_types(py);
     crate::driver::install(py)?;
     crate::life::exit::register(py)?;
     let core = Py::new(

@@ -25,7 +25,7 @@ pub(crate) const CLASSES: [&str; 9] = [
 /// The module of the exceptions: the installed gilscope's, or this library's own.
 pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = MODULE.get_or_try_init(py, || {
+    let module = super::imports::once(py, &MODULE, || {
         let modules = py
             .import("sys")?
             .getattr("modules")?
@@ -35,8 +35,9 @@ pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
         }
         let code = std::ffi::CString::new(include_str!("errors.py"))?;
         let module = PyModule::from_code(py, &code, c"gilscope/errors.py", c"gilscope._errors")?;
-        modules.set_item("gilscope._errors", &module)?;
-        PyResult::Ok(module.unbind())
+        // Another thread may have been about it, too.
+        let kept = modules.call_method1("setdefault", ("gilscope._errors", module))?;
+        Ok(kept.cast_into::<PyModule>()?.unbind())
     })?;
     Ok(module.bind(py))
 }

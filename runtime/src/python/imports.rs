@@ -32,6 +32,26 @@ pub(crate) fn once<T: Send + Sync>(
     Ok(cell.get(py).expect("set above, by this thread or another"))
 }
 
+/// Makes the types of this crate that are not in its module, and pyo3's own, now: pyo3 lets go of the GIL
+/// while it makes one, and a child forked at that moment would wait for it for ever.
+pub(crate) fn make_types(py: Python<'_>) {
+    let made = [
+        py.get_type::<pyo3::panic::PanicException>(),
+        py.get_type::<crate::loop_thread::drain::Drain>(),
+        py.get_type::<crate::loop_thread::flush::Flush>(),
+        py.get_type::<crate::loop_thread::child::Child>(),
+        py.get_type::<crate::loop_thread::selector::Select>(),
+        py.get_type::<crate::driver::Task>(),
+        py.get_type::<crate::driver::TaskIter>(),
+        py.get_type::<crate::future::awaitable::RustFuture>(),
+        py.get_type::<crate::future::into_python::RustStream>(),
+        py.get_type::<crate::future::port::ForeignPort>(),
+        py.get_type::<crate::python::outcome::PyOutcome>(),
+        py.get_type::<crate::python::runtime::Handle>(),
+    ];
+    debug_assert!(made.iter().all(|class| class.is_callable()));
+}
+
 fn lookup<'py>(
     py: Python<'py>,
     cell: &'static PyOnceLock<Py<PyAny>>,

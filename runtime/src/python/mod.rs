@@ -9,6 +9,7 @@ pub(crate) mod exceptions;
 pub(crate) mod given;
 pub(crate) mod imports;
 pub(crate) mod module;
+pub(crate) mod names;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod place;

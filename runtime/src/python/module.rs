@@ -49,6 +49,7 @@ mod native {
         }
         // Now, while nobody else can be about it and fork.
         crate::life::fork::generation();
+        crate::python::imports::make_types(py);
         // First imported on our loop thread, 3.11 would take that for the main thread.
         py.import("threading")?;
         let config = py.import("sysconfig")?;

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use super::names::name;
 use gilscope_instrument::Name;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -22,7 +23,7 @@ const PLACES: usize = 4096;
 /// The place at which `coroutine` is suspended, or `Name(0)`.
 pub(crate) fn awaiting(coroutine: &Bound<'_, PyAny>) -> Name {
     let py = coroutine.py();
-    let Ok(frame) = coroutine.getattr(pyo3::intern!(py, "cr_frame")) else {
+    let Ok(frame) = coroutine.getattr(name!(py, c"cr_frame")) else {
         return Name(0);
     };
     if frame.is_none() {

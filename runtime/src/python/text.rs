@@ -3,9 +3,9 @@
 //! Invariant: rendering never raises and never panics; it is bounded in size.
 
 use pyo3::exceptions::PyBaseException;
-use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::names::name;
 use crate::error::ErrorText;
 
 /// Longest message and longest traceback, in bytes.
@@ -32,12 +32,12 @@ pub(crate) fn cause<'py>(exception: &Bound<'py, PyAny>) -> Option<Bound<'py, PyA
     let py = exception.py();
     let is_raised = |other: &Bound<'py, PyAny>| other.is_instance_of::<PyBaseException>();
     let get = |name| exception.getattr(name).ok();
-    if let Some(cause) = get(intern!(py, "__cause__")).filter(is_raised) {
+    if let Some(cause) = get(name!(py, c"__cause__")).filter(is_raised) {
         return Some(cause);
     }
-    let suppressed = get(intern!(py, "__suppress_context__"))?.is_truthy();
+    let suppressed = get(name!(py, c"__suppress_context__"))?.is_truthy();
     match suppressed {
-        Ok(false) => get(intern!(py, "__context__")).filter(is_raised),
+        Ok(false) => get(name!(py, c"__context__")).filter(is_raised),
         _ => None,
     }
 }
