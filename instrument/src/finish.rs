@@ -60,9 +60,20 @@ pub(crate) fn fused(entry: &impl Read, now: u64, status: Status, flags: Flags) -
     }
 }
 
+/// A call that is open on a loop which was given up: how it ended for everybody else.
+#[derive(Clone, Debug)]
+pub struct GivenUp {
+    /// The id in its stamps.
+    pub id: u64,
+    /// What its caller was told.
+    pub status: Status,
+    /// Type and message of the error, if it is one.
+    pub error: Option<(&'static str, String)>,
+}
+
 /// What a call or task would leave if it ended now, wherever it is: its last poll, if that is one
 /// that has a record of its own, and the call.
-pub(crate) fn unfinished(mut entry: Copied, now: u64) -> (Option<Step>, Fused) {
+pub(crate) fn unfinished(mut entry: Copied, now: u64, status: Status) -> (Option<Step>, Fused) {
     let bits = entry.get(word::MODE);
     let mut last = None;
     if bits & mode::POLLING != 0 {
@@ -78,6 +89,6 @@ pub(crate) fn unfinished(mut entry: Copied, now: u64) -> (Option<Step>, Fused) {
         entry[word::END] = end;
         entry[word::POLLED] += end - start;
     }
-    let record = fused(&entry, now, Status::CancelledByShutdown, Flags::UNFINISHED);
+    let record = fused(&entry, now, status, Flags::UNFINISHED);
     (last, record)
 }

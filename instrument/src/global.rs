@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::converter::Control;
+use crate::finish::GivenUp;
 use crate::name::Index;
 use crate::open::Slab;
 use crate::ring::Consumer;
@@ -21,8 +22,8 @@ pub(crate) struct LoopShared {
     /// High half of the ids of its turns.
     pub(crate) turn_base: u64,
     pub(crate) gone: AtomicBool,
-    /// Its runtime gave it up: what is open on it has ended for everybody else.
-    pub(crate) abandoned: AtomicBool,
+    /// Calls open on it that have ended for everybody else: its runtime gave it up.
+    pub(crate) given_up: Mutex<Vec<GivenUp>>,
 }
 
 pub(crate) struct Global {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import gc
 import threading
@@ -193,3 +194,61 @@ def test_l2_a_shutdown_while_the_start_hook_runs_is_a_shutdown(
     with pytest.raises(gilscope.RuntimeStopped, match="it was shut down"):
         rt.call(int)
     assert [kind for kind, _ in unraisable] == [ValueError]
+
+
+VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="default")
+
+
+def cancel_all_others() -> None:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+@pytest.mark.parametrize("mode", ["drain", "cancel"])
+def test_l1_the_stop_hook_runs_though_the_last_call_cancels_every_task(mode: Any) -> None:
+    stopped: list[str] = []
+    started = threading.Event()
+
+    async def start() -> None:
+        VAR.set("by the start hook")
+
+    async def stop() -> None:
+        stopped.append(VAR.get())
+
+    async def last() -> None:
+        started.set()
+        try:
+            while mode == "cancel" or not runtime.is_stopped:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        finally:
+            cancel_all_others()
+
+    async def replaced() -> None:
+        cancel_all_others()
+        await asyncio.sleep(0)
+
+    runtime = gilscope.PyRuntime(on_start=start, on_stop=stop)
+    runtime.call(replaced)
+    runtime.submit(last)
+    assert started.wait(30)
+    assert runtime.shutdown(mode, deadline=20)["joined"]
+    assert stopped == ["by the start hook"]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_l1_a_task_that_exits_while_the_root_task_is_replaced_ends_no_runtime(
+    rt: gilscope.PyRuntime, turns: int
+) -> None:
+    def exit_after(turns: int) -> None:
+        if turns == 0:
+            raise SystemExit
+        asyncio.get_running_loop().call_soon(exit_after, turns - 1)
+
+    async def cancel_and_exit() -> str:
+        cancel_all_others()
+        exit_after(turns + 1)
+        await asyncio.sleep(0.05)
+        return "went on"
+
+    assert rt.submit(cancel_and_exit).result(30) == "went on"
+    assert rt.call(len, "abc") == 3

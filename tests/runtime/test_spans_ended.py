@@ -32,3 +32,24 @@ def test_o6_an_abort_closes_running_and_queued_calls() -> None:
     ended = [span["status"] for span in trace.spans if span["span"] == "call"]
     assert ended == ["stopped"] * 6
     release.set()
+
+
+def test_o6_a_call_on_a_loop_that_is_given_up_ends_as_its_caller_was_told() -> None:
+    freed = threading.Event()
+
+    async def hold() -> None:
+        freed.wait(60)
+
+    with gilscope.trace() as trace:
+        runtime = gilscope.PyRuntime("held")
+        late = runtime.options(deadline=0.1).submit(hold)
+        with pytest.raises(gilscope.DeadlineExceeded) as told:
+            late.result(30)
+        runtime.shutdown("abort", deadline=0.1)
+        given_up = [span for span in trace.spans if span["span"] == "call"]
+        freed.set()
+        assert runtime.shutdown("abort", deadline=30)["joined"]
+    (span,) = given_up
+    assert (span["status"], span["flags"]) == ("deadline", ["unfinished"])
+    assert span["error"] == {"type": "DeadlineExceeded", "message": str(told.value)}
+    assert [span for span in trace.spans if span["span"] == "call"] == given_up

@@ -10,6 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use crate::finish::GivenUp;
 use crate::global::{self, Global, lock};
 use crate::sink::Sink;
 
@@ -185,15 +186,17 @@ pub fn flush() {
     }
 }
 
-/// The loops of a runtime do not answer and whoever waited for their calls was told so: what is open
-/// on them gets its spans now, as if it ended, with the flag `UNFINISHED`. Should it end after all, it
-/// gets no others. Any thread; does not wait.
-pub fn abandon(runtime: u16) {
+/// The loop of a runtime does not answer, and whoever waited for these calls was told so: they and their
+/// tasks get their spans now, as if they ended, with the flag `UNFINISHED`. Should they end after all,
+/// they get no others. Any thread; does not wait.
+pub fn abandon(runtime: u16, calls: Vec<GivenUp>) {
     let global = global::current();
-    for shared in global.loops() {
-        if shared.thread.runtime == runtime {
-            shared.abandoned.store(true, Ordering::SeqCst);
-        }
+    let loops = global.loops();
+    if let Some(shared) = loops
+        .iter()
+        .rfind(|shared| shared.thread.runtime == runtime)
+    {
+        lock(&shared.given_up).extend(calls);
     }
     global.control.wake();
 }

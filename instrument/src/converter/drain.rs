@@ -4,19 +4,20 @@
 //! its slots are handed back.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::expand::{self, Owner};
 use super::join::{ById, Errors, MAX_PER_CALL, MAX_WAITING, Waiting};
 use crate::clock::Rate;
-use crate::finish;
-use crate::global::LoopShared;
+use crate::error::ErrorText;
+use crate::finish::{self, GivenUp};
+use crate::global::{LoopShared, lock};
 use crate::name::Name;
 use crate::open::{Copied, mode, word};
 use crate::record::{self, Fused, Step, Turn};
 use crate::ring::Consumer;
 use crate::span::{Span, SpanKind};
 use crate::stats::Tables;
+use crate::status::Status;
 
 /// Spans handed to sinks at once.
 pub(super) const BATCH: usize = 4096;
@@ -29,11 +30,18 @@ pub(super) struct Loop {
     pub(super) consumer: Consumer,
     pub(super) waiting: ById<Waiting>,
     /// What was open when the loop was given up, until a record of its own is found.
-    pub(super) ending: ById<Copied>,
+    pub(super) ending: ById<Ending>,
     /// Ids of what got its spans while it was open.
     pub(super) told: ById<()>,
     /// Drops when the last sweep was made.
     pub(super) swept: u64,
+}
+
+/// What was open, and how it is to end.
+pub(super) struct Ending {
+    words: Copied,
+    status: Status,
+    error: Option<Arc<ErrorText>>,
 }
 
 /// What the joined spans go into.
@@ -93,18 +101,25 @@ impl Loop {
     /// Copies what is open, if the loop was given up or `closing`. Before the ring is looked at: a
     /// call that ends meanwhile is found there.
     pub(super) fn look_at_open(&mut self, closing: bool) {
-        let abandoned = self.shared.abandoned.swap(false, Ordering::SeqCst);
-        if abandoned || closing {
-            let open = self.shared.slab.read_all();
-            self.ending = open.map(|words| (words[word::ID], words)).collect();
+        let given_up = std::mem::take(&mut *lock(&self.shared.given_up));
+        if given_up.is_empty() && !closing {
+            return;
         }
+        let given_up: ById<GivenUp> = given_up.into_iter().map(|call| (call.id, call)).collect();
+        let open = self.shared.slab.read_all();
+        let ending =
+            open.filter_map(|words| Some((words[word::ID], ending(words, &given_up, closing)?)));
+        self.ending = ending.collect();
     }
 
     /// Makes the spans of what was open and left no record in the ring, as if it ended now.
     pub(super) fn tell_open(&mut self, now: u64, out: &mut Out, tables: &mut Tables, rate: &Rate) {
-        for (id, words) in std::mem::take(&mut self.ending) {
-            let (step, record) = finish::unfinished(words, now);
+        for (id, ending) in std::mem::take(&mut self.ending) {
+            let (step, mut record) = finish::unfinished(ending.words, now, ending.status);
             if self.told.insert(id, ()).is_none() {
+                if let Some(error) = ending.error {
+                    record.has_error = out.errors.insert(id, error);
+                }
                 if let Some(step) = step {
                     self.step(step, out, tables, rate);
                 }
@@ -157,6 +172,23 @@ impl Loop {
             expand::fused(record, &self.shared, &kept, error, &mut out.spans);
         }
     }
+}
+
+/// How an open entry is to end: as its call did for everybody else; at the end of the process, all.
+fn ending(words: Copied, given_up: &ById<GivenUp>, closing: bool) -> Option<Ending> {
+    let task = words[word::MODE] & mode::TASK != 0;
+    let call = words[if task { word::ENQUEUED } else { word::ID }];
+    let known = given_up.get(&call);
+    if known.is_none() && !closing {
+        return None; // it has ended, and its record follows
+    }
+    let known = known.filter(|_| !task);
+    let error = known.and_then(|call| call.error.as_ref());
+    Some(Ending {
+        words,
+        status: known.map_or(Status::CancelledByShutdown, |call| call.status),
+        error: error.map(|(type_name, message)| Arc::new(ErrorText::new(type_name, message))),
+    })
 }
 
 /// Feeds the histograms with a call and its parts but for the steps.

@@ -9,7 +9,7 @@ mod tasks;
 mod turns;
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 
@@ -75,7 +75,7 @@ impl LoopRecorder {
             slab: slab.slab.clone(),
             turn_base: new_id() & !0xFFFF_FFFF | 1 << 63,
             gone: AtomicBool::new(false),
-            abandoned: AtomicBool::new(false),
+            given_up: Mutex::default(),
         });
         global.register(shared.clone(), consumer);
         LoopRecorder {

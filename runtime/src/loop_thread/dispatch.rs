@@ -271,11 +271,8 @@ impl LoopState {
     /// Writes to the call's span where its deadline met it.
     pub(crate) fn record_deadline(&self, call: OpenCall, job: &JobRef) {
         if call != OpenCall::default() {
-            let bits = job.raw().state.load(Ordering::Acquire);
-            let place = crate::call::job::place(bits >> t::DEADLINE_PHASE_SHIFT & 0xff);
-            let error = crate::error::Error::DeadlineExceeded(place);
-            self.recorder
-                .error(call, "DeadlineExceeded", &error.to_string());
+            let text = super::stop::deadline_text(job);
+            self.recorder.error(call, "DeadlineExceeded", &text);
         }
     }
 

@@ -7,6 +7,7 @@ was closed under it, and then `core.end` runs.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 import os
@@ -16,7 +17,8 @@ import sys
 TYPE_CHECKING = False  # not the one of `typing`, whose import costs milliseconds
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, Task
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
+    from contextvars import Context
     from typing import Any, Protocol
 
     Wait = Callable[[float | None], list[tuple[selectors.SelectorKey, int]]]
@@ -53,9 +55,6 @@ if TYPE_CHECKING:
 
         def end(self) -> None:
             """Free every caller: the loop has ended."""
-
-
-ROOT = "gilscope-root"
 
 
 class Selector(selectors.EpollSelector):
@@ -133,31 +132,52 @@ async def run_in_thread(
     return result
 
 
-async def root(core: Core, stopped: Future[None]) -> None:
-    """Start, and live as long as the runtime."""
-    if core.on_start is not None:
-        try:
-            await core.on_start()
-        except GeneratorExit:
-            raise  # nobody runs this any more: the loop was closed
-        except BaseException as error:
-            # Not raised again: this frame holds the runtime, which is to hold the error.
-            frames = error.__traceback__
-            core.start_failed(error.with_traceback(frames and frames.tb_next))
-            return
-    core.accept()
-    await live(core, stopped)
-
-
-async def live(core: Core, stopped: Future[None]) -> None:
-    """Live until the shutdown: anyio ties its worker threads to the task that does.
+class Root:
+    """The task that lives as long as the runtime: anyio ties its worker threads to it.
 
     Who cancels every task there is, and waits for them, sees that one end, too; another then takes
     its place, for a runtime ends by shutdown only.
     """
-    await asyncio.shield(stopped)
-    if core.on_stop is not None:
-        await core.on_stop()
+
+    def __init__(self, core: Core, stopped: Future[None]) -> None:
+        self.core = core
+        self.stopped = stopped
+        self.context: Context | None = None  # as the start hook left it
+        self.stopping = False  # the stop hook has begun
+
+    async def start(self) -> None:
+        """Start, and live."""
+        core = self.core
+        if core.on_start is not None:
+            try:
+                await core.on_start()
+            except GeneratorExit:
+                raise  # nobody runs this any more: the loop was closed
+            except BaseException as error:
+                # Not raised again: this frame holds the runtime, which is to hold the error.
+                frames = error.__traceback__
+                core.start_failed(error.with_traceback(frames and frames.tb_next))
+                return
+        self.context = contextvars.copy_context()
+        core.accept()
+        await self.live()
+
+    async def live(self) -> None:
+        """Live until the shutdown."""
+        await asyncio.shield(self.stopped)
+        self.stopping = True
+        if self.core.on_stop is not None:
+            await self.core.on_stop()
+
+    def again(self, loop: AbstractEventLoop) -> Task[None] | None:
+        """Return the task that takes the place of one that was cancelled, if any does."""
+        if self.context is None or self.stopping:
+            return None
+        return self.context.run(self.task, loop, self.live())
+
+    def task(self, loop: AbstractEventLoop, coro: Coroutine[Any, Any, None]) -> Task[None]:
+        """Return a task of this name."""
+        return loop.create_task(coro, name="gilscope-root")
 
 
 def run(core: Core, factory: Callable[[], object] | None) -> None:
@@ -179,22 +199,24 @@ def run(core: Core, factory: Callable[[], object] | None) -> None:
 
 def drive(core: Core, loop: AbstractEventLoop, stopped: Future[None]) -> None:
     """Run the root task, again and again if user code throws the loop out."""
-    task = loop.create_task(root(core, stopped), name=ROOT)
-    while not task.done() and not loop.is_closed():
+    root = Root(core, stopped)
+    task = root.task(loop, root.start())
+    while not loop.is_closed():
+        if task.done():
+            another = root.again(loop) if task.cancelled() else None
+            if another is None:
+                break
+            task = another
         try:
             loop.run_until_complete(task)
         except asyncio.CancelledError:
-            if stopped.done():
-                break
-            task = loop.create_task(live(core, stopped), name=ROOT)
+            continue
         except (KeyboardInterrupt, SystemExit) as thrown:
             core.end_inherited(thrown)
             hush_at_exit(core, loop)
             continue  # raised by a task of user code, which has kept it; the loop goes on
         except RuntimeError:
-            if not task.done():
-                continue  # loop.stop() by user code
-            break
+            continue  # loop.stop() by user code, unless the root task has raised it
         except BaseException:
             break
     if loop.is_closed():

@@ -281,6 +281,12 @@ impl Shared {
         }
     }
 
+    /// Calls that the loop thread has begun and not ended.
+    pub(crate) fn open_calls(&self) -> Vec<JobRef> {
+        let calls = self.calls();
+        calls.open.iter().map(|(_, job)| job.clone()).collect()
+    }
+
     /// Frees every caller there is, from any thread.
     pub(crate) fn fail_everything(&self, end: u32, detail: u32) {
         let mut queued = 0;
@@ -290,9 +296,8 @@ impl Shared {
             dispose(message, end, detail);
         }
         let (backlog, open) = {
-            let mut calls = self.calls();
-            let open: Vec<JobRef> = calls.open.iter().map(|(_, job)| job.clone()).collect();
-            (std::mem::take(&mut calls.backlog), open)
+            let backlog = std::mem::take(&mut self.calls().backlog);
+            (backlog, self.open_calls())
         };
         backlog.iter().for_each(|job| refuse(job, end, detail));
         for _ in 0..queued + backlog.len() {

@@ -2,7 +2,9 @@
 //!
 //! Invariant: modes only ever get stricter; the root task ends once nothing is queued or open.
 
-use gilscope_instrument::Status;
+use std::sync::atomic::Ordering;
+
+use gilscope_instrument::{GivenUp, Status};
 use pyo3::prelude::*;
 
 use super::state::{CancelReason, LoopState, Stop};
@@ -137,6 +139,23 @@ impl LoopState {
         }
         Ok(())
     }
+}
+
+/// How a call that is open on a loop which was given up has ended for everybody else.
+pub(crate) fn given_up(job: &JobRef) -> GivenUp {
+    let late = job.has(t::DEADLINE).then(|| deadline_text(job));
+    GivenUp {
+        id: job.raw().stamps.id,
+        status: status_without_end(job),
+        error: late.map(|text| ("DeadlineExceeded", text)),
+    }
+}
+
+/// What the error of a call says whose deadline has passed.
+pub(crate) fn deadline_text(job: &JobRef) -> String {
+    let bits = job.raw().state.load(Ordering::Acquire);
+    let place = crate::call::job::place(bits >> t::DEADLINE_PHASE_SHIFT & 0xff);
+    crate::error::Error::DeadlineExceeded(place).to_string()
 }
 
 /// How a call ended whose coroutine did not.
