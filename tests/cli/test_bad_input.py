@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,3 +115,20 @@ def test_permissions(cli: Cli) -> None:
         cli.write("closed", "1\n").chmod(0)
         refused(cli.run("double", "closed"), ["closed", "Permission"])
         refused(cli.run("double", "listed", "--out", "closed"), ["closed", "Permission"])
+
+
+@pytest.mark.parametrize(
+    ("given", "closed", "words"),
+    [
+        ("-", "<&-", ["cannot read --input standard input", "Bad file descriptor"]),
+        ("functions.py:ten", ">&-", ["cannot write to standard output", "Bad file descriptor"]),
+    ],
+)
+def test_closed_standard_streams(cli: Cli, given: str, closed: str, words: list[str]) -> None:
+    command = f"{sys.executable} -m gilscope run functions.py:echo --input {given} {closed}"
+    done = subprocess.run(
+        command, shell=True, cwd=cli.folder, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert all(word in done.stderr for word in words)

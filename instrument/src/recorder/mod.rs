@@ -9,8 +9,8 @@ mod tasks;
 mod turns;
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 
 use steps::begin;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import sys
@@ -102,8 +103,10 @@ def run(
 def _rows_to_stdout() -> int:
     """Keep standard output for rows alone: what user code prints goes to stderr."""
     try:
-        sys.stdout.flush()
-        rows = os.dup(1)
+        if sys.stdout is not None:  # as it is where it was closed
+            sys.stdout.flush()
+        # Not the number of a standard stream that is closed: it would be taken for that stream.
+        rows = fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
         os.dup2(2, 1)
     except OSError as error:
         raise Refused(f"cannot write to standard output: {os_reason(error)}") from None

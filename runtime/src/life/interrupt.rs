@@ -36,8 +36,9 @@ pub(crate) fn ask(runtimes: &[Arc<Shared>]) -> Vec<Asked> {
 /// Interrupts loop threads that do not answer, until all have ended or the time is up.
 pub(crate) fn get_out(py: Python<'_>, mut left: Vec<Asked>) {
     let end = Instant::now() + DEADLINE;
-    // Those that were given up have lost their messages; one that is let go just now is to answer.
-    left.iter().for_each(Asked::repeat);
+    // Those that were given up have lost their messages, and one that is let go just now has as long
+    // for its answer as any.
+    left.iter_mut().for_each(Asked::renew);
     loop {
         let until = Instant::now() + EVERY;
         py.detach(|| left.retain(|asked| !asked.shared.wait_ended(Some(until))));
@@ -55,6 +56,12 @@ impl Asked {
         let shared = Arc::clone(shared);
         let ping = Ping::send(&shared.host(), answer(shared.id));
         Self { shared, ping }
+    }
+
+    /// Asks afresh.
+    fn renew(&mut self) {
+        *self = Self::new(&self.shared);
+        self.shared.inbox.bell().ring();
     }
 
     /// Asks the same once more: whoever gives the loop up takes its messages away.
