@@ -11,6 +11,7 @@ IN_FLIGHT = ["suspended", "busy", "rust-pending", "submitting", "threads", "full
 IN_C = ["step", "throw", "start", "callback", "finalizer", "courier"]
 # Threads of the user's.
 IN_C += ["submitting", "calling", "awaiting", "result", "mapping", "checking", "spans", "dropping"]
+IN_C += ["tasks"]
 AWAITING = ["slow-stop", "held-then-stop", "slow-task", "spinning-task", "held-by-task"]
 AWAITING += ["let-go-then-stop"]
 AWAITING += ["endless-stop"]  # abandoned in the end

@@ -16,6 +16,8 @@ GUARD = re.compile(r"let _parks = (crate::life::park::)?ParkOnExit::new\(\);")
 REASON = "// No guard"
 # What a function has that may run Python code or let go of the GIL.
 HANDS = re.compile(r"\b(Python|Bound|Given|Py)<")
+# Lets go of objects, on whichever thread the garbage collector runs.
+CLEARS = "__clear__"
 # Conversions that may run Python code, before the function's body has a guard.
 CONVERTED = re.compile(r"\b(PathBuf|f64)\b")
 ITEM = re.compile(r"^( *)(?:pub(?:\(crate\))? )?(?:unsafe )?fn (\w+)")
@@ -64,7 +66,7 @@ def unguarded(text: str) -> list[str]:
         if GUARD.search(body):
             if CONVERTED.search(parameters(body)) and REASON not in comments:
                 found.append(f"{name}: converts before its guard")
-        elif HANDS.search(body) and REASON not in comments:
+        elif (HANDS.search(body) or name == CLEARS) and REASON not in comments:
             found.append(f"{name}: no guard")
     return found
 
@@ -84,6 +86,10 @@ def test_l14_functions_that_run_python_code_have_a_guard_or_a_reason() -> None:
         ("#[pyfunction]\nfn a(py: Python<'_>) {\n}\n", ["a: no guard"]),
         ("#[pyfunction]\n// No guard: none.\nfn a(py: Python<'_>) {\n}\n", []),
         ("#[pyfunction]\nfn a(n: u64) {\n}\n", []),
+        (
+            "#[pymethods]\nimpl A {\n    fn __clear__(&self) {\n    }\n}\n",
+            ["__clear__: no guard"],
+        ),
         (
             "#[pymethods]\nimpl A {\n    fn a(&self, it: &Bound<'_, B>) {\n    }\n}\n",
             ["a: no guard"],

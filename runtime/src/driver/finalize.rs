@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
+use crate::life::park::ParkOnExit;
+
 use super::globals::globals;
 use super::outcome;
 use super::state::Status;
@@ -38,6 +40,8 @@ pub(super) fn install(py: Python<'_>) -> PyResult<()> {
 }
 
 unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
+    // Any thread may be the last to let go of a task, and of its result.
+    let _parks = ParkOnExit::new();
     // SAFETY: deallocators run attached, on an object of the type this one was put on. The
     // finalizer may resurrect it, in which case it must be left alone. `DEALLOC` was set before
     // this function became reachable.
@@ -52,6 +56,7 @@ unsafe extern "C" fn deallocate(object: *mut ffi::PyObject) {
 }
 
 unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
+    let _parks = ParkOnExit::new();
     // Refused when the interpreter is going away: then there is nobody left to tell.
     Python::try_attach(|py| {
         // SAFETY: finalizers run on a live object, of the type this one was put on.

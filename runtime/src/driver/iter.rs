@@ -8,6 +8,8 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyTraceback, PyTuple, PyType};
 
+use crate::life::park::ParkOnExit;
+
 use super::capi;
 use super::outcome;
 use super::state::Slot;
@@ -95,6 +97,7 @@ impl TaskIter {
     }
 
     fn __clear__(&self) {
+        let _parks = ParkOnExit::new();
         self.task.put(None);
     }
 }

@@ -346,6 +346,7 @@ impl Task {
     }
 
     fn __clear__(&self) {
+        let _parks = ParkOnExit::new();
         self.state.clear();
     }
 }

@@ -292,6 +292,7 @@ impl RustFuture {
     }
 
     fn __clear__(&self) {
+        let _parks = ParkOnExit::new();
         self.abandon();
     }
 }

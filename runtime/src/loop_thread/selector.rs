@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::state::current;
 use crate::attached::SameThread;
+use crate::life::park::Parking;
 
 /// Most events taken in one wait; the rest is there at the next.
 const EVENTS: usize = 64;
@@ -23,7 +24,7 @@ const WRITE: u32 = 2;
 pub(crate) struct Select {
     epoll: RawFd,
     /// File descriptor → `SelectorKey`.
-    keys: Py<PyDict>,
+    keys: Parking<Py<PyDict>>,
 }
 
 // No guard: called on the loop's thread, which carries one all its life.
@@ -49,6 +50,7 @@ impl Select {
 
 impl Select {
     pub(crate) fn new(epoll: RawFd, keys: Py<PyDict>) -> Self {
+        let keys = Parking::new(keys);
         Self { epoll, keys }
     }
 

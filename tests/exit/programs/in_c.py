@@ -12,12 +12,13 @@ import asyncio
 import atexit
 import contextlib
 import contextvars
+import gc
 import random
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gilscope
 from gilscope import _native
@@ -36,7 +37,8 @@ class Slow:
         sleep(0.12)
 
 
-slow = Slow()
+# Not a global of this module: threads that run its functions keep those.
+sys.__dict__["slow"] = Slow()
 held = threading.Semaphore(0)
 
 
@@ -222,6 +224,36 @@ def dropping(rt: gilscope.PyRuntime) -> None:
     keeps(options, threads=2)
 
 
+def tasks(rt: gilscope.PyRuntime) -> None:
+    """Threads that let go of the tasks of calls: of by themselves, and in cycles."""
+
+    class Held:
+        __slots__ = ()  # not for the garbage collector, which would run this before it clears
+
+        def __del__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+            sleep(0.02)
+
+    async def ends(box: list[object]) -> Held:
+        box.append(asyncio.current_task())
+        return Held()
+
+    def ended(cycle: bool) -> None:
+        box: list[Any] = []
+        futures = [rt.submit(ends, box) for _ in range(5)]
+        while futures:
+            futures.pop().result()
+        if cycle:
+            for task in box:
+                task.itself = task
+            del task
+        box.clear()
+        if cycle:
+            gc.collect()
+
+    keeps(lambda: ended(False), threads=2)
+    keeps(lambda: ended(True), threads=2)
+
+
 def main(where: str, way: str) -> None:
     hold_at = {
         "step": step,
@@ -238,6 +270,7 @@ def main(where: str, way: str) -> None:
         "checking": checking,
         "spans": spans,
         "dropping": dropping,
+        "tasks": tasks,
     }[where]
     # There is one courier; and one runtime has threads enough that call.
     for rt in RUNTIMES[: None if where in HOLDING else 1]:
