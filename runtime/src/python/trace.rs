@@ -74,9 +74,10 @@ fn open(path: Option<String>) -> std::io::Result<(SinkId, Option<MemoryHandle>)>
 pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
     let _parks = ParkOnExit::new();
     let trace = with_traces(|traces| {
-        check(py, traces, id)?;
-        traces.remove(&id).ok_or_else(|| unknown(id))
-    })?;
+        check(traces, id)?;
+        traces.remove(&id).ok_or(Refused::Unknown)
+    });
+    let trace = trace.map_err(|refused| refused.raise(py, id))?;
     py.detach(|| gilscope_instrument::detach_sink(trace.sink))?;
     Ok(())
 }
@@ -87,11 +88,10 @@ pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
 pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
     let _parks = ParkOnExit::new();
     let handle = with_traces(|traces| {
-        check(py, traces, id)?
-            .memory
-            .clone()
-            .ok_or_else(|| PyValueError::new_err("this trace goes to a file"))
-    })?;
+        let memory = check(traces, id)?.memory.clone();
+        memory.ok_or(Refused::ToFile)
+    });
+    let handle = handle.map_err(|refused| refused.raise(py, id))?;
     let lines = py.detach(|| {
         gilscope_instrument::flush();
         handle.spans().iter().map(json_line).collect::<Vec<_>>()
@@ -101,18 +101,36 @@ pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList
     PyList::new(py, spans.collect::<PyResult<Vec<_>>>()?)
 }
 
+/// Why a trace may not be used. Made under the lock, where no Python code may run; raised outside.
+#[derive(Debug, PartialEq, Eq)]
+enum Refused {
+    Unknown,
+    /// A parent of this process opened it.
+    Parents,
+    ToFile,
+}
+
+impl Refused {
+    fn raise(&self, py: Python<'_>, id: u64) -> PyErr {
+        match self {
+            Self::Unknown => PyKeyError::new_err(format!("no trace {id} is open")),
+            Self::Parents => {
+                let text = "this trace was opened before a fork, and is the parent's; \
+                            open one in the child";
+                super::exceptions::runtime_stopped(py, text)
+            }
+            Self::ToFile => PyValueError::new_err("this trace goes to a file"),
+        }
+    }
+}
+
 /// The trace of that id, unless a parent of this process opened it.
-fn check<'a>(py: Python<'_>, traces: &'a HashMap<u64, Trace>, id: u64) -> PyResult<&'a Trace> {
-    let trace = traces.get(&id).ok_or_else(|| unknown(id))?;
+fn check(traces: &HashMap<u64, Trace>, id: u64) -> Result<&Trace, Refused> {
+    let trace = traces.get(&id).ok_or(Refused::Unknown)?;
     if trace.generation == crate::life::fork::generation() {
         return Ok(trace);
     }
-    let text = "this trace was opened before a fork, and is the parent's; open one in the child";
-    Err(super::exceptions::runtime_stopped(py, text))
-}
-
-fn unknown(id: u64) -> PyErr {
-    PyKeyError::new_err(format!("no trace {id} is open"))
+    Err(Refused::Parents)
 }
 
 /// What is recorded: "off", "call" (one span a call) or "full". Returns what was.
