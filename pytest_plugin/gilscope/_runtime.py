@@ -131,11 +131,11 @@ class Calls:
 
         `name` is what the call's spans carry, by default the function's. `deadline`: seconds until
         `DeadlineExceeded`, waiting for room included; zero or less fails at once, infinity is none,
-        as None is. `context` is used as it is (while another thread is in it, the call waits); by
-        default a copy of the caller's. `on_drop`:
-        "cancel", or "detach" to let the call run on when an `await` of it is cancelled. `full`:
-        "wait" for room, or "fail" with `QueueFull`. `thread`: run a blocking function in the
-        runtime's pool. What they mean for a stream is said there.
+        as None is. `context` is used as it is; by default a copy of the caller's. While somebody
+        else is in it, a call that has begun waits, and one that begins fails with RuntimeError.
+        `on_drop`: "cancel", or "detach" to let the call run on when an `await` of it is cancelled.
+        `full`: "wait" for room, or "fail" with `QueueFull`. `thread`: run a blocking function in
+        the runtime's pool. What they mean for a stream is said there.
 
         Raises TypeError or ValueError for a value that makes no sense, before any call.
         """
@@ -304,7 +304,8 @@ class Calls:
         `name.__anext__` and `name.aclose` the steps. `deadline` is for the stream as a whole, in
         seconds from when the first item is asked for: the step under way then, or the next one,
         raises `DeadlineExceeded`. The generator runs in `context`, by default a copy of the
-        Context in which `stream` was called. `on_drop="detach"` lets a step under way come to its
+        Context in which `stream` was called; each item begins in it, so RuntimeError ends a stream
+        that finds somebody else there. `on_drop="detach"` lets a step under way come to its
         next item before the generator is closed. `full` and `thread` are about the opening.
         """
         return self._runtime._stream(self._options, fun, args, kwargs)
