@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import inspect
 import threading
 import traceback
 import weakref
@@ -38,6 +39,14 @@ def wrapper(fun: Callable[..., Any]) -> Callable[[], Any]:
     return wrapped
 
 
+def in_async(fun: Callable[..., Any]) -> Callable[[], Any]:
+    @functools.wraps(fun)
+    async def wrapped() -> None:
+        assert fun is plain
+
+    return wrapped
+
+
 async def generator() -> AsyncIterator[int]:
     yield 1
 
@@ -51,7 +60,11 @@ class Hooks:
 
 
 REFUSED = [plain, print, lambda: hook(), generator, Hooks, 7, "hook"]
-TAKEN = [hook, functools.partial(hook, 1), Hooks(), Hooks().method, wrapper(hook)]
+TAKEN: list[Callable[..., Any]] = [hook, functools.partial(hook, 1), Hooks(), Hooks().method]
+TAKEN += [wrapper(hook)]
+TAKEN += [in_async(plain), functools.partial(in_async(plain)), functools.partial(wrapper(hook))]
+if mark := getattr(inspect, "markcoroutinefunction", None):  # from Python 3.12 on
+    TAKEN.append(mark(functools.wraps(plain)(lambda: hook())))
 
 
 def refused(kind: str, given: object) -> str:

@@ -295,9 +295,12 @@ def is_async(fun: object) -> bool:
     """Whether it can be seen of a callable, or of what it wraps, that it returns a coroutine."""
     if not callable(fun):
         return False
-    fun, call = called_by(inspect.unwrap(fun))
-    marked = getattr(fun, "_is_coroutine", None) is not None  # by compilers
-    return marked or any(map(inspect.iscoroutinefunction, (fun, call)))
+    inner, _ = called_by(fun)
+    seen: list[object] = []
+    for given in (fun, inspect.unwrap(fun), inspect.unwrap(inner)):  # type: ignore[arg-type]
+        seen += called_by(given)
+    marked = (getattr(each, "_is_coroutine", None) is not None for each in seen)  # by compilers
+    return any(marked) or any(map(inspect.iscoroutinefunction, seen))
 
 
 def end_child(error: BaseException | None) -> None:
