@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -120,6 +122,84 @@ def test_l6_a_child_that_comes_back_to_its_parents_loop_ends(forking: Callable[[
         said = words.read()
         assert word in said if word else not said, (fork, said)
     os.dup2(errors, 2)
+    print("parent")
+    """
+    assert forking(code) == "parent\n"
+
+
+def test_l6_a_child_that_exits_in_a_hook_or_a_callback_ends_as_it_wants(
+    forking: Callable[[str], str],
+) -> None:
+    code = """
+    import threading
+
+    codes = []
+
+    def child_exits(code):
+        pid = os.fork()
+        if pid == 0:
+            sys.exit(code)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    def hook(code):
+        async def hook():
+            child_exits(code)
+        return hook
+
+    with gilscope.PyRuntime(on_start=hook(0), on_stop=hook(3)) as rt:
+        told = threading.Event()
+        rt.submit_callback(lambda _: (child_exits(5), told.set()), int)
+        assert told.wait(60)
+        go_on = threading.Event()
+        rt.submit(go_on.wait).add_done_callback(lambda _: child_exits(6))
+        go_on.set()
+        rt.call(int)
+    assert codes == [0, 5, 6, 3], codes
+    print("parent")
+    """
+    assert forking(code) == "parent\n"
+
+
+@pytest.mark.parametrize("factory", ["None", "asyncio.new_event_loop"])
+@pytest.mark.parametrize("detail", ["off", "full"])
+def test_l6_a_child_that_is_forked_in_a_task_runs_nothing_more_of_its_parents(
+    forking: Callable[[str], str], factory: str, detail: str
+) -> None:
+    code = f"""
+    from gilscope import _native
+
+    _native.trace_detail({detail!r})
+    words, ran = open("words", "a+"), open("ran", "ab", buffering=0)
+    children = []
+
+    async def forks():
+        children.append(os.fork())
+
+    def work():
+        ran.write(b".")
+
+    async def other():
+        work()
+
+    async def body():
+        loop = asyncio.get_running_loop()
+        tasks = [asyncio.create_task(forks()), asyncio.create_task(other())]
+        loop.call_soon(work)
+        await tasks[0]
+        work()
+        await tasks[1]
+        work()
+
+    with gilscope.PyRuntime(loop_factory={factory}) as rt:
+        errors = os.dup(2)
+        os.dup2(words.fileno(), 2)
+        rt.call(body)
+        assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 1
+        os.dup2(errors, 2)
+        assert rt.call(double, 1) == 2
+    assert os.path.getsize("ran") == 4, os.path.getsize("ran")
+    words.seek(0)
+    assert "sys.exit" in words.read()
     print("parent")
     """
     assert forking(code) == "parent\n"

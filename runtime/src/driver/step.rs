@@ -24,6 +24,7 @@ const AGAIN: f64 = 0.001;
 
 /// Runs the step that the event loop or a future asked for, throwing `state.throw` if it is set.
 pub(super) fn step(task: &Bound<'_, Task>) -> PyResult<()> {
+    inherited::check(task.py());
     let state = task.get().state();
     if !state.shared.get() || !state.is_pending() {
         return step_inside(task);

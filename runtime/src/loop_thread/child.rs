@@ -10,7 +10,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::inherited;
 use super::state::{LoopState, current};
+use crate::life::park::Parking;
 use crate::python::names::name;
 
 /// The open children of one loop, by the task's address.
@@ -24,8 +26,8 @@ pub(crate) struct Children {
 /// What surrounds one step of a child.
 #[pyclass(frozen, module = "gilscope._native")]
 pub(crate) struct Child {
-    callback: Py<PyAny>,
-    task: Py<PyAny>,
+    callback: Parking<Py<PyAny>>,
+    task: Parking<Py<PyAny>>,
     open: u32,
     /// The task, under the name by which asyncio's debug output asks for it.
     outer: std::sync::atomic::AtomicU32,
@@ -130,8 +132,8 @@ impl Child {
         open: OpenTask,
     ) -> PyResult<Py<PyAny>> {
         let child = Self {
-            callback: callback.clone().unbind(),
-            task: task.clone().unbind(),
+            callback: Parking::new(callback.clone().unbind()),
+            task: Parking::new(task.clone().unbind()),
             open: open.0,
             outer: Default::default(),
         };
@@ -146,6 +148,9 @@ impl Child {
     ) -> *mut ffi::PyObject {
         self.before();
         let result = run(&self.callback);
+        if !result.is_null() {
+            inherited::check(py);
+        }
         if result.is_null() {
             // KeyboardInterrupt and SystemExit come out of a step; looking must not lose them.
             let error = PyErr::fetch(py);

@@ -6,7 +6,10 @@
 
 use pyo3::prelude::*;
 
-use super::state::is_inherited;
+use crate::life::park::ParkOnExit;
+
+use super::drain::Drain;
+use super::state::{inherited_loop, is_inherited};
 
 /// Ends the process if the loop that this code runs for is that of its parent. One relaxed load where
 /// nobody forks.
@@ -23,6 +26,20 @@ pub(crate) fn check_after<'py>(py: Python<'py>, error: impl FnOnce() -> Option<B
     if is_inherited() {
         end(py, error());
     }
+}
+
+/// In a child that `os.fork` has made: it ends at the next thing that its parent's loop would run there,
+/// for tasks and callbacks that are not ours do not ask.
+#[pyfunction]
+pub(crate) fn end_next(py: Python<'_>) -> PyResult<()> {
+    let _parks = ParkOnExit::new();
+    let Some(event_loop) = inherited_loop(py) else {
+        return Ok(());
+    };
+    // It does nothing but end the process.
+    let ends = Bound::new(py, Drain)?;
+    super::thread::module(py)?.call_method1("put_first", (event_loop, ends))?;
+    Ok(())
 }
 
 #[cold]

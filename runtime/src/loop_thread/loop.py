@@ -154,6 +154,7 @@ class Root:
             except GeneratorExit:
                 raise  # nobody runs this any more: the loop was closed
             except BaseException as error:
+                core.end_inherited(error)
                 # Not raised again: this frame holds the runtime, which is to hold the error.
                 frames = error.__traceback__
                 core.start_failed(error.with_traceback(frames and frames.tb_next))
@@ -301,6 +302,19 @@ def is_async(fun: object) -> bool:
         seen += called_by(given)
     marked = (getattr(each, "_is_coroutine", None) is not None for each in seen)  # by compilers
     return any(marked) or any(map(inspect.iscoroutinefunction, seen))
+
+
+def register_fork(in_child: Callable[[], object]) -> None:
+    """Have it called in the children that `os.fork` makes."""
+    os.register_at_fork(after_in_child=in_child)
+
+
+def put_first(loop: AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """Have a loop run it before anything else, if it is one of asyncio's own."""
+    ready = getattr(loop, "_ready", None)
+    if ready is not None and not loop.is_closed():
+        loop.call_soon(callback)
+        ready.rotate(1)
 
 
 def end_child(error: BaseException | None) -> None:

@@ -92,8 +92,8 @@ pub(crate) enum Stop {
 
 thread_local! {
     static CURRENT: Cell<Option<NonNull<LoopState>>> = const { Cell::new(None) };
-    /// A parent's loop runs on this thread.
-    static INHERITED: Cell<bool> = const { Cell::new(false) };
+    /// A parent's loop runs on this thread: its state, which is never dropped.
+    static INHERITED: Cell<Option<NonNull<LoopState>>> = const { Cell::new(None) };
 }
 
 /// Whether there is a thread for which `INHERITED` holds; cheaper to ask.
@@ -107,10 +107,10 @@ pub(crate) fn current() -> Option<&'static LoopState> {
 }
 
 /// In a forked child, on the thread that forked: the loop that runs here is the parent's, and its state
-/// is never touched again, nor dropped. Only stores.
+/// is never changed again, nor dropped. Only stores.
 pub(crate) fn disown() {
-    if CURRENT.replace(None).is_some() {
-        INHERITED.set(true);
+    if let Some(state) = CURRENT.replace(None) {
+        INHERITED.set(Some(state));
         ANY_INHERITED.store(true, Ordering::Relaxed);
     }
 }
@@ -119,7 +119,18 @@ pub(crate) fn disown() {
 #[inline]
 pub(crate) fn is_inherited() -> bool {
     // One that is current is the child's own: a simulation's.
-    ANY_INHERITED.load(Ordering::Relaxed) && INHERITED.get() && CURRENT.get().is_none()
+    ANY_INHERITED.load(Ordering::Relaxed) && INHERITED.get().is_some() && CURRENT.get().is_none()
+}
+
+/// The event loop of a parent of this process that runs on this thread.
+pub(crate) fn inherited_loop(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    if !is_inherited() {
+        return None;
+    }
+    // SAFETY: who would drop the state ends first, by `inherited::check`; nothing changes this field.
+    INHERITED
+        .get()
+        .map(|state| unsafe { state.as_ref() }.event_loop.bind(py).clone())
 }
 
 /// Makes a state current for as long as it lives.

@@ -45,7 +45,10 @@ pub(crate) fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
             c"gilscope/loop.py",
             c"gilscope._loop",
         );
-        PyModule::from_code(py, &code, file, name).map(Bound::unbind)
+        let module = PyModule::from_code(py, &code, file, name)?;
+        let in_child = wrap_pyfunction!(super::inherited::end_next, py)?;
+        module.call_method1("register_fork", (in_child,))?;
+        Ok(module.unbind())
     })?;
     Ok(module.bind(py))
 }

@@ -10,6 +10,7 @@ use crate::call::job::Delivered;
 use crate::error::Outcome;
 use crate::handle::{PyFun, PyHandle};
 use crate::life::park::{ParkOnExit, Parking};
+use crate::loop_thread::inherited;
 
 /// How a call ended: a value or an exception.
 #[pyclass(frozen, name = "Outcome", module = "gilscope._native")]
@@ -80,6 +81,9 @@ pub(crate) fn hand_over(py: Python<'_>, callback: &PyFun, outcome: Outcome<PyHan
     let called = Py::new(py, PyOutcome::new(py, outcome)).and_then(|outcome| {
         let returned = callback.call1((outcome,))?;
         refuse_coroutine(&returned)
+    });
+    inherited::check_after(py, || {
+        Some(called.as_ref().err()?.value(py).clone().into_any())
     });
     match called {
         Ok(()) => Delivered::Yes,
