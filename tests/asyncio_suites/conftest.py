@@ -222,6 +222,7 @@ class BorrowedLoop(asyncio.SelectorEventLoop):
     runner: CallRunner
     thread: threading.Thread | None = None
     run_is_over = False
+    given_back = False
 
     def __init__(self) -> None:
         self.goes, self.stands = threading.Event(), threading.Event()
@@ -239,7 +240,8 @@ class BorrowedLoop(asyncio.SelectorEventLoop):
             self.run_is_over = False
             self.goes.clear()
             self.stands.set()
-            self.goes.wait()
+            while not (self.goes.wait(0.1) or self.given_back):
+                pass
 
     def run_until_complete(self, future: Any) -> Any:
         """Call and wait; the first to come here is the runtime, on the loop thread."""
@@ -317,6 +319,7 @@ def as_loop(case: Case, deadline: float) -> Iterator[tuple[Any, CallRunner]]:
             mock.patch("asyncio.Runner", return_value=runner),
         ):
             yield case.cls, runner
+        loop.given_back = True  # also if a run of the test's is over only now
         loop.goes.set()
 
 
