@@ -46,7 +46,7 @@ class Bounded:
         async def look() -> set[str]:
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             names = {task.get_coro().__qualname__ for task in tasks}
-            return names - {"root"}
+            return names - {"Root.start", "Root.live"}
 
         return self(look)
 
