@@ -95,6 +95,12 @@ def test_a_linked_test_exists_and_carries_the_id(row: str) -> None:
         assert f"](../{path})" in document()[row], f"{row}: {path} is not linked"
 
 
+@pytest.mark.parametrize("row", TESTED)
+def test_what_carries_an_id_is_linked(row: str) -> None:
+    carrying = {name for name in all_tests() if carries(name, row)}
+    assert carrying - {name for _, name in linked(row)} == set()
+
+
 @pytest.mark.parametrize("row", sorted(NOT_YET | PARTLY))
 def test_what_is_not_there_yet_says_so(row: str) -> None:
     assert "not yet" in document()[row]

@@ -73,8 +73,7 @@ impl Loop {
                     let tail = self.consumer.next(end).unwrap_or_default();
                     read += 1;
                     let record = Fused::decode(&words, &tail);
-                    if self.told.remove(&record.id).is_none() {
-                        self.ending.remove(&record.id);
+                    if !self.is_told(record.id) {
                         self.fused(&record, out, tables, rate);
                     }
                 }
@@ -96,6 +95,16 @@ impl Loop {
             }
         }
         true
+    }
+
+    /// Whether what ends now was told to have ended before. If not, its record is the one to be told.
+    #[inline]
+    fn is_told(&mut self, id: u64) -> bool {
+        if self.told.is_empty() && self.ending.is_empty() {
+            return false;
+        }
+        self.ending.remove(&id);
+        self.told.remove(&id).is_some()
     }
 
     /// Copies what is open, if the loop was given up or `closing`. Before the ring is looked at: a
@@ -236,4 +245,77 @@ fn early(shared: &LoopShared, waiting: &mut Waiting, id: u64, out: &mut Out) {
         .kept
         .drain(..)
         .for_each(|step| owner.step(&step, &mut out.spans));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::clock;
+    use crate::open::SlabWriter;
+    use crate::ring::{self, Producer};
+    use crate::span::ThreadInfo;
+    use crate::status::Flags;
+
+    const ID: u64 = 7;
+
+    /// A loop with one call on it that is being polled.
+    fn one_open() -> (Loop, Producer) {
+        let writer = SlabWriter::new();
+        let (entry, _) = writer.take().expect("there is room");
+        entry.write(|entry| {
+            entry.set(word::MODE, mode::FULL | mode::POLLING);
+            entry.set(word::NAME_POLLS, 1 << 32);
+            entry.set(word::ID, ID);
+        });
+        let (producer, consumer) = ring::ring(64);
+        let thread = ThreadInfo {
+            name: "loop".to_owned(),
+            tid: 0,
+            runtime: 1,
+        };
+        let shared = Arc::new(LoopShared {
+            thread: Arc::new(thread),
+            slab: writer.slab.clone(),
+            turn_base: 0,
+            gone: AtomicBool::new(false),
+            given_up: Mutex::default(),
+        });
+        let each = Loop {
+            shared,
+            consumer,
+            waiting: ById::default(),
+            ending: ById::default(),
+            told: ById::default(),
+            swept: 0,
+        };
+        (each, producer)
+    }
+
+    #[test]
+    fn a_call_that_ends_between_the_look_and_the_reading_is_told_once_and_as_it_ended() {
+        let (mut each, producer) = one_open();
+        let mut out = Out {
+            wanted: true,
+            spans: Vec::new(),
+            errors: Errors::default(),
+            kept: 0,
+        };
+        let (mut tables, rate) = (Tables::default(), clock::rate());
+        each.look_at_open(true);
+        let ended = Fused {
+            id: ID,
+            polls: 1,
+            ..Fused::default()
+        };
+        producer.push(ended.encode());
+        let end = each.consumer.published();
+        each.drain(end, &mut out, &mut tables, &rate);
+        each.tell_open(clock::now(), &mut out, &mut tables, &rate);
+        let calls = out.spans.iter().filter(|span| span.id == ID);
+        let ends: Vec<_> = calls.map(|span| (span.status, span.flags)).collect();
+        assert_eq!(ends, [(Status::Ok, Flags::default())]);
+    }
 }

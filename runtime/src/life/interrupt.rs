@@ -61,16 +61,20 @@ impl Asked {
     /// Asks afresh.
     fn renew(&mut self) {
         *self = Self::new(&self.shared);
-        self.shared.inbox.bell().ring();
+        self.ring();
     }
 
     /// Asks the same once more: whoever gives the loop up takes its messages away.
     fn repeat(&self) {
         if let Some(ping) = &self.ping {
             ping.send_again(&self.shared.host(), answer(self.shared.id));
-            // The list may count as awake since then, and would not ring.
-            self.shared.inbox.bell().ring();
+            self.ring();
         }
+    }
+
+    /// Since its messages were taken away the list may count as awake, and would not ring by itself.
+    fn ring(&self) {
+        self.shared.inbox.bell().ring();
     }
 
     fn interrupt_if_held(&mut self, py: Python<'_>) {
@@ -80,7 +84,7 @@ impl Asked {
             self.shared.interrupt(py, held);
             self.repeat();
         } else if ping.unanswered().is_none() {
-            *self = Self::new(&self.shared);
+            self.renew();
         }
     }
 }

@@ -295,10 +295,8 @@ impl Shared {
             queued += usize::from(unsafe { is_job(message) });
             dispose(message, end, detail);
         }
-        let (backlog, open) = {
-            let backlog = std::mem::take(&mut self.calls().backlog);
-            (backlog, self.open_calls())
-        };
+        let backlog = std::mem::take(&mut self.calls().backlog);
+        let open = self.open_calls();
         backlog.iter().for_each(|job| refuse(job, end, detail));
         for _ in 0..queued + backlog.len() {
             let _ = self.room.put_back(); // closed: nobody waits
