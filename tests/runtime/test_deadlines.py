@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,3 +155,44 @@ def test_x6_the_span_says_where_it_was(rt: gilscope.PyRuntime, where: str) -> No
     assert call["status"] == "deadline"
     told = f"{call.get('where')} {call.get('error')}"
     assert where in told
+
+
+@pytest.mark.parametrize("way", ["call", "await"])
+@pytest.mark.parametrize("freed_by", ["deadline", "shutdown"])
+def test_x6_l4_an_outcome_that_is_ready_waits_for_no_call_that_holds_the_loop(
+    freed_by: str, way: str
+) -> None:
+    async def quick() -> str:
+        return "quick"
+
+    async def hold(begun: threading.Event, until: threading.Event) -> None:
+        begun.set()
+        assert until.wait(60)
+
+    async def awaits(calls: gilscope.Calls) -> str:
+        return await calls.call_async(quick)
+
+    def ask() -> str:
+        calls = rt.options(deadline=0.5 if freed_by == "deadline" else None)
+        return calls.call(quick) if way == "call" else asyncio.run(awaits(calls))
+
+    events = [threading.Event() for _ in range(4)]
+    first, begin, second, free = events
+    rt = gilscope.PyRuntime("held")
+    rt.submit(hold, first, begin)
+    assert first.wait(30)
+    # What follows is taken in one turn, and the last of it holds the loop.
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(ask)
+        while rt.stats()["pending"] < 2:
+            time.sleep(0.001)
+        rt.submit(hold, second, free)
+        begin.set()
+        assert second.wait(30)
+        if freed_by == "shutdown":
+            assert not rt.shutdown("abort", deadline=0.1)["joined"]
+        try:
+            assert asked.result(20) == "quick"
+        finally:
+            free.set()
+    assert rt.shutdown("cancel", deadline=30)["joined"]

@@ -1,6 +1,6 @@
 //! One call: the caller's closures behind the C header that the host sees.
 //!
-//! Invariant: whoever sets `SETTLED` first, and nobody else, touches the outcome and the callback.
+//! Invariant: outcome and callback are touched by [`settle`](super::settle) and on its word only.
 
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,7 +84,7 @@ pub enum Delivered {
 }
 
 impl Delivered {
-    fn flags(self) -> Flags {
+    pub(super) fn flags(self) -> Flags {
         match self {
             Self::Yes => Flags::default(),
             Self::Nobody => Flags::UNDELIVERED,
@@ -95,11 +95,11 @@ impl Delivered {
 
 #[repr(C)]
 pub(crate) struct Job<S, T, D> {
-    raw: RawJob,
+    pub(super) raw: RawJob,
     start: UnsafeCell<Option<S>>,
     convert: Convert<T>,
-    outcome: UnsafeCell<Option<Outcome<T>>>,
-    callback: UnsafeCell<Option<D>>,
+    pub(super) outcome: UnsafeCell<Option<Outcome<T>>>,
+    pub(super) callback: UnsafeCell<Option<D>>,
     /// Owner of `raw.context`.
     #[allow(dead_code, reason = "held for `raw.context`, which borrows from it")]
     context: Option<PyHandle>,
@@ -136,7 +136,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
                 kind: t::MESSAGE_JOB,
             },
             size: size_of::<RawJob>() as u32,
-            flags: parts.flags | kind_flags::<T, D>(),
+            flags: parts.flags | if D::ATTACHED { t::JOB_ATTACHED } else { 0 },
             vtable: &Self::VTABLE,
             state: AtomicU32::new(0),
             phase: AtomicU32::new(t::PHASE_QUEUED),
@@ -162,48 +162,9 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
 
     /// # Safety
     /// `job` was made by `allocate` of this very type and is live.
-    unsafe fn get<'a>(job: *mut RawJob) -> &'a Self {
+    pub(super) unsafe fn get<'a>(job: *mut RawJob) -> &'a Self {
         // SAFETY: `raw` is at offset 0 of `Self`.
         unsafe { &*job.cast::<Self>() }
-    }
-
-    fn claim(&self) -> bool {
-        self.raw.state.fetch_or(t::SETTLED, Ordering::AcqRel) & t::SETTLED == 0
-    }
-
-    /// The callback, for whoever claimed the job.
-    fn take_callback(&self) -> Option<D> {
-        // SAFETY: only the thread that claimed the job comes here.
-        unsafe { (*self.callback.get()).take() }
-    }
-
-    fn store(&self, outcome: Outcome<T>) {
-        // SAFETY: only the thread that claimed the job comes here.
-        unsafe { *self.outcome.get() = Some(outcome) };
-    }
-
-    /// Claims and stores, or hands over at once where that must happen attached.
-    fn settle_attached(&self, py: Python<'_>, status: Status, outcome: Outcome<T>) -> Report {
-        if !self.claim() {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(outcome)));
-            return Report {
-                status: status as u8,
-                flags: Flags::UNDELIVERED.0,
-            };
-        }
-        let mut flags = Flags::default();
-        if D::ATTACHED
-            && let Some(callback) = self.take_callback()
-        {
-            let deliver = AssertUnwindSafe(|| callback.deliver_attached(py, outcome));
-            flags = catch_unwind(deliver).unwrap_or(Delivered::Failed).flags();
-        } else {
-            self.store(outcome);
-        }
-        Report {
-            status: status as u8,
-            flags: flags.0,
-        }
     }
 
     unsafe extern "C" fn start(job: *mut RawJob, error: *mut Obj, report: *mut Report) -> Obj {
@@ -281,38 +242,37 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
     unsafe extern "C" fn deliver(job: *mut RawJob) -> Report {
         // SAFETY: the host passes a live job of ours, settled by itself.
         let job = unsafe { Self::get(job) };
-        // SAFETY: the host, who settled the job, is the only one here.
-        let outcome = unsafe { (*job.outcome.get()).take() };
+        let outcome = if job.claim_stored() {
+            job.take_outcome()
+        } else {
+            None
+        };
         let Some(outcome) = outcome else {
             return Report::default();
         };
         if D::WAKES {
-            // SAFETY: as above; the callback stays until `wake`.
+            // SAFETY: as whoever claimed the outcome; the callback stays until `wake`.
             let callback = unsafe { (*job.callback.get()).as_mut() };
             let delivered = callback.map_or(Delivered::Nobody, |it| it.publish(outcome));
-            job.raw.state.fetch_or(t::PUBLISHED, Ordering::AcqRel);
             return Report {
-                status: 0,
+                status: t::TO_WAKE,
                 flags: delivered.flags().0,
             };
         }
-        let Some(callback) = job.take_callback() else {
-            return Report::default();
+        let deliver = || {
+            job.take_callback()
+                .map(|callback| callback.deliver(outcome))
         };
-        let deliver = AssertUnwindSafe(|| callback.deliver(outcome));
-        let delivered = catch_unwind(deliver).unwrap_or(Delivered::Failed);
+        let delivered = catch_unwind(AssertUnwindSafe(deliver)).unwrap_or(Some(Delivered::Failed));
         Report {
             status: 0,
-            flags: delivered.flags().0,
+            flags: delivered.map_or(0, |delivered| delivered.flags().0),
         }
     }
 
     unsafe extern "C" fn wake(job: *mut RawJob) {
         // SAFETY: the host passes a live job of ours that it has delivered.
         let job = unsafe { Self::get(job) };
-        if job.raw.state.load(Ordering::Acquire) & t::PUBLISHED == 0 {
-            return; // settled by somebody else, to whom the callback belongs
-        }
         let callback = job.take_callback();
         // A waker is user code, too.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(callback)));
@@ -358,12 +318,6 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         // What the closures captured may run user code in its destructor: a panic must stay here.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
     }
-}
-
-/// How the host has to hand over.
-fn kind_flags<T, D: Callback<T>>() -> u32 {
-    let wakes = if D::WAKES { t::JOB_WAKES } else { 0 };
-    wakes | if D::ATTACHED { t::JOB_ATTACHED } else { 0 }
 }
 
 fn python_error<T, D: Callback<T>>(exception: Bound<'_, PyAny>) -> PythonError {

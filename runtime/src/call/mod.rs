@@ -13,6 +13,7 @@ pub mod future;
 pub mod handle;
 pub(crate) mod job;
 pub mod seed;
+mod settle;
 mod slot;
 
 pub use args::{PyArgs, PyResultType};

@@ -50,8 +50,10 @@ pub const DEADLINE: u32 = 1 << 3;
 pub const DETACHED: u32 = 1 << 5;
 /// `RawJob::state`: where the phase at the deadline is kept.
 pub const DEADLINE_PHASE_SHIFT: u32 = 8;
-/// `RawJob::state`: `deliver` stored an outcome that `wake` is to announce.
-pub const PUBLISHED: u32 = 1 << 4;
+/// `RawJob::state`: settled by `complete`, whose outcome waits for `deliver`.
+pub const STORED: u32 = 1 << 4;
+/// `RawJob::state`: somebody hands an outcome over, or has.
+pub const HANDED: u32 = 1 << 6;
 
 /// `RawJob::phase`: not started.
 pub const PHASE_QUEUED: u32 = 0;
@@ -72,14 +74,11 @@ pub const JOB_DETACH: u32 = 1 << 2;
 /// `RawJob::flags`: `complete` runs user code, which belongs into the call's context.
 pub const JOB_IN_CONTEXT: u32 = 1 << 3;
 
-/// `RawJob::flags`: `deliver` only stores the outcome, `wake` announces it.
-pub const JOB_WAKES: u32 = 1 << 4;
-
 /// `RawJob::flags`: `complete` has handed the outcome over, `deliver` has nothing to do.
-pub const JOB_ATTACHED: u32 = 1 << 5;
+pub const JOB_ATTACHED: u32 = 1 << 4;
 
 /// `RawJob::flags`: others may be in `context` when a step of the call is due, which then waits.
-pub const JOB_SHARES_CONTEXT: u32 = 1 << 6;
+pub const JOB_SHARES_CONTEXT: u32 = 1 << 5;
 
 /// `complete`: the value returned.
 pub const END_RETURNED: u32 = 0;
@@ -106,11 +105,14 @@ pub const END_REFUSED: u32 = 8;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Report {
-    /// A `gilscope_instrument::Status`.
+    /// A `gilscope_instrument::Status`; of `deliver` [`TO_WAKE`] or 0.
     pub status: u8,
     /// `gilscope_instrument::Flags` bits.
     pub flags: u16,
 }
+
+/// `Report::status`: what was delivered is to be announced by `wake`.
+pub const TO_WAKE: u8 = 1;
 
 /// What a shutdown met and did; see [`crate::ShutdownReport`].
 #[repr(C)]
@@ -139,9 +141,10 @@ pub struct JobVTable {
     pub complete: unsafe extern "C" fn(*mut RawJob, end: u32, value: Obj) -> Report,
     /// Detached, any thread, after `complete` or a settling `start`: hands the outcome over.
     pub deliver: unsafe extern "C" fn(*mut RawJob) -> Report,
-    /// Detached, any thread, after `deliver` of a job with [`JOB_WAKES`]: wakes the receiver.
+    /// Detached, any thread, once after a `deliver` that reported [`TO_WAKE`]: wakes the receiver.
     pub wake: unsafe extern "C" fn(*mut RawJob),
-    /// Any thread: claims the job and hands over a failure at once. False if it was settled.
+    /// Any thread: claims the job and hands over a failure at once. False if it was settled: an outcome
+    /// that is stored and not handed over yet then is.
     pub fail: unsafe extern "C" fn(*mut RawJob, end: u32, detail: u32) -> bool,
     /// Any thread: one more reference.
     pub retain: unsafe extern "C" fn(*mut RawJob),

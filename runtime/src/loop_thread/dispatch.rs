@@ -299,7 +299,18 @@ impl LoopState {
     ) {
         // A cancel that comes later must not find who has the index next.
         job.raw().slot.store(0, Ordering::Relaxed);
-        let removed = self.shared.calls().open.try_remove(index);
+        let attached = job.raw().flags & t::JOB_ATTACHED != 0;
+        let removed = {
+            let mut calls = self.shared.calls();
+            let removed = calls.open.try_remove(index);
+            if attached {
+                removed
+            } else {
+                // From now on whoever cannot wait for this thread finds it there.
+                calls.ready.push(removed.unwrap_or_else(|| job.clone()));
+                None
+            }
+        };
         drop(removed);
         let task = self.with_slot(index, std::mem::take);
         drop(task);
@@ -311,7 +322,7 @@ impl LoopState {
             flags = flags | Flags::DETACHED;
         }
         self.finished.set(true);
-        if job.raw().flags & t::JOB_ATTACHED != 0 {
+        if attached {
             // Handed over already; closed while the GIL still keeps its receiver from looking.
             self.count(flags);
             self.recorder.close(call, status, flags);
@@ -321,7 +332,6 @@ impl LoopState {
             self.oldest.set(gilscope_instrument::clock::now());
         }
         self.outbox.borrow_mut().push(Ready {
-            job,
             call,
             status,
             flags,

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::state::{LoopState, Ready, current};
 use crate::attached::SameThread;
+use crate::host::JobRef;
 use crate::host::table as t;
 
 /// How long an outcome may wait for others to be delivered with, in nanoseconds: longer than a full
@@ -81,10 +82,13 @@ impl LoopState {
             if batch.is_empty() {
                 return;
             }
-            batch.iter().for_each(|ready| self.deliver(ready));
-            let wakes = batch.drain(..).map(|ready| ready.job);
-            let wakes = wakes.filter(|job| job.raw().flags & t::JOB_WAKES != 0);
-            self.shared.wakes.wake(wakes);
+            let mut jobs = self.delivered.take();
+            std::mem::swap(&mut jobs, &mut self.shared.calls().ready);
+            let mut batch_of = batch.drain(..);
+            jobs.retain(|job| batch_of.next().is_some_and(|it| self.deliver(job, &it)));
+            drop(batch_of);
+            self.shared.wakes.wake(jobs.drain(..));
+            self.delivered.replace(jobs);
             let mut outbox = self.outbox.borrow_mut();
             if outbox.is_empty() {
                 // Keeps the allocation for the next batch.
@@ -94,16 +98,18 @@ impl LoopState {
         }
     }
 
-    fn deliver(&self, ready: &Ready) {
+    /// True: the receiver is to be woken.
+    fn deliver(&self, job: &JobRef, ready: &Ready) -> bool {
         // SAFETY: the job is live and was settled by this thread, or by somebody else, in which
         // case there is nothing to hand over and the report is empty.
-        let report = unsafe { (ready.job.vtable().deliver)(ready.job.as_ptr()) };
+        let report = unsafe { (job.vtable().deliver)(job.as_ptr()) };
         let mut flags = ready.flags | Flags(report.flags);
-        if flags.contains(Flags::UNDELIVERED) && ready.job.raw().flags & t::JOB_DETACH != 0 {
+        if flags.contains(Flags::UNDELIVERED) && job.raw().flags & t::JOB_DETACH != 0 {
             flags = flags | Flags::DETACHED;
         }
         self.count(flags);
         self.recorder.close(ready.call, ready.status, flags);
+        report.status == t::TO_WAKE
     }
 
     pub(crate) fn count(&self, flags: Flags) {

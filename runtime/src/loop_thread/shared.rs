@@ -62,6 +62,8 @@ pub(crate) struct Calls {
     pub(crate) backlog: VecDeque<JobRef>,
     /// Started and not finished.
     pub(crate) open: Slab<JobRef>,
+    /// Finished and not handed over, in the order of the loop thread's outbox.
+    pub(crate) ready: Vec<JobRef>,
 }
 
 /// Tells a caller that its turn has come.
@@ -295,8 +297,12 @@ impl Shared {
             queued += usize::from(unsafe { is_job(message) });
             dispose(message, end, detail);
         }
-        let backlog = std::mem::take(&mut self.calls().backlog);
-        let open = self.open_calls();
+        let (backlog, open) = {
+            let mut open = self.open_calls();
+            let mut calls = self.calls();
+            open.extend(calls.ready.iter().cloned());
+            (std::mem::take(&mut calls.backlog), open)
+        };
         backlog.iter().for_each(|job| refuse(job, end, detail));
         for _ in 0..queued + backlog.len() {
             let _ = self.room.put_back(); // closed: nobody waits

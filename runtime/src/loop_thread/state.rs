@@ -29,6 +29,8 @@ pub(crate) struct LoopState {
     pub(crate) children: RefCell<super::child::Children>,
     /// Outcomes that are ready and not handed over.
     pub(crate) outbox: RefCell<Vec<Ready>>,
+    /// Between two batches: the empty list that the jobs of the next are taken into.
+    pub(crate) delivered: RefCell<Vec<JobRef>>,
     /// Ticks at which the oldest of them became ready; 0: none.
     pub(crate) oldest: Cell<u64>,
     /// A call ended since the loop last looked whether that lets something go on.
@@ -72,9 +74,8 @@ pub(crate) enum CancelReason {
     Shutdown,
 }
 
-/// An outcome on its way out.
+/// What is to be said of an outcome on its way out; its job is in [`Calls::ready`](super::shared::Calls).
 pub(crate) struct Ready {
-    pub(crate) job: JobRef,
     pub(crate) call: OpenCall,
     pub(crate) status: Status,
     pub(crate) flags: Flags,
@@ -181,6 +182,7 @@ impl LoopState {
             tasks: Default::default(),
             children: Default::default(),
             outbox: Default::default(),
+            delivered: Default::default(),
             oldest: Default::default(),
             finished: Default::default(),
             draining: Default::default(),
