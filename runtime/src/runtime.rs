@@ -149,7 +149,7 @@ impl PyRuntime {
         let shared = Shared::create(config).map_err(not_started)?;
         crate::life::registry::add(&shared);
         crate::loop_thread::thread::start(&shared)
-            .map_err(|why| Error::stopped(why.detail(shared.number)))?;
+            .map_err(|why| Error::stopped(why.detail(shared.number())))?;
         Ok(Self {
             host: shared.host(),
         })

@@ -229,7 +229,7 @@ impl HostRef {
 
     /// A reason as a job is given it.
     pub(crate) fn detail_of(&self, why: Stopped) -> u32 {
-        own::shared_of(self).map_or(why as u32, |shared| why.detail(shared.number))
+        own::shared_of(self).map_or(why as u32, |shared| why.detail(shared.number()))
     }
 
     pub(crate) fn on_loop_thread(&self) -> bool {

@@ -130,7 +130,9 @@ unsafe extern "C" fn submit(ctx: Ctx, job: *mut t::RawJob, reserved: u64) -> i32
 unsafe fn put(shared: &Shared, link: *mut Link) {
     // SAFETY: passed on.
     if unsafe { shared.inbox.post(link) } {
-        let why = shared.refusing().map_or(1, |why| why.detail(shared.number));
+        let why = shared
+            .refusing()
+            .map_or(1, |why| why.detail(shared.number()));
         for message in shared.inbox.take() {
             dispose(message, t::END_STOPPED, why);
         }

@@ -32,7 +32,7 @@ pub(crate) fn cause_of(number: u16) -> Option<PythonError> {
     let runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
     let all: Vec<_> = runtimes.iter().filter_map(Weak::upgrade).collect();
     drop(runtimes);
-    let mut causes = all.iter().filter(|shared| shared.number == number);
+    let mut causes = all.iter().filter(|shared| shared.number() == number);
     causes.find_map(|shared| shared.start_error.get().cloned())
 }
 

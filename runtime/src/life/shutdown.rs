@@ -110,7 +110,7 @@ fn give_up(shared: &Arc<Shared>) {
     let open = shared.open_calls();
     shared.fail_everything(t::END_STOPPED, Stopped::Shutdown as u32);
     let given_up = open.iter().map(crate::loop_thread::stop::given_up);
-    gilscope_instrument::abandon(shared.number, given_up.collect());
+    gilscope_instrument::abandon(shared.number(), given_up.collect());
     // That took the requests along; the loop thread must find one once it is let go.
     let _ = request(shared, ShutdownMode::Abort);
     shared.inbox.bell().ring();

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use slab::Slab;
 
+use super::number::Number;
 use crate::error::{PythonError, Stopped};
 use crate::host::table as t;
 use crate::host::{HostRef, JobRef};
@@ -30,7 +31,7 @@ const STOPPED: u32 = 1 << 9;
 pub(crate) struct Shared {
     pub(crate) table: t::HostTable,
     pub(crate) id: u64,
-    pub(crate) number: u16,
+    number: Number,
     pub(crate) generation: u64,
     pub(crate) config: Config,
     pub(crate) inbox: Inbox,
@@ -79,16 +80,19 @@ pub(crate) struct Counters {
 }
 
 impl Shared {
+    pub(crate) fn number(&self) -> u16 {
+        self.number.get()
+    }
+
     pub(crate) fn create(config: Config) -> std::io::Result<Arc<Self>> {
-        static NUMBER: AtomicU32 = AtomicU32::new(1);
         // Before the first call, which may be made before the loop has its recorder.
         gilscope_instrument::read_environment();
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed) as u16;
+        let number = Number::claim()?;
         let inbox = Inbox::new()?;
         let room = Room::new(config.queue_size);
         Ok(Arc::new_cyclic(|this: &std::sync::Weak<Self>| Self {
             table: crate::host::own::table(this.as_ptr().cast_mut().cast::<c_void>()),
-            id: u64::from(std::process::id()) << 32 | library() << 16 | u64::from(number),
+            id: u64::from(std::process::id()) << 32 | library() << 16 | u64::from(number.get()),
             number,
             generation: crate::life::fork::generation(),
             config,
@@ -195,7 +199,7 @@ impl Shared {
         self.life.store(STOPPED | why as u32, Ordering::SeqCst);
         self.room.close();
         self.inbox.close();
-        self.fail_everything(t::END_STOPPED, why.detail(self.number));
+        self.fail_everything(t::END_STOPPED, why.detail(self.number()));
         *self.ended.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.ended.1.notify_all();
     }

@@ -199,7 +199,7 @@ impl Core {
             await_any: module.getattr("await_any")?.unbind(),
             classify: module.getattr("classify")?.unbind(),
         };
-        let recorder = LoopRecorder::new(shared.number, &shared.config.thread_name());
+        let recorder = LoopRecorder::new(shared.number(), &shared.config.thread_name());
         recorder.attached();
         let threads = shared.config.threads;
         let state = LoopState::new(shared, recorder, &event_loop, helpers, selector.is_some())?;

@@ -35,7 +35,7 @@ impl Kept {
             _ => {
                 let shared = Shared::create(Config::named("simulation"))?;
                 shared.enter_thread();
-                let recorder = LoopRecorder::new(shared.number, &shared.config.thread_name());
+                let recorder = LoopRecorder::new(shared.number(), &shared.config.thread_name());
                 Ok(Self { shared, recorder })
             }
         }
