@@ -2,9 +2,10 @@
 //! somebody's code holds the loop or because it has ended.
 //!
 //! Invariant: it is the one thread besides the loop threads that attaches, started at its first use
-//! and stopped and joined before the interpreter finalizes; a tokio thread still never runs Python.
+//! and stopped before the interpreter finalizes, joined too unless somebody's code keeps it; a tokio
+//! thread still never runs Python.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use pyo3::prelude::*;
 use crate::call::job::Delivered;
 use crate::host::table::RawPost;
 
-/// How long a shutdown waits for the courier.
+/// How long a shutdown waits for the courier, and the exit then for its thread.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 type Work = Box<dyn FnOnce(Python<'_>) + Send>;
@@ -23,6 +24,8 @@ struct Courier {
     generation: u64,
     work: Sender<Work>,
     thread: JoinHandle<()>,
+    /// Closed as the thread ends, since a join has no bound.
+    ended: Receiver<()>,
 }
 
 static COURIER: Mutex<Option<Courier>> = Mutex::new(None);
@@ -101,7 +104,9 @@ fn send(work: Work) -> bool {
 
 fn start(generation: u64) -> std::io::Result<Courier> {
     let (work, queue) = channel::<Work>();
+    let (runs, ended) = channel();
     let deliver = move || {
+        let _runs: Sender<()> = runs;
         let _parking = super::park::ParkOnExit::new();
         // Not a ticket of the gate: `stop` joins this thread.
         while let Ok(work) = queue.recv() {
@@ -116,11 +121,12 @@ fn start(generation: u64) -> std::io::Result<Courier> {
         generation,
         work,
         thread,
+        ended,
     })
 }
 
 /// Stops and joins the courier; what it was given is handed over first, as far as that takes no longer
-/// than a second. Detached.
+/// than a second, or two if some came in meanwhile. Detached.
 pub(crate) fn stop() {
     let idle = flush();
     let courier = COURIER
@@ -134,7 +140,9 @@ pub(crate) fn stop() {
         return;
     }
     drop(courier.work);
-    if idle {
+    // What came in behind the barrier may be a callback that never returns.
+    let ended = || courier.ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Disconnected);
+    if idle && ended() {
         let _ = courier.thread.join();
     }
 }
@@ -146,20 +154,60 @@ pub(crate) fn hold() -> Box<dyn std::any::Any> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{TryRecvError, channel};
+    use std::sync::mpsc::{Sender, TryRecvError, channel};
+    use std::sync::{Mutex, PoisonError};
+    use std::time::Duration;
+
+    use pyo3::Python;
 
     use super::{COURIER, Courier, Work, stop};
+    use crate::life::fork::generation;
+
+    /// There is one courier, whatever test it is for.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    /// Makes a courier of a thread that does this.
+    fn install(generation: u64, work: Sender<Work>, does: impl FnOnce() + Send + 'static) {
+        let (runs, ended) = channel::<()>();
+        let thread = std::thread::spawn(move || {
+            does();
+            drop(runs);
+        });
+        *COURIER.lock().expect("no test panics with it") = Some(Courier {
+            generation,
+            work,
+            thread,
+            ended,
+        });
+    }
 
     #[test]
     fn l6_stopping_leaves_the_courier_of_another_process_alone() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let (work, queue) = channel::<Work>();
-        let theirs = Courier {
-            generation: crate::life::fork::generation() + 1,
-            work,
-            thread: std::thread::spawn(|| ()),
-        };
-        *COURIER.lock().expect("no test panics with it") = Some(theirs);
+        install(generation() + 1, work, || ());
         stop();
         assert!(matches!(queue.try_recv(), Err(TryRecvError::Empty)));
+    }
+
+    #[test]
+    fn l7_a_callback_that_comes_in_while_the_courier_is_stopped_holds_up_no_exit() {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (work, queue) = channel::<Work>();
+        let (let_go, held) = channel::<()>();
+        install(generation(), work, move || {
+            let barrier = queue.recv().expect("what stop waits for first");
+            // SAFETY: the barrier does nothing with it.
+            barrier(unsafe { Python::assume_attached() });
+            let _ = held.recv(); // the callback, which does not return
+        });
+        let (stopped, wait) = channel();
+        std::thread::spawn(move || {
+            stop();
+            let _ = stopped.send(());
+        });
+        let within = wait.recv_timeout(Duration::from_secs(20));
+        drop(let_go);
+        assert!(within.is_ok());
     }
 }
