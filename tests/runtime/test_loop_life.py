@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import threading
 from typing import Any
 
@@ -28,6 +29,20 @@ def test_l1_loop_stop_inside_a_coroutine_is_survived(rt: gilscope.PyRuntime, gat
     gate.open()
     assert before.result(10) == (1,)
     assert not rt.is_stopped
+
+
+@pytest.mark.parametrize("thrown", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_l1_what_is_thrown_into_the_thread_of_an_idle_loop_loses_no_wake(
+    rt: gilscope.PyRuntime, thrown: type[BaseException]
+) -> None:
+    # Raised as the loop is woken, before it has looked what by: interrupts at exit may come then, too.
+    throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    ident = rt.call(threading.get_ident)
+    for number in range(20):
+        throw(ctypes.c_ulong(ident), ctypes.py_object(thrown))
+        call = rt.submit(echo, number)  # where the loop was not idle yet, the call may raise it
+        assert call.exception(10) is not None or call.result(10) == number
+    assert rt.call(threading.get_ident) == ident
 
 
 def test_l3_loop_close_inside_a_coroutine_is_refused_by_asyncio(

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
         def start_failed(self, error: BaseException) -> None:
             """Report what the start hook raised; the callers are told."""
 
+        def ring(self) -> None:
+            """Have the loop look for messages as soon as it runs."""
+
         def end_inherited(self, error: BaseException) -> None:
             """End the process if it is a forked child that has come back to this loop."""
 
@@ -208,6 +211,7 @@ def drive(core: Core, loop: AbstractEventLoop, stopped: Future[None]) -> None:
             if another is None:
                 break
             task = another
+        core.ring()  # what threw the loop out may have come between its wait and what the wait found
         try:
             loop.run_until_complete(task)
         except asyncio.CancelledError:

@@ -233,6 +233,12 @@ impl Core {
         state.drain(py)
     }
 
+    /// The loop is entered: a wake that it has lost comes again. The bell's edge comes only once.
+    fn ring(&self) -> PyResult<()> {
+        self.shared()?.inbox.bell().ring();
+        Ok(())
+    }
+
     /// Whether the process is about to end, and cuts short what takes too long.
     #[getter]
     #[allow(
