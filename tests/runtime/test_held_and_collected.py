@@ -92,6 +92,30 @@ def test_l8_a_running_call_is_held_though_nobody_else_does(
     assert arrived == [1]
 
 
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("awaits_call", [False, True])
+def test_l8_a_task_that_awaits_rust_is_held_though_nobody_else_does(
+    rt: gilscope.PyRuntime, own: bool, awaits_call: bool
+) -> None:
+    async def awaits(arrived: asyncio.Event) -> None:
+        await (rt.call_async(asyncio.sleep, 0.05) if awaits_call else gilscope.rust.sleep(0.05))
+        arrived.set()
+
+    async def main() -> None:
+        arrived = asyncio.Event()
+        asyncio.create_task(awaits(arrived))  # noqa: RUF006 (nobody is to hold it)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        gc.collect()
+        await asyncio.wait_for(arrived.wait(), 30)
+
+    if own:
+        with gilscope.PyRuntime("own") as loop_of:
+            loop_of.call(main)
+    else:
+        asyncio.run(main())
+
+
 def test_l10_a_tiny_switch_interval(rt: gilscope.PyRuntime) -> None:
     def many(start: int) -> None:
         results[start] = [rt.call(echo, i) for i in range(start, start + 100)]

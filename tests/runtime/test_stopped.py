@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -70,8 +71,10 @@ def test_l5_a_loop_that_closes_while_rust_completes(
     loop.close()
     asyncio.run(gilscope.rust.sleep(0.8))
     assert not held[0].done()
+    gone = weakref.ref(loop)
     del loop, held[:]
     eventually(lambda: gc.collect() and rt.stats()["loop_closed"] == before + 1)
+    eventually(lambda: gc.collect() >= 0 and gone() is None)
     assert set(noise) <= {"Task was destroyed but it is pending!"}
     assert rt.call(echo, 1) == 1
 

@@ -6,7 +6,7 @@
 
 use std::any::TypeId;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
@@ -15,7 +15,7 @@ use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::{IntoPyObjectExt, PyTraverseError};
 
-use super::port::Port;
+use super::port::{Foreign, Port};
 use crate::error::{Error, panic_text};
 use crate::life::park::{ParkOnExit, Parking};
 use crate::python::imports;
@@ -114,10 +114,49 @@ struct Waiting {
 }
 
 /// Where the result meets the asyncio future that waits for it.
-#[derive(Default)]
 struct Pending {
     result: Mutex<Option<Resolve>>,
     future: Mutex<Option<Py<PyAny>>>,
+    /// A second reference, which the garbage collector does not know: who completes the future holds it,
+    /// and with it the task that awaits it, which often nobody else does. Empty for a foreign loop.
+    held: Mutex<Option<Py<PyAny>>>,
+    /// The foreign loop, which holds it instead.
+    foreign: Option<Weak<Foreign>>,
+}
+
+impl Pending {
+    fn new(port: &Port) -> Self {
+        Self {
+            result: Mutex::default(),
+            future: Mutex::default(),
+            held: Mutex::default(),
+            foreign: port.foreign(),
+        }
+    }
+
+    /// Holds the future that waits, instead of the one before. Attached.
+    fn hold(&self, waiter: Py<PyAny>) {
+        let key = std::ptr::from_ref(self) as usize;
+        let before = match &self.foreign {
+            None => lock(&self.held).replace(waiter),
+            Some(foreign) => foreign
+                .upgrade()
+                .and_then(|foreign| foreign.waiters().insert(key, waiter)),
+        };
+        drop(before);
+    }
+
+    /// Nobody is to complete it any more. Attached.
+    fn let_go(&self) {
+        let key = std::ptr::from_ref(self) as usize;
+        let held = match &self.foreign {
+            None => lock(&self.held).take(),
+            Some(foreign) => foreign
+                .upgrade()
+                .and_then(|foreign| foreign.waiters().remove(&key)),
+        };
+        drop(held);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -163,7 +202,7 @@ impl RustFuture {
         future: BoxFuture,
     ) -> PyResult<Bound<'py, PyAny>> {
         let port = Port::of(event_loop)?;
-        let pending = Arc::new(Pending::default());
+        let pending = Arc::new(Pending::new(&port));
         let waiter = new_waiter(py, event_loop, &pending)?;
         let theirs = Arc::clone(&pending);
         let work = async move {
@@ -181,6 +220,7 @@ impl RustFuture {
     }
 
     fn woken<'py>(&self, py: Python<'py>, waiting: Waiting) -> PyResult<Bound<'py, PyAny>> {
+        waiting.pending.let_go();
         let result = lock(&waiting.pending.result).take();
         match result {
             Some(resolve) => finish(py, resolve).map_err(|error| self.as_thrown(py, error)),
@@ -218,6 +258,7 @@ impl RustFuture {
         let state = std::mem::replace(&mut *lock(&self.state), State::Done);
         if let State::Waiting(waiting) = state {
             waiting.task.abort();
+            waiting.pending.let_go();
         }
     }
 }
@@ -313,6 +354,7 @@ fn new_waiter<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let waiter = event_loop.call_method0(name!(py, c"create_future"))?;
     waiter.setattr(name!(py, c"_asyncio_future_blocking"), true)?;
+    pending.hold(waiter.clone().unbind());
     let before = lock(&pending.future).replace(waiter.clone().unbind());
     drop(before);
     Ok(waiter)
@@ -326,6 +368,7 @@ fn wake(py: Python<'_>, pending: &Pending) {
     else {
         return;
     };
+    pending.let_go();
     let woken = future
         .call_method0(py, name!(py, c"done"))
         .and_then(|done| {

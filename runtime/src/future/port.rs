@@ -2,16 +2,21 @@
 //! foreign loop when it first awaits a Rust future.
 //!
 //! Invariant: posting never attaches; what arrives after its loop was closed is dropped quietly and
-//! counted.
+//! counted. What a foreign loop's tasks wait for is kept by that loop, as its timers are.
 
+use std::collections::HashMap;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 
 use crate::host::HostRef;
+use crate::life::park::ParkOnExit;
 use crate::loop_thread::state;
 use crate::queue::inbox::Inbox;
 
@@ -38,6 +43,15 @@ pub(crate) enum Port {
 /// The inbox of a loop that is not ours.
 pub(crate) struct Foreign {
     inbox: Inbox,
+    /// Futures that somebody in Rust is to complete, by number; they are its [`ForeignPort`]'s.
+    waiters: Mutex<HashMap<usize, Py<PyAny>>>,
+}
+
+impl Foreign {
+    /// Only ever locked attached, for a moment.
+    pub(crate) fn waiters(&self) -> MutexGuard<'_, HashMap<usize, Py<PyAny>>> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Port {
@@ -52,6 +66,14 @@ impl Port {
             return Ok(Self::Host(state.shared.host()));
         }
         foreign(event_loop)
+    }
+
+    /// The foreign loop's.
+    pub(crate) fn foreign(&self) -> Option<Weak<Foreign>> {
+        match self {
+            Self::Host(_) => None,
+            Self::Foreign(foreign) => Some(Arc::downgrade(foreign)),
+        }
     }
 
     /// Runs `work` attached on the loop's thread.
@@ -83,14 +105,15 @@ impl Drop for Foreign {
     }
 }
 
-/// Keeps a foreign loop's port for as long as the loop lives, and is its bell's callback.
+/// The callback of a foreign loop's bell. The loop owns it until it is closed, and by it, seen by the
+/// garbage collector, the futures that wait: nobody else may hold the tasks that await them.
 #[pyclass(frozen, weakref, module = "gilscope._native")]
 pub(crate) struct ForeignPort(Arc<Foreign>);
 
 #[pymethods]
 impl ForeignPort {
     fn __call__(&self) {
-        let _parks = crate::life::park::ParkOnExit::new();
+        let _parks = ParkOnExit::new();
         let inbox = &self.0.inbox;
         inbox.bell().clear();
         loop {
@@ -104,6 +127,25 @@ impl ForeignPort {
             }
         }
     }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(waiters) = self.0.waiters.try_lock() {
+            waiters.values().try_for_each(|waiter| visit.call(waiter))?;
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        let _parks = ParkOnExit::new();
+        let waiters = std::mem::take(&mut *self.0.waiters());
+        drop(waiters);
+    }
+}
+
+impl Drop for ForeignPort {
+    fn drop(&mut self) {
+        self.__clear__();
+    }
 }
 
 fn foreign(event_loop: &Bound<'_, PyAny>) -> PyResult<Port> {
@@ -114,17 +156,21 @@ fn foreign(event_loop: &Bound<'_, PyAny>) -> PyResult<Port> {
         Ok(ports.unbind())
     })?;
     let known = ports.bind(py).call_method1("get", (event_loop,))?;
-    if let Ok(known) = known.cast::<ForeignPort>() {
+    let known = known.cast::<PyWeakrefReference>().ok();
+    if let Some(known) = known.and_then(|known| known.upgrade_as::<ForeignPort>().ok()?) {
         return Ok(Port::Foreign(Arc::clone(&known.get().0)));
     }
     let foreign = Arc::new(Foreign {
         inbox: Inbox::new()?,
+        waiters: Mutex::default(),
     });
-    let port = Py::new(py, ForeignPort(Arc::clone(&foreign)))?;
+    let port = Bound::new(py, ForeignPort(Arc::clone(&foreign)))?;
     event_loop.call_method1("add_reader", (foreign.inbox.bell().as_raw_fd(), &port))?;
     foreign.inbox.try_sleep();
+    // Weakly: the port refers to the loop, which it would keep in the dictionary for ever.
+    let weak = PyWeakrefReference::new(&port)?;
     ports
         .bind(py)
-        .call_method1("__setitem__", (event_loop, port))?;
+        .call_method1("__setitem__", (event_loop, weak))?;
     Ok(Port::Foreign(foreign))
 }
