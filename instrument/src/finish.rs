@@ -71,6 +71,29 @@ pub struct GivenUp {
     pub error: Option<(&'static str, String)>,
 }
 
+/// Makes of a copy what the entry was after a poll whose record was found later than the copy was made.
+pub(crate) fn advance(entry: &mut Copied, step: &Step) {
+    let polls = (entry.get(word::NAME_POLLS) >> 32) as u32;
+    let polling = entry.get(word::MODE) & mode::POLLING != 0;
+    if step.poll < polls || step.poll == polls && !polling {
+        return; // it was over by then
+    }
+    if step.poll > polls && polling {
+        entry[word::POLLED] += step.suspended - entry.get(word::START);
+    }
+    if polls == 0 {
+        entry[word::FIRST_START] = step.suspended; // its first poll has no record of its own
+    }
+    if step.poll > polls && polls <= 1 && (polling || polls == 0) {
+        entry[word::FIRST_END] = step.suspended;
+    }
+    entry[word::POLLED] += step.end - step.start;
+    entry[word::END] = step.end;
+    entry[word::NAME_POLLS] =
+        entry.get(word::NAME_POLLS) & 0xFFFF_FFFF | u64::from(step.poll) << 32;
+    entry[word::MODE] &= !mode::POLLING;
+}
+
 /// What a call or task would leave if it ended now, wherever it is: its last poll, if that is one
 /// that has a record of its own, and the call.
 pub(crate) fn unfinished(mut entry: Copied, now: u64, status: Status) -> (Option<Step>, Fused) {

@@ -79,6 +79,9 @@ impl Loop {
                 }
                 record::STEP => {
                     let step = Step::decode(&words);
+                    if let Some(ending) = self.ending.get_mut(&step.id) {
+                        finish::advance(&mut ending.words, &step);
+                    }
                     if !self.told.contains_key(&step.id) {
                         self.step(step, out, tables, rate);
                     }
@@ -292,6 +295,39 @@ mod tests {
             swept: 0,
         };
         (each, producer)
+    }
+
+    #[test]
+    fn a_poll_that_ends_between_the_look_and_the_reading_is_told_once() {
+        let (mut each, producer) = one_open();
+        let mut out = Out {
+            wanted: true,
+            spans: Vec::new(),
+            errors: Errors::default(),
+            kept: 0,
+        };
+        let (mut tables, rate) = (Tables::default(), clock::rate());
+        each.look_at_open(true);
+        for (poll, suspended, start) in [(2, 50, 100), (3, 150, 300)] {
+            let step = Step {
+                id: ID,
+                suspended,
+                start,
+                end: start + 50,
+                poll,
+                ..Step::default()
+            };
+            producer.push([step.encode()]);
+        }
+        let end = each.consumer.published();
+        each.drain(end, &mut out, &mut tables, &rate);
+        each.tell_open(1000, &mut out, &mut tables, &rate);
+        assert_eq!(tables.incomplete, 0);
+        let parts = out.spans.iter().filter(|span| span.parent == ID);
+        let polls = parts.clone().filter(|span| span.kind == SpanKind::Poll);
+        assert_eq!(polls.map(|span| span.poll).collect::<Vec<_>>(), [1, 2, 3]);
+        let sum: u64 = parts.map(|span| span.end - span.start).sum();
+        assert_eq!(sum, 1000);
     }
 
     #[test]
