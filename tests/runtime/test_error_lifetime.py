@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 import time
 import traceback
 import weakref
@@ -77,6 +78,29 @@ def test_e15_no_frame_is_kept_alive(way: Way) -> None:
     assert refs[0]() is not None, "the traceback holds the frame while the exception lives"
     del error
     assert collected(refs[0])
+
+
+def test_e15_an_error_that_an_outcome_raised_is_not_kept(rt: gilscope.PyRuntime) -> None:
+    class Boom(Exception):
+        pass
+
+    errors: list[weakref.ref[BaseException]] = []
+    asked = threading.Event()
+
+    async def boom() -> None:
+        raise Boom
+
+    def callback(outcome: gilscope.Outcome[None]) -> None:
+        try:
+            outcome.result()  # the error's traceback has this frame, and that the outcome
+        except Boom as error:
+            errors.append(weakref.ref(error))
+        asked.set()
+
+    rt.submit_callback(callback, boom)
+    assert asked.wait(LIMIT)
+    assert rt.call(int) == 0  # the callback has returned
+    assert collected(errors[0])
 
 
 def test_e15_a_result_and_arguments_are_let_go_of(way: Way) -> None:

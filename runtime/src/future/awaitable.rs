@@ -244,7 +244,8 @@ impl RustFuture {
     }
 
     fn as_thrown(&self, py: Python<'_>, error: PyErr) -> PyErr {
-        match lock(&self.thrown).take() {
+        let thrown = lock(&self.thrown).take();
+        match thrown {
             Some(thrown) if error.is_instance(py, imports::cancelled_error(py)) => {
                 PyErr::from_value(thrown.into_bound(py))
             }

@@ -3,6 +3,8 @@
 //! Invariant: a callback that raises, whatever it raises, is reported to the loop's exception handler
 //! and ends nothing but itself.
 
+use pyo3::PyTraverseError;
+use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -57,6 +59,13 @@ impl PyOutcome {
             (Some(value), _) => format!("<Outcome value={}>", value.bind(py).get_type().name()?),
             _ => "<Outcome>".to_owned(),
         })
+    }
+
+    /// An error that was raised from `result` refers to the frame there, which refers to this. Whatever
+    /// can make a cycle with it can be cleared; this itself stays whole.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.ended.value)?;
+        visit.call(&self.ended.error)
     }
 }
 
