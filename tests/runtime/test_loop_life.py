@@ -35,7 +35,7 @@ def test_l1_loop_stop_inside_a_coroutine_is_survived(rt: gilscope.PyRuntime, gat
 def test_l1_what_is_thrown_into_the_thread_of_an_idle_loop_loses_no_wake(
     rt: gilscope.PyRuntime, thrown: type[BaseException]
 ) -> None:
-    # Raised as the loop is woken, before it has looked what by: interrupts at exit may come then, too.
+    # Raised as the loop is woken, before it has looked what by; interrupts at exit may be, too.
     throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
     ident = rt.call(threading.get_ident)
     for number in range(20):

@@ -76,6 +76,29 @@ def test_l16_the_last_handle_ends_the_thread(eventually: Eventually) -> None:
     eventually(lambda: loop_threads() == before)
 
 
+def test_l16_a_task_that_awaits_rust_keeps_no_runtime(eventually: Eventually) -> None:
+    cancelled: list[int] = []
+
+    async def awaits() -> None:
+        try:
+            await gilscope.rust.sleep(3600)
+        except asyncio.CancelledError:
+            cancelled.append(1)
+            raise
+
+    async def start() -> None:
+        asyncio.create_task(awaits())  # noqa: RUF006 (nobody is to hold it)
+        await asyncio.sleep(0)
+
+    before = loop_threads()
+    rt = gilscope.PyRuntime("short-lived")
+    rt.call(start)
+    del rt
+    gc.collect()
+    eventually(lambda: loop_threads() == before)
+    assert cancelled == [1]
+
+
 def test_l16_the_last_handle_in_rust_ends_the_thread(
     ext: ModuleType, eventually: Eventually
 ) -> None:

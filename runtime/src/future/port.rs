@@ -17,6 +17,7 @@ use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 
 use crate::host::HostRef;
 use crate::life::park::ParkOnExit;
+use crate::loop_thread::shared::Shared;
 use crate::loop_thread::state;
 use crate::queue::inbox::Inbox;
 
@@ -36,7 +37,10 @@ pub(crate) fn count_lost() {
 /// See the module's text.
 #[derive(Clone)]
 pub(crate) enum Port {
+    /// Of a simulation.
     Host(HostRef),
+    /// A loop of ours. No handle: nobody calls by it, and the last one's end is to end the loop.
+    Own(Arc<Shared>),
     Foreign(Arc<Foreign>),
 }
 
@@ -63,7 +67,7 @@ impl Port {
         if let Some(state) = state::current()
             && event_loop.is(&state.event_loop)
         {
-            return Ok(Self::Host(state.shared.host()));
+            return Ok(Self::Own(Arc::clone(&state.shared)));
         }
         foreign(event_loop)
     }
@@ -71,19 +75,21 @@ impl Port {
     /// The foreign loop's.
     pub(crate) fn foreign(&self) -> Option<Weak<Foreign>> {
         match self {
-            Self::Host(_) => None,
+            Self::Host(_) | Self::Own(_) => None,
             Self::Foreign(foreign) => Some(Arc::downgrade(foreign)),
         }
     }
 
     /// Runs `work` attached on the loop's thread.
     pub(crate) fn post<F: FnOnce(Python<'_>) + Send>(&self, work: F) {
-        match self {
-            Self::Host(host) => {
-                if host.post(work).is_err() {
-                    count_lost();
-                }
+        let to_host = |host: &HostRef, work: F| {
+            if host.post(work).is_err() {
+                count_lost();
             }
+        };
+        match self {
+            Self::Host(host) => to_host(host, work),
+            Self::Own(shared) => to_host(&shared.host(), work),
             Self::Foreign(foreign) => {
                 let post = crate::host::boxed_post(work);
                 // SAFETY: a fresh message that the inbox owns from now on; a foreign inbox is never

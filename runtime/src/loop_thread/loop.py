@@ -211,7 +211,7 @@ def drive(core: Core, loop: AbstractEventLoop, stopped: Future[None]) -> None:
             if another is None:
                 break
             task = another
-        core.ring()  # what threw the loop out may have come between its wait and what the wait found
+        core.ring()  # what threw the loop out may have taken with it what the wait had found
         try:
             loop.run_until_complete(task)
         except asyncio.CancelledError:
