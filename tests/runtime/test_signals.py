@@ -79,3 +79,36 @@ def test_l9_sigint_ends_the_wait_for_a_shutdown_which_goes_on(script: Callable[.
     """
     expected = "interrupted\nit goes on\nTrue\n"
     assert script(SIGNAL + textwrap.dedent(code)) == expected
+
+
+def test_l9_sigint_that_comes_while_rust_wakes_a_task_is_raised(
+    script: Callable[..., str],
+) -> None:
+    code = """
+import asyncio, gilscope, signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Loop(asyncio.SelectorEventLoop):
+    waits = False
+
+    def call_soon(self, callback, *args, context=None):
+        if self.waits and callback.__name__ == "task_wakeup":  # where a signal may be seen
+            self.waits = False
+            signal.raise_signal(signal.SIGINT)
+        return super().call_soon(callback, *args, context=context)
+
+async def awaits():
+    loop.waits = True
+    await gilscope.rust.sleep(0.01)
+
+loop = Loop()
+task = loop.create_task(awaits())
+try:
+    loop.run_until_complete(task)
+except KeyboardInterrupt:
+    print("interrupted")
+task._log_destroy_pending = False  # as with a timer's wake, it has lost its own
+loop.close()
+"""
+    assert script(code) == "interrupted\n"

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::{IntoPyObjectExt, PyTraverseError};
@@ -389,8 +389,11 @@ fn wake(py: Python<'_>, pending: &Pending) {
                 .call_method1(py, name!(py, c"set_result"), (py.None(),))
                 .map(drop)
         });
-    if let Err(error) = woken {
-        error.write_unraisable(py, None);
+    let Err(error) = woken else { return };
+    let foreign = pending.foreign.as_ref().and_then(Weak::upgrade);
+    match foreign.filter(|_| !error.is_instance_of::<PyException>(py)) {
+        Some(foreign) => foreign.throw(error),
+        None => error.write_unraisable(py, None),
     }
 }
 

@@ -49,12 +49,24 @@ pub(crate) struct Foreign {
     inbox: Inbox,
     /// Futures that somebody in Rust is to complete, by number; they are its [`ForeignPort`]'s.
     waiters: Mutex<HashMap<usize, Py<PyAny>>>,
+    /// A Ctrl-C, or an exit, that came while a waiter was woken: for the loop to raise.
+    thrown: Mutex<Option<PyErr>>,
 }
 
 impl Foreign {
     /// Only ever locked attached, for a moment.
     pub(crate) fn waiters(&self) -> MutexGuard<'_, HashMap<usize, Py<PyAny>>> {
         self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the loop raise it, once all that has come is done.
+    pub(crate) fn throw(&self, error: PyErr) {
+        let before = self.thrown().replace(error);
+        drop(before);
+    }
+
+    fn thrown(&self) -> MutexGuard<'_, Option<PyErr>> {
+        self.thrown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,7 +130,7 @@ pub(crate) struct ForeignPort(Arc<Foreign>);
 
 #[pymethods]
 impl ForeignPort {
-    fn __call__(&self) {
+    fn __call__(&self) -> PyResult<()> {
         let _parks = ParkOnExit::new();
         let inbox = &self.0.inbox;
         inbox.bell().clear();
@@ -129,7 +141,8 @@ impl ForeignPort {
                 unsafe { ((*post).run)(post) };
             }
             if inbox.try_sleep() {
-                return;
+                let thrown = self.0.thrown().take();
+                return thrown.map_or(Ok(()), Err);
             }
         }
     }
@@ -169,6 +182,7 @@ fn foreign(event_loop: &Bound<'_, PyAny>) -> PyResult<Port> {
     let foreign = Arc::new(Foreign {
         inbox: Inbox::new()?,
         waiters: Mutex::default(),
+        thrown: Mutex::default(),
     });
     let port = Bound::new(py, ForeignPort(Arc::clone(&foreign)))?;
     event_loop.call_method1("add_reader", (foreign.inbox.bell().as_raw_fd(), &port))?;
