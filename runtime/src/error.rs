@@ -89,6 +89,8 @@ pub struct ErrorText {
     pub message: String,
     /// The formatted traceback, or empty if it was not asked for.
     pub traceback: String,
+    /// `file:line in function` of the innermost frame of user code, or empty as the traceback is.
+    pub raised_at: String,
 }
 
 impl PythonError {
@@ -135,6 +137,13 @@ impl PythonError {
     #[must_use]
     pub fn traceback(&self) -> &str {
         &self.shown.text.traceback
+    }
+
+    /// Where it was raised, as `file:line in function`: the innermost frame outside of the standard
+    /// library and of installed packages, if there is one. Empty where no frame is known.
+    #[must_use]
+    pub fn raised_at(&self) -> &str {
+        &self.shown.text.raised_at
     }
 
     /// What it was raised from, or while: `__cause__`, or `__context__` unless that is suppressed. At

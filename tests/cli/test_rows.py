@@ -78,6 +78,7 @@ def test_a_line_that_is_not_json_gets_an_error_row(cli: Cli) -> None:
     assert done.code == 1
     assert [row["ok"] for row in done.rows] == [True, False, False, False, False, False, True]
     assert all("not JSON" in row["error"]["message"] for row in done.rows if not row["ok"])
+    assert {row["error"]["at"] for row in done.rows if not row["ok"]} == {None}
     assert "JSONDecodeError" in done.err
     assert "5 of 7 inputs failed" in done.err
 
@@ -90,21 +91,65 @@ def test_a_result_that_json_cannot_hold_gets_an_error_row(cli: Cli, kind: str) -
     assert row["ok"] is False
     assert row["error"]["type"] == "ResultError"
     assert "JSON cannot hold" in row["error"]["message"]
+    assert row["error"]["at"] is None  # it is not the function that raised
 
 
 def test_a_failing_call_gets_an_error_row(cli: Cli) -> None:
     done = cli.run("picky", "ten")
     assert done.code == 1
     assert [row["ok"] for row in done.rows] == [True, False] * 5
-    assert done.rows[3]["error"] == {"type": "ValueError", "message": "no 3"}
+    at = f"{place(cli, 'functions.py', 'raise ValueError')} in picky"
+    assert done.rows[3]["error"] == {"type": "ValueError", "message": "no 3", "at": at}
     assert "5 of 10 inputs failed" in done.err
     assert "ValueError" in done.err
+
+
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [("library", "json.loads"), ("package", "installed.first"), ("builtin", None)],
+)
+def test_an_error_says_where_in_the_users_code_it_arose(
+    cli: Cli, function: str, code: str | None
+) -> None:
+    (cli.folder / "site-packages").mkdir()
+    cli.write("site-packages/installed.py", INSTALLED)
+    cli.write("raises.py", RAISES)
+    done = cli("run", f"raises.py:{function}", "--input", "functions.py:listed")
+    assert done.code == 1, done.err
+    at = {json.loads(line)["error"]["at"] for line in done.out.splitlines()}
+    assert at == {code and f"{place(cli, 'raises.py', code)} in {function}"}
+
+
+# A file in a folder of that name counts as installed.
+INSTALLED = "def first(x):\n    return [][x]\n"
+RAISES = """
+import functools, json, sys
+sys.path.insert(0, "site-packages")
+import installed
+
+async def library(x):
+    return json.loads("{")
+
+async def package(x):
+    return installed.first(x)
+
+builtin = functools.partial(int, "x")
+"""
+
+
+def place(cli: Cli, file: str, code: str) -> str:
+    """The line of the file that has the code."""
+    path = cli.folder.resolve() / file
+    (number,) = (n for n, line in enumerate(path.read_text().splitlines(), 1) if code in line)
+    return f"{path}:{number}"
 
 
 def test_a_call_that_cancels_itself_fails(cli: Cli) -> None:
     done = cli.run("cancels_itself", "listed")
     assert done.code == 1
     assert [row["ok"] for row in done.rows] == [False] * 3
+    at = {row["error"]["at"] for row in done.rows}
+    assert at == {f"{place(cli, 'functions.py', 'raise asyncio.CancelledError')} in cancels_itself"}
 
 
 def test_a_deadline_ends_the_calls_that_take_longer(cli: Cli) -> None:

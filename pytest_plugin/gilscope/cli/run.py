@@ -30,7 +30,11 @@ into JSON. Every input gets one line of JSON, in the order in which the calls en
 
 \b
   {"index":0,"ok":true,"result":[1,2],"ms":0.41}
-  {"index":1,"ok":false,"error":{"type":"ValueError","message":"no"},"ms":0.38}
+  {"index":1,"ok":false,"error":{"type":"ValueError","message":"no",
+   "at":"/home/me/app.py:7 in fun"},"ms":0.38}
+
+`at` is where FUNCTION raised: the innermost frame that is neither in Python's own library nor in an
+installed package, if there is one; null where no Python code of yours raised.
 
 INPUT is a file of JSON lines (input i is line i + 1; a line that is not JSON, also an empty one,
 gets an error row), or - for standard input, or MODULE_OR_FILE:NAME of a generator, an async

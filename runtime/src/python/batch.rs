@@ -15,7 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::given::{self, Given};
 use super::runtime::Runtime;
-use crate::error::{CancelledBy, Error};
+use crate::error::{CancelledBy, Error, PythonError};
 use crate::handle::{PyFun, PyHandle};
 use crate::life::park::{ParkOnExit, Parking};
 use crate::life::ping::Ping;
@@ -226,7 +226,7 @@ async fn dispatch(
             let row = match input {
                 Input::Value(index, value) => shared.call(index, value).await,
                 Input::Unusable(index, kind, message) => {
-                    shared.error_row(index, &kind, &message, None)
+                    shared.error_row(index, &failed_by(&kind, &message, None), None)
                 }
             };
             // The writer has gone only if writing failed, which `feed` and `wait` report.
@@ -293,22 +293,18 @@ impl Shared {
             ) if self.cancelled.load(Relaxed) => {
                 self.cancelled_row(index, "cancelled before it ended", Some(ms))
             }
-            Err(Error::Python(error)) => {
-                let kind = error.type_name().rsplit('.').next().unwrap_or_default();
-                self.error_row(index, kind, error.message(), Some(ms))
-            }
-            Err(error) => self.error_row(index, kind(&error), &error.to_string(), Some(ms)),
+            Err(error) => self.error_row(index, &failure(&error), Some(ms)),
         }
     }
 
     fn cancelled_row(&self, index: u64, message: &str, ms: Option<f64>) -> String {
         self.counts.cancelled.fetch_add(1, Relaxed);
-        failed(index, "cancelled", message, ms)
+        failed(index, &failed_by("cancelled", message, None), ms)
     }
 
-    fn error_row(&self, index: u64, kind: &str, message: &str, ms: Option<f64>) -> String {
+    fn error_row(&self, index: u64, error: &str, ms: Option<f64>) -> String {
         self.counts.errors.fetch_add(1, Relaxed);
-        failed(index, kind, message, ms)
+        failed(index, error, ms)
     }
 
     /// Waits, detached, until all rows are written or cannot be.
@@ -351,13 +347,34 @@ fn kind(error: &Error) -> &'static str {
     }
 }
 
-fn failed(index: u64, kind: &str, message: &str, ms: Option<f64>) -> String {
+/// What a row says of an error, in JSON.
+fn failure(error: &Error) -> String {
+    let raised = match error {
+        Error::Python(raised) => Some(raised),
+        Error::Cancelled { cause, .. } => cause.as_ref(),
+        _ => None,
+    };
+    let at = raised.map(PythonError::raised_at);
+    let at = at.filter(|at| !at.is_empty());
+    match error {
+        Error::Python(raised) => {
+            let kind = raised.type_name().rsplit('.').next().unwrap_or_default();
+            failed_by(kind, raised.message(), at)
+        }
+        _ => failed_by(kind(error), &error.to_string(), at),
+    }
+}
+
+fn failed_by(kind: &str, message: &str, at: Option<&str>) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let at = at.map_or_else(|| "null".to_owned(), quoted);
     let (kind, message) = (quoted(kind), quoted(message));
+    format!("{{\"type\":{kind},\"message\":{message},\"at\":{at}}}")
+}
+
+fn failed(index: u64, error: &str, ms: Option<f64>) -> String {
     let ms = ms.map_or_else(|| "null".to_owned(), |ms| format!("{ms:.3}"));
-    format!(
-        "{{\"index\":{index},\"ok\":false,\"error\":{{\"type\":{kind},\"message\":{message}}},\"ms\":{ms}}}\n"
-    )
+    format!("{{\"index\":{index},\"ok\":false,\"error\":{error},\"ms\":{ms}}}\n")
 }
 
 /// Starts the thread that writes rows to a duplicate of `fd`, and says when all are written.

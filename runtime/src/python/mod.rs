@@ -14,6 +14,7 @@ pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod place;
 pub(crate) mod raise;
+mod raised;
 pub(crate) mod runtime;
 pub(crate) mod simulation;
 pub(crate) mod submit;

@@ -44,7 +44,7 @@ pub(crate) fn awaiting(coroutine: &Bound<'_, PyAny>) -> Name {
     }
     // SAFETY: as above.
     let line = unsafe { ffi::PyFrame_GetLineNumber(frame_ptr) };
-    let name = describe(&code, line);
+    let name = gilscope_instrument::intern(&describe(&code, line));
     SEEN.with_borrow_mut(|seen| {
         if seen.len() < PLACES {
             seen.insert(key, (name, code.unbind()));
@@ -53,15 +53,12 @@ pub(crate) fn awaiting(coroutine: &Bound<'_, PyAny>) -> Name {
     name
 }
 
-fn describe(code: &Bound<'_, PyAny>, line: i32) -> Name {
+/// `file:line in function`.
+pub(super) fn describe(code: &Bound<'_, PyAny>, line: i32) -> String {
     let text = |attribute: &str| {
         code.getattr(attribute)
             .and_then(|value| value.extract::<String>())
             .unwrap_or_default()
     };
-    gilscope_instrument::intern(&format!(
-        "{}:{line} in {}",
-        text("co_filename"),
-        text("co_qualname")
-    ))
+    format!("{}:{line} in {}", text("co_filename"), text("co_qualname"))
 }

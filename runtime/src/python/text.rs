@@ -16,15 +16,16 @@ const FRAMES: i32 = 50;
 
 /// Type, message and, if asked for, traceback of an exception. Attached.
 pub(crate) fn render(exception: &Bound<'_, PyAny>, with_traceback: bool) -> ErrorText {
-    ErrorText {
+    let mut text = ErrorText {
         type_name: type_name(exception),
         message: message(exception),
-        traceback: if with_traceback {
-            traceback(exception)
-        } else {
-            String::new()
-        },
+        ..ErrorText::default()
+    };
+    if with_traceback {
+        text.traceback = traceback(exception);
+        text.raised_at = super::raised::raised_at(exception).unwrap_or_default();
     }
+    text
 }
 
 /// What an exception was raised from, or while, as its traceback would tell. Attached.
