@@ -240,6 +240,8 @@ pub enum Stopped {
     NotStarted = 4,
     /// The `on_start` hook raised.
     StartHook = 5,
+    /// There is no Python in this process yet, or no more; `Python::initialize()` comes first.
+    NotInitialized = 6,
 }
 
 /// In the number of a [`Stopped`] that a host gives to a job: above this, which runtime has the cause.
@@ -261,6 +263,7 @@ impl Stopped {
             3 => Self::Forked,
             4 => Self::NotStarted,
             5 => Self::StartHook,
+            6 => Self::NotInitialized,
             _ => Self::Shutdown,
         }
     }
@@ -295,6 +298,7 @@ impl fmt::Display for Stopped {
             }
             Self::NotStarted => "its loop thread could not start",
             Self::StartHook => "its on_start hook raised",
+            Self::NotInitialized => "Python is not initialized: call Python::initialize() first",
         })
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::call::{
@@ -107,8 +108,8 @@ fn raised(py: Python<'_>, error: PyErr) -> Error {
 /// The default runtime, got or made. Cheap; any thread, attached or not; never blocks.
 ///
 /// # Errors
-/// [`Error::RuntimeStopped`] if Python is not initialized, or a thread or file descriptor is not to
-/// be had.
+/// [`Error::RuntimeStopped`] if Python is not initialized, which `Python::initialize()` does, or a thread
+/// or file descriptor is not to be had.
 pub fn py_runtime() -> Result<PyRuntime, Error> {
     PY_RUNTIME.get()
 }
@@ -142,7 +143,11 @@ impl PyRuntime {
     /// [`Error::RuntimeStopped`] that every call ends with.
     pub fn new(config: Config) -> Result<Self, Error> {
         // SAFETY: allowed on any thread at any time.
-        if unsafe { pyo3::ffi::PyGILState_Check() } != 0 {
+        if unsafe { ffi::Py_IsInitialized() } == 0 {
+            return Err(Stopped::NotInitialized.into()); // a check for the GIL would say yes
+        }
+        // SAFETY: as above.
+        if unsafe { ffi::PyGILState_Check() } != 0 {
             Python::attach(|py| config.check(py).map_err(|error| raised(py, error)))?;
         }
         let not_started = |_| Error::from(Stopped::NotStarted);

@@ -63,7 +63,7 @@ pub(crate) fn start(shared: &Arc<Shared>) -> Result<(), Stopped> {
     // SAFETY: both calls are allowed on any thread at any time.
     let (alive, attached) = unsafe { (ffi::Py_IsInitialized() != 0, ffi::PyGILState_Check() != 0) };
     if !alive {
-        return Err(Stopped::NotStarted);
+        return Err(Stopped::NotInitialized);
     }
     let ticket = Ticket::take().ok_or(Stopped::NotStarted)?;
     let shared = Arc::clone(shared);
