@@ -37,10 +37,17 @@ def test_stream_of_a_raising_generator_delivers_its_error(
 def test_stream_of_what_is_no_async_iterator_says_so(
     ext: ModuleType, default_rt: gilscope.PyRuntime
 ) -> None:
-    items, error = ext.collect(lambda: 42)
-    assert items == []
-    assert type(error) is TypeError
-    assert "async iter" in str(error)
+    async def one() -> int:
+        return 42
+
+    for fun in (one, lambda: 42):
+        items, error = ext.collect(fun)
+        assert items == []
+        assert type(error) is TypeError
+        assert str(error) == (
+            f"{__name__}.{fun.__qualname__} returned 42 (int), which is no async iterable: "
+            "a stream needs an async generator function; for one result use call_async"
+        )
 
 
 def test_stream_item_that_does_not_convert_ends_it(

@@ -195,8 +195,9 @@ impl Steps {
             ..Options::default()
         };
         let own_context = self.context.is_none();
+        let fun = self.name.clone();
         let start = crate::call::args::starter(move |py| {
-            let prepared = prepare(iterable.bind(py), own_context);
+            let prepared = prepare(iterable.bind(py), &fun, own_context);
             prepared.map_err(crate::call::job::StartError::Raised)
         });
         let name = format!("{}.__aiter__", self.name);
@@ -255,11 +256,19 @@ fn is_end(error: &crate::error::PythonError) -> bool {
 }
 
 /// Looks up what the steps of a stream call, and in which Context.
-fn prepare<'py>(iterable: &Bound<'py, PyAny>, own_context: bool) -> PyResult<Bound<'py, PyAny>> {
+fn prepare<'py>(
+    iterable: &Bound<'py, PyAny>,
+    fun: &str,
+    own_context: bool,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = iterable.py();
     let Ok(iterator) = iterable.call_method0("__aiter__") else {
-        let kind = iterable.get_type();
-        let text = format!("{} is not an async iterable", kind.name()?);
+        let text = format!(
+            "{fun} returned {} ({}), which is no async iterable: a stream needs an async generator \
+             function; for one result use call_async",
+            crate::python::given::shown(iterable),
+            iterable.get_type().name()?
+        );
         return Err(PyTypeError::new_err(text));
     };
     let next = iterator.getattr("__anext__")?;

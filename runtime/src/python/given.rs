@@ -34,7 +34,7 @@ pub(crate) fn wrong_value(what: &str, allowed: &str, given: &Bound<'_, PyAny>) -
 }
 
 /// The `repr` of a value, in one line and not too long.
-fn shown(given: &Bound<'_, PyAny>) -> String {
+pub(crate) fn shown(given: &Bound<'_, PyAny>) -> String {
     let Ok(text) = given.repr() else {
         return "a value whose __repr__ raised".to_owned();
     };
