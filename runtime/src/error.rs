@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use gilscope_instrument::Name;
 use pyo3::prelude::*;
 
 use crate::handle::PyHandle;
@@ -201,7 +203,14 @@ pub enum Error {
         cause: Option<PythonError>,
     },
     /// The caller's deadline passed; the Python side is being cancelled.
-    DeadlineExceeded(Place),
+    DeadlineExceeded {
+        /// Where the call was.
+        place: Place,
+        /// The call's name, as in its spans.
+        name: Name,
+        /// What the deadline was, of a stream for the whole of it.
+        deadline: Duration,
+    },
     /// The arguments could not be converted to Python; the callee never ran.
     Argument(PythonError),
     /// The callee returned, but its value does not convert to the type asked for.
@@ -314,13 +323,21 @@ impl fmt::Display for Error {
                     Some(message) => write!(f, ": {message}"),
                 }
             }
-            Self::DeadlineExceeded(place) => {
-                write!(
-                    f,
-                    "the deadline passed while the call was in: {}",
-                    place.as_str()
-                )
-            }
+            Self::DeadlineExceeded {
+                place,
+                name,
+                deadline,
+            } => write!(
+                f,
+                "{} did not end within {} s (it was {})",
+                gilscope_instrument::resolve(*name),
+                deadline.as_secs_f64(),
+                match place {
+                    Place::Queued | Place::Suspended => place.as_str(),
+                    Place::Poll => "in a poll",
+                    Place::Cleanup => "in its cleanup",
+                }
+            ),
             Self::Argument(error) => write!(f, "an argument could not be converted: {error}"),
             Self::Result { error, .. } => write!(f, "the result could not be converted: {error}"),
             Self::RustPanic(text) => write!(f, "Rust code panicked: {text}"),

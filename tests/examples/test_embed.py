@@ -24,7 +24,7 @@ EXPECTED = [
     "use call_async there",
     "stream: [Ok(3), Ok(2), Ok(1)]",
     'stream: Some(Err("ValueError: it has to start at 0 or above"))',
-    "deadline: the deadline passed while the call was in: suspended",
+    "deadline: app.forever did not end within 0.05 s (it was suspended)",
     "python: the deadline's call was cleaned up",
     "dropped: deadline has elapsed",
     "python: the dropped future's call was cleaned up",

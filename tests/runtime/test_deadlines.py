@@ -34,12 +34,19 @@ def by_future(rt: gilscope.PyRuntime, fun: Callable[[], Any]) -> Any:
 every_caller = pytest.mark.parametrize("caller", [by_call, by_await, by_future])
 
 
+# How the text of the error says where the call was.
+WHERE = {"queued": "queued", "poll": "in a poll", "suspended": "suspended"}
+
+
 def expired(rt: gilscope.PyRuntime, caller: Any, fun: Callable[[], Any]) -> str:
     """Where the call was when its deadline passed, told both by the exception and its type."""
     with pytest.raises(gilscope.DeadlineExceeded) as caught:
         caller(rt, fun)
-    assert isinstance(caught.value, TimeoutError)
-    return caught.value.where
+    error = caught.value
+    assert isinstance(error, TimeoutError)
+    name = f"{fun.__module__}.{fun.__qualname__}"
+    assert str(error) == f"{name} did not end within {SOON} s (it was {WHERE[error.where]})"
+    return error.where
 
 
 class Holder:
@@ -124,6 +131,7 @@ def test_x6_while_in_cleanup(rt: gilscope.PyRuntime) -> None:
         error = future.exception(LIMIT)
         assert isinstance(error, gilscope.DeadlineExceeded)
         assert error.where == "cleanup"
+        assert str(error).endswith(".body did not end within 0.3 s (it was in its cleanup)")
         assert cleaned.wait(LIMIT)
         rt.call(asyncio.sleep, 0.001)
         rt.call(int)

@@ -89,10 +89,12 @@ def test_stream_deadline_is_for_the_whole(rt: gilscope.PyRuntime) -> None:
     waits = Waits()
 
     async def main() -> str:
-        stream = rt.options(deadline=0.5).stream(waits)
+        stream = rt.options(deadline=0.5, name="waits").stream(waits)
         assert await anext(stream) == 1
         with pytest.raises(gilscope.DeadlineExceeded) as caught:
             await anext(stream)
+        # Not what was left of it for this step.
+        assert str(caught.value).startswith("waits.__anext__ did not end within 0.5 s (")
         with pytest.raises(StopAsyncIteration):
             await anext(stream)
         return caught.value.where

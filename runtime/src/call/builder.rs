@@ -50,6 +50,8 @@ pub enum Full {
 pub(crate) struct Options {
     pub(crate) name: Option<Name>,
     pub(crate) deadline: Option<Duration>,
+    /// What an error says that the deadline was: of a stream it is that for all of its calls.
+    pub(crate) whole: Option<Duration>,
     pub(crate) context: Option<PyHandle>,
     pub(crate) on_drop: OnDrop,
     pub(crate) full: Full,
@@ -377,6 +379,7 @@ where
     } else {
         0
     };
+    let name = options.name.unwrap_or(name);
     let job = Job::allocate(Parts {
         start,
         convert,
@@ -385,7 +388,9 @@ where
             timer: timer.clone(),
         },
         flags: options.flags | detach,
-        name: host.intern(options.name.unwrap_or(name)),
+        name,
+        host_name: host.intern(name),
+        deadline: options.whole.or(options.deadline).unwrap_or_default(),
         stamps,
         context: options.context,
     });

@@ -152,7 +152,7 @@ fn end_call(
         flags = Flags::CANCEL_SWALLOWED;
     }
     if kind == t::END_RAISED {
-        state.record_error(call, value.bind(py));
+        state.record_error(call, &job, value.bind(py));
     }
     let report = state.complete(index, &job, kind, value.bind(py));
     drop(value);

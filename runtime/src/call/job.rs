@@ -6,8 +6,10 @@ use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use gilscope_instrument::{CallStamps, Flags, Name, Status};
+use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
 
 use crate::attached::detached;
@@ -100,6 +102,8 @@ pub(crate) struct Job<S, T, D> {
     convert: Convert<T>,
     pub(super) outcome: UnsafeCell<Option<Outcome<T>>>,
     pub(super) callback: UnsafeCell<Option<D>>,
+    /// As this library interned it; `raw.name` is the host's.
+    name: Name,
     /// Owner of `raw.context`.
     #[allow(dead_code, reason = "held for `raw.context`, which borrows from it")]
     context: Option<PyHandle>,
@@ -112,6 +116,10 @@ pub(crate) struct Parts<S, T, D> {
     pub(crate) callback: D,
     pub(crate) flags: u32,
     pub(crate) name: Name,
+    /// The same, interned by the host.
+    pub(crate) host_name: Name,
+    /// What an error says that it was.
+    pub(crate) deadline: Duration,
     pub(crate) stamps: CallStamps,
     pub(crate) context: Option<PyHandle>,
 }
@@ -141,12 +149,13 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
             state: AtomicU32::new(0),
             phase: AtomicU32::new(t::PHASE_QUEUED),
             slot: AtomicU32::new(0),
-            name: parts.name.0,
+            name: parts.host_name.0,
             stamps: parts.stamps,
             context: parts
                 .context
                 .as_ref()
                 .map_or(std::ptr::null_mut(), |context| context.get().as_ptr()),
+            deadline: u64::try_from(parts.deadline.as_nanos()).unwrap_or(u64::MAX),
         };
         let job = Arc::new(Self {
             raw,
@@ -154,6 +163,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
             convert: parts.convert,
             outcome: UnsafeCell::new(None),
             callback: UnsafeCell::new(Some(parts.callback)),
+            name: parts.name,
             context: parts.context,
         });
         // SAFETY: the Arc's one reference becomes the JobRef's; `raw` is at offset 0.
@@ -224,10 +234,11 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
                 }
                 Err(payload) => (Status::Panic, Err(Error::RustPanic(panic_text(&*payload)))),
             },
-            t::END_RAISED => (
-                Status::Error,
-                Err(Error::Python(python_error::<T, D>(value))),
-            ),
+            t::END_RAISED => {
+                let ended = is_end_of_stream(self.raw.flags, &value);
+                let status = if ended { Status::Ok } else { Status::Error };
+                (status, Err(Error::Python(python_error::<T, D>(value))))
+            }
             t::END_CANCELLED_BY_CALLEE => (
                 Status::CancelledByCallee,
                 Err(Error::Cancelled {
@@ -235,7 +246,26 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
                     cause: Some(python_error::<T, D>(value)),
                 }),
             ),
-            other => failure(other, 0, t::PHASE_SUSPENDED),
+            other => (
+                status_of_failure(other),
+                Err(self.failure(other, 0, t::PHASE_SUSPENDED)),
+            ),
+        }
+    }
+
+    /// The error of an end that carries no Python value.
+    fn failure(&self, end: u32, detail: u32, phase: u32) -> Error {
+        let cancelled = |by| Error::Cancelled { by, cause: None };
+        match end {
+            t::END_CANCELLED_BY_CALLER => cancelled(CancelledBy::Caller),
+            t::END_CANCELLED_BY_SHUTDOWN => cancelled(CancelledBy::Shutdown),
+            t::END_DEADLINE => Error::DeadlineExceeded {
+                place: place(phase),
+                name: self.name,
+                deadline: Duration::from_nanos(self.raw.deadline),
+            },
+            t::END_QUEUE_FULL => Error::QueueFull,
+            _ => Error::stopped(detail),
         }
     }
 
@@ -289,7 +319,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
             let bits = t::DEADLINE | phase << t::DEADLINE_PHASE_SHIFT;
             job.raw.state.fetch_or(bits, Ordering::AcqRel);
         }
-        let (_, outcome) = failure(end, detail, phase);
+        let outcome = Err(job.failure(end, detail, phase));
         let callback = job.take_callback();
         let hand_over = || match callback {
             Some(callback) if end != t::END_REFUSED => {
@@ -324,20 +354,19 @@ fn python_error<T, D: Callback<T>>(exception: Bound<'_, PyAny>) -> PythonError {
     PythonError::new(exception, D::TEXT)
 }
 
-/// Outcome and status of an end that carries no Python value.
-fn failure<T>(end: u32, detail: u32, phase: u32) -> (Status, Outcome<T>) {
-    let cancelled = |by| Error::Cancelled { by, cause: None };
-    let (status, error) = match end {
-        t::END_CANCELLED_BY_CALLER => (Status::CancelledByCaller, cancelled(CancelledBy::Caller)),
-        t::END_CANCELLED_BY_SHUTDOWN => (
-            Status::CancelledByShutdown,
-            cancelled(CancelledBy::Shutdown),
-        ),
-        t::END_DEADLINE => (Status::Deadline, Error::DeadlineExceeded(place(phase))),
-        t::END_QUEUE_FULL => (Status::QueueFull, Error::QueueFull),
-        _ => (Status::Stopped, Error::stopped(detail)),
-    };
-    (status, Err(error))
+fn status_of_failure(end: u32) -> Status {
+    match end {
+        t::END_CANCELLED_BY_CALLER => Status::CancelledByCaller,
+        t::END_CANCELLED_BY_SHUTDOWN => Status::CancelledByShutdown,
+        t::END_DEADLINE => Status::Deadline,
+        t::END_QUEUE_FULL => Status::QueueFull,
+        _ => Status::Stopped,
+    }
+}
+
+/// Whether what a call with these flags raised is the end of its stream, as for `async for`.
+pub(crate) fn is_end_of_stream(flags: u32, error: &Bound<'_, PyAny>) -> bool {
+    flags & t::JOB_STEP != 0 && error.is_exact_instance_of::<PyStopAsyncIteration>()
 }
 
 /// The place a phase stands for.

@@ -100,6 +100,8 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 
+    use std::time::Duration;
+
     use gilscope_instrument::{CallStamps, Name};
 
     use super::super::job::{Parts, StartError};
@@ -129,6 +131,8 @@ mod tests {
             callback: Tell(tell),
             flags: 0,
             name: Name::default(),
+            host_name: Name::default(),
+            deadline: Duration::ZERO,
             stamps: CallStamps::default(),
             context: None,
         };
@@ -164,7 +168,7 @@ mod tests {
         assert!(job.fail(t::END_DEADLINE, 0));
         assert!(matches!(
             came.try_recv(),
-            Ok(Err(Error::DeadlineExceeded(_)))
+            Ok(Err(Error::DeadlineExceeded { .. }))
         ));
         assert!(!told(&job).store(Ok(1)));
         assert!(!job.fail(t::END_STOPPED, 0));

@@ -51,6 +51,7 @@ impl<A: PyArgs> CallBuilder<A> {
             context: self.options.context.clone(),
             on_drop: self.options.on_drop,
         };
+        self.options.whole = steps.deadline;
         let open = move |left| {
             self.options.deadline = left;
             self.wait::<PyHandle>()
@@ -136,7 +137,9 @@ impl<T: PyResultType> Stream for PyStream<T> {
                         return this.end(None);
                     };
                     let mut call = this.steps.call(&iterator.next);
+                    call.options.flags |= t::JOB_STEP;
                     call.options.deadline = this.steps.left();
+                    call.options.whole = this.steps.deadline;
                     this.state = State::Waiting(call.wait());
                 }
                 State::Waiting(waiting) => {
@@ -189,6 +192,7 @@ impl Steps {
     fn prepare(&self, iterable: PyHandle) -> CallFuture<Prepared> {
         let options = Options {
             deadline: self.left(),
+            whole: self.deadline,
             context: self.context.clone(),
             on_drop: self.on_drop,
             flags: self.shares_context(),

@@ -80,6 +80,9 @@ pub const JOB_ATTACHED: u32 = 1 << 4;
 /// `RawJob::flags`: others may be in `context` when a step of the call is due, which then waits.
 pub const JOB_SHARES_CONTEXT: u32 = 1 << 5;
 
+/// `RawJob::flags`: a step of a stream, whose `StopAsyncIteration` is its end and no error.
+pub const JOB_STEP: u32 = 1 << 6;
+
 /// `complete`: the value returned.
 pub const END_RETURNED: u32 = 0;
 /// `complete`: the exception raised.
@@ -176,6 +179,8 @@ pub struct RawJob {
     pub stamps: CallStamps,
     /// `contextvars.Context` to use as is (owned by the job), or NULL for a copy of the loop's own.
     pub context: Obj,
+    /// The deadline in ns, of a stream for the whole of it; 0 also where there is none.
+    pub deadline: u64,
 }
 
 /// Something to run attached on the loop thread: a completion, a release, a Python callback.

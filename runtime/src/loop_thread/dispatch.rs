@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use super::context::Entered;
 use super::state::{LoopState, Ready};
+use crate::call::job::is_end_of_stream;
 use crate::call::{Driven, PyAsyncFunResult};
 use crate::driver::{self, Start};
 use crate::host::JobRef;
@@ -225,7 +226,7 @@ impl LoopState {
         error: &Bound<'_, PyAny>,
     ) {
         let end = self.end_of_exception(py, index, error);
-        self.record_error(call, error);
+        self.record_error(call, &job, error);
         let report = self.complete(index, &job, end, error);
         self.finish_report(index, job, call, report, Flags::default());
     }
@@ -260,9 +261,9 @@ impl LoopState {
         unsafe { (job.vtable().complete)(job.as_ptr(), end, value.as_ptr()) }
     }
 
-    /// Writes the exception's text to the call's span.
-    pub(crate) fn record_error(&self, call: OpenCall, error: &Bound<'_, PyAny>) {
-        if call != OpenCall::default() {
+    /// Writes the exception's text to the call's span, unless it is how a stream ends.
+    pub(crate) fn record_error(&self, call: OpenCall, job: &JobRef, error: &Bound<'_, PyAny>) {
+        if call != OpenCall::default() && !is_end_of_stream(job.raw().flags, error) {
             let text = crate::python::text::render(error, false);
             self.recorder.error(call, &text.type_name, &text.message);
         }

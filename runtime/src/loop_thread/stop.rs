@@ -3,8 +3,9 @@
 //! Invariant: modes only ever get stricter; the root task ends once nothing is queued or open.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use gilscope_instrument::{GivenUp, Status};
+use gilscope_instrument::{GivenUp, Name, Status};
 use pyo3::prelude::*;
 
 use super::state::{CancelReason, LoopState, Stop};
@@ -155,7 +156,12 @@ pub(crate) fn given_up(job: &JobRef) -> GivenUp {
 pub(crate) fn deadline_text(job: &JobRef) -> String {
     let bits = job.raw().state.load(Ordering::Acquire);
     let place = crate::call::job::place(bits >> t::DEADLINE_PHASE_SHIFT & 0xff);
-    crate::error::Error::DeadlineExceeded(place).to_string()
+    let error = crate::error::Error::DeadlineExceeded {
+        place,
+        name: Name(job.raw().name),
+        deadline: Duration::from_nanos(job.raw().deadline),
+    };
+    error.to_string()
 }
 
 /// How a call ended whose coroutine did not.

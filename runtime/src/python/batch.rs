@@ -337,7 +337,7 @@ impl Shared {
 fn kind(error: &Error) -> &'static str {
     match error {
         Error::Cancelled { .. } => "CallCancelled",
-        Error::DeadlineExceeded(_) => "DeadlineExceeded",
+        Error::DeadlineExceeded { .. } => "DeadlineExceeded",
         Error::Argument(_) => "ArgumentError",
         Error::Result { .. } => "ResultError",
         Error::RustPanic(_) => "RustPanic",

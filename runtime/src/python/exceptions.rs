@@ -96,7 +96,7 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
                 Some(cause) => chained(py, cancelled, cause.to_py_err(py)),
             }
         }
-        Error::DeadlineExceeded(place) => with("DeadlineExceeded", word(place.as_str())),
+        Error::DeadlineExceeded { place, .. } => with("DeadlineExceeded", word(place.as_str())),
         Error::Argument(cause) => chained(py, with("ArgumentError", None)?, cause.to_py_err(py)),
         Error::Result { error, value } => {
             let raised = with("ResultError", Some(value.bind(py).clone()))?;
