@@ -371,7 +371,13 @@ class PyRuntime(_native.Runtime, Calls):
         return self._shutdown(mode, deadline)
 
     def stats(self) -> dict[str, Any]:
-        """Return counts and durations (`gilscope.stats()`) and this runtime's own counters."""
+        """Return counts and durations of this process, and this runtime's own counters.
+
+        The first are those of `gilscope.stats()`, which says what they are. Its own: `pending`,
+        calls that are queued or running now; `undelivered`, outcomes whose receiver was gone;
+        `callback_failed`, callbacks that raised. `loop_closed`, of the whole process: results for
+        loops that were closed before.
+        """
         return {**_native.stats(), **self._counters()}
 
     def in_flight(self) -> list[dict[str, Any]]:

@@ -68,3 +68,20 @@ def test_the_parameters_of_a_runtime_and_of_options_are_explained() -> None:
         assert "None" in text
     assert "seconds" in (gilscope.PyRuntime.options.__doc__ or "")
     assert "seconds" in (gilscope.PyRuntime.shutdown.__doc__ or "")
+
+
+def test_what_statistics_hold_is_explained() -> None:
+    with gilscope.PyRuntime() as rt:
+        rt.call(int)
+        stats = gilscope.stats()
+        own = rt.stats().keys() - stats.keys()
+    text = gilscope.stats.__doc__ or ""
+    keys = {*stats, *stats["parts"]["call"], *stats["functions"][0], *stats["dropped"]}
+    assert sorted(key for key in keys if f"`{key}`" not in text) == []
+    assert "nanoseconds" in text
+    assert "upper bounds" in text
+    assert (
+        sorted(key for key in own if f"`{key}`" not in (gilscope.PyRuntime.stats.__doc__ or ""))
+        == []
+    )
+    assert own

@@ -157,7 +157,21 @@ pub(crate) fn trace_flush(py: Python<'_>) {
     py.detach(gilscope_instrument::flush);
 }
 
-/// Counts and durations of everything recorded since the start, or the last reset.
+/// Counts and durations of everything that this process has recorded.
+///
+/// A dict. `calls`: how many ended, refused ones included; `by_status`: how many ended "ok", "error",
+/// "deadline" and so on; `errors`: how many had an error, by its type. `parts`: for each kind of span
+/// ("call" and what it is made of, "task", "loop.turn") its `count`, `sum_ns`, `p50_ns`, `p99_ns` and
+/// `max_ns`. `functions`: a list of the same by `name`, with `calls` and, of them, `errors`, which are
+/// all that did not end "ok"; most time first, at most 1,024, the rest under "<other>". `turns`: of all
+/// loops.
+///
+/// What was lost: `dropped`, by reason (`ring`, `side`, `sink`, `open`); `incomplete`: calls and tasks
+/// without one of their steps, or without an end; `records`: slots read from the rings; `detail`: what
+/// is recorded now; `fell_back`: how often a ring overflowed, so that only calls were from then on.
+///
+/// Durations are nanoseconds. Count, sum and maximum are exact; `p50_ns` and `p99_ns` are upper bounds,
+/// those of a histogram's bucket: never below the true value, and at most 12.5 % above it.
 #[pyfunction]
 pub(crate) fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let _parks = ParkOnExit::new();
