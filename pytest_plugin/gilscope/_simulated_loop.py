@@ -97,6 +97,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._others: WeakKeyDictionary[Any, Lane] = WeakKeyDictionary()
         self._rust: dict[int, Lane] = {}
         self._in_threads = 0
+        self._to_threads = 0
         try:
             self.simulation = _native.Simulation(self)
         except BaseException:
@@ -128,8 +129,16 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Run in a real thread; the virtual clock stands still until it is done."""
         future = super().run_in_executor(executor, func, *args)
         self._in_threads += 1
+        self._to_threads += 1
         future.add_done_callback(self._left_thread)
         return future
+
+    @property
+    def outside(self) -> dict[str, int]:
+        """How often threads came in, by the function, and were asked for by `run_in_executor`."""
+        # One that ends before its future is looked at comes in no more.
+        asked = {"run_in_executor": self._to_threads} if self._to_threads else {}
+        return {**asked, **self.simulation.outside}
 
     def _left_thread(self, _future: object) -> None:
         self._in_threads -= 1

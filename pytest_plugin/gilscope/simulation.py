@@ -59,7 +59,8 @@ class Simulated(Generic[_T]):
     panics: int
     """Steps of Rust tasks that panicked."""
     outside: dict[str, int]
-    """How often threads outside control came in, by the function; empty in an exact run."""
+    """How often threads outside control came in, by the function, and were asked for by
+    `run_in_executor`; empty in an exact run."""
     _entry: _native.ThreadEntry = field(compare=False, repr=False)
 
     @property
@@ -106,11 +107,14 @@ def simulate(
     it `gilscope.py_runtime()` is the simulated runtime, in every thread and extension. Garbage
     collection is off meanwhile, because finalizers are steps nobody chose.
 
-    `patience`: real seconds to wait for threads outside control before a `Deadlock`. What the
-    chooser raises, and KeyboardInterrupt and SystemExit, is raised; a failure of `main` is the
-    result's `error`. RuntimeError if a loop runs on this thread, or another simulation anywhere.
+    `patience`: real seconds to wait for threads outside control before a `Deadlock`. `max_steps`:
+    how many steps may be run before a `TooManySteps`. What the chooser raises, and
+    KeyboardInterrupt and SystemExit, is raised; a failure of `main` is the result's `error`.
+    RuntimeError if a loop runs on this thread, or another simulation anywhere; TypeError or
+    ValueError for an argument that makes no sense.
     """
     _check_main(main)
+    _check_limits(seed, max_steps, patience)
     if asyncio._get_running_loop() is not None:
         raise RuntimeError("a loop is running on this thread: simulate from outside of it")
     chooser = _chooser(choose, seed)
@@ -147,7 +151,7 @@ def _run(loop: SimulatedLoop, main: Callable[[], Awaitable[_T]]) -> Simulated[_T
         trace=tuple(loop.trace),
         now=loop.time(),
         panics=loop.simulation.panics,
-        outside=loop.simulation.outside,
+        outside=loop.outside,
         _entry=loop.simulation.entry,
     )
 
@@ -171,6 +175,30 @@ def _check_main(main: object) -> None:
         )
     if not callable(main):
         raise TypeError(f"main must be an async function, not {main!r} ({type(main).__name__})")
+
+
+def _check_limits(seed: object, max_steps: object, patience: object) -> None:
+    if seed is not None and not _is(int, seed):
+        raise _wrong(TypeError, "seed", "an integer or None", seed)
+    allowed = "an integer of at least 1"
+    if not _is(int, max_steps):
+        raise _wrong(TypeError, "max_steps", allowed, max_steps)
+    if cast("int", max_steps) < 1:
+        raise _wrong(ValueError, "max_steps", allowed, max_steps)
+    allowed = "a number of seconds from 0 on"
+    if not _is((int, float), patience):
+        raise _wrong(TypeError, "patience", allowed, patience)
+    if not cast("float", patience) >= 0:  # nor NaN
+        raise _wrong(ValueError, "patience", allowed, patience)
+
+
+def _is(kind: type | tuple[type, ...], given: object) -> bool:
+    return isinstance(given, kind) and not isinstance(given, bool)
+
+
+def _wrong(kind: type[Exception], what: str, allowed: str, given: object) -> Exception:
+    of = f" ({type(given).__name__})" if kind is TypeError else ""
+    return kind(f"{what} must be {allowed}, not {given!r}{of}")
 
 
 def _chooser(choose: Chooser | Sequence[int] | None, seed: int | None) -> Chooser:

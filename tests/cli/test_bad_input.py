@@ -92,6 +92,13 @@ def test_options(cli: Cli, options: list[str]) -> None:
     assert kept.read_text() == "1\n2\n"
 
 
+@pytest.mark.parametrize("option", ["--input", "--out", "--trace"])
+def test_an_empty_name_is_refused(cli: Cli, option: str) -> None:
+    given = {"--input": "functions.py:ten", option: ""}
+    done = cli("run", "functions.py:double", *(word for pair in given.items() for word in pair))
+    refused(done, [f"{option} must name", "not ''"])
+
+
 def test_refused_run_leaves_output_and_trace_alone(cli: Cli) -> None:
     out = cli.write("out.jsonl", "old\n")
     trace = cli.write("trace.json", "old\n")

@@ -125,6 +125,24 @@ def test_t1_the_clock_stands_still_while_a_thread_works() -> None:
     assert result.outside
 
 
+def test_t1_a_thread_that_ends_before_anybody_waits_for_it_is_counted() -> None:
+    class Early(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+            future = super().submit(*args, **kwargs)
+            concurrent.futures.wait([future], 10)
+            return future
+
+    async def main() -> int:
+        with Early(1) as pool:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(pool, int, "5") + await loop.run_in_executor(
+                pool, int
+            )
+
+    result = simulate(main)
+    assert (result.value(), result.outside) == (5, {"run_in_executor": 2})
+
+
 def test_t1_what_comes_after_the_end_is_refused_and_counted() -> None:
     kept: list[gilscope.PyRuntime] = []
 
@@ -256,6 +274,44 @@ def test_what_is_no_main_is_refused(given: Callable[[], object], said: str) -> N
 def test_what_is_no_choice_is_refused(choose: object) -> None:
     with pytest.raises(TypeError, match="choose must be a function or the choices of another run"):
         simulate(forever, choose=choose)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        ({"max_steps": 0}, ValueError, "max_steps must be an integer of at least 1, not 0"),
+        (
+            {"max_steps": "9"},
+            TypeError,
+            "max_steps must be an integer of at least 1, not '9' (str)",
+        ),
+        (
+            {"max_steps": True},
+            TypeError,
+            "max_steps must be an integer of at least 1, not True (bool)",
+        ),
+        ({"patience": -1}, ValueError, "patience must be a number of seconds from 0 on, not -1"),
+        (
+            {"patience": float("nan")},
+            ValueError,
+            "patience must be a number of seconds from 0 on, not nan",
+        ),
+        (
+            {"patience": "1"},
+            TypeError,
+            "patience must be a number of seconds from 0 on, not '1' (str)",
+        ),
+        ({"seed": "x"}, TypeError, "seed must be an integer or None, not 'x' (str)"),
+        ({"seed": 1.5}, TypeError, "seed must be an integer or None, not 1.5 (float)"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_by_name(
+    given: dict[str, Any], kind: type[Exception], said: str
+) -> None:
+    with pytest.raises(kind) as raised:
+        simulate(forever, **given)
+    assert str(raised.value) == said
 
 
 @pytest.mark.parametrize(

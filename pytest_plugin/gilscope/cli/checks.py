@@ -36,6 +36,13 @@ def check_deadline(deadline: float | None) -> None:
         raise Refused(f"--deadline must be a finite number of seconds above 0, not {deadline}")
 
 
+def check_named(paths: dict[str, str | None]) -> None:
+    """Refuse an empty name, which is what an unset variable of a shell leaves."""
+    for option, path in paths.items():
+        if path == "":
+            raise Refused(f"{option} must name a file, not ''")
+
+
 def check_different(paths: dict[str, str | None]) -> None:
     """Refuse one regular file under two options: writing one would destroy the other."""
     seen: dict[tuple[int, int] | str, str] = {}

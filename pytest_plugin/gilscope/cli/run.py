@@ -13,6 +13,7 @@ from gilscope.cli.checks import (
     check_deadline,
     check_different,
     check_function,
+    check_named,
     check_writable,
     open_output,
 )
@@ -90,6 +91,7 @@ def run(
     """Check everything that can be checked, then run."""
     ignore_in_the_end()
     check_deadline(deadline)
+    check_named({"--input": source, "--out": out, "--trace": trace})
     if out is None:
         out_fd = _rows_to_stdout()  # before user code is imported, which may print
     fun = load(function, "FUNCTION")
