@@ -90,6 +90,8 @@ pub use tasks::{SpawnHandle, sleep, spawn};
 /// Their Rust is compiled with the other examples.
 #[cfg(doctest)]
 mod guides {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
     #[doc = include_str!("../../docs/host-table.md")]
     struct HostTable;
     #[doc = include_str!("../../docs/shutdown.md")]

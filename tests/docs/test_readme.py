@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -30,6 +32,28 @@ def test_its_python_runs(tmp_path: Path) -> None:
     assert "p99_ns" in stats
     assert re.fullmatch(r"\[0, 2, 4\] 0\.01 \d+", simulated)
     assert (tmp_path / "trace.json").stat().st_size > 0
+
+
+def test_its_rust_is_run() -> None:
+    # As a doc-test, by `make rust`; `no_run` and the like would leave it out.
+    assert len(re.findall(r"^```rust\n", README, re.MULTILINE)) == 1
+    assert "```rust," not in README
+    assert 'include_str!("../../README.md")' in (ROOT / "runtime/src/lib.rs").read_text()
+
+
+def test_its_rust_has_the_crates_that_it_uses() -> None:
+    [shown] = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    [code] = re.findall(r"```rust\n(.*?)```", README, re.DOTALL)
+    versions = tomllib.loads(shown)
+    assert {f"{crate.replace('-', '_')}::" in code for crate in versions} == {True}
+    used = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["dependencies"]
+    for crate in ("pyo3", "tokio", "futures-util"):
+        assert version(versions[crate]) == version(used[crate]), crate
+
+
+def version(given: Any) -> str:
+    found: str = given if isinstance(given, str) else given["version"]
+    return found
 
 
 def test_its_links_lead_somewhere() -> None:
