@@ -50,6 +50,18 @@ def test_stream_of_what_is_no_async_iterator_says_so(
         )
 
 
+def test_stream_of_what_refuses_to_be_iterated_delivers_its_error(
+    ext: ModuleType, default_rt: gilscope.PyRuntime
+) -> None:
+    refusal = ValueError("not now")
+
+    class Refuses:
+        def __aiter__(self) -> AsyncIterator[int]:
+            raise refusal
+
+    assert ext.collect(Refuses) == ([], refusal)
+
+
 def test_stream_item_that_does_not_convert_ends_it(
     ext: ModuleType, default_rt: gilscope.PyRuntime
 ) -> None:

@@ -266,7 +266,7 @@ fn prepare<'py>(
     own_context: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = iterable.py();
-    let Ok(iterator) = iterable.call_method0("__aiter__") else {
+    if !iterable.hasattr("__aiter__")? {
         let text = format!(
             "{fun} returned {} ({}), which is no async iterable: a stream needs an async generator \
              function; for one result use call_async",
@@ -274,7 +274,8 @@ fn prepare<'py>(
             iterable.get_type().name()?
         );
         return Err(PyTypeError::new_err(text));
-    };
+    }
+    let iterator = iterable.call_method0("__aiter__")?;
     let next = iterator.getattr("__anext__")?;
     let close = match iterator.hasattr("aclose")? {
         true => Some(closer(&iterator)?),

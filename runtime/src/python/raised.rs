@@ -2,6 +2,8 @@
 //!
 //! Invariant: looking does not run user code, and our own frames are never the answer.
 
+use pyo3::exceptions::PyBaseException;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -17,7 +19,12 @@ enum Whose {
 pub(super) fn raised_at(exception: &Bound<'_, PyAny>) -> Option<String> {
     let library = standard_library(exception.py()).unwrap_or_default();
     let mut found = None;
-    let mut trace = exception.getattr("__traceback__").ok()?;
+    // Not its attribute, which a class may have overridden.
+    let raised = exception.cast::<PyBaseException>().ok()?.as_ptr();
+    // SAFETY: an exception; a new reference, or NULL where it was never raised.
+    let first = unsafe { ffi::PyException_GetTraceback(raised) };
+    // SAFETY: as above.
+    let mut trace = unsafe { Bound::from_owned_ptr_or_opt(exception.py(), first)? };
     while !trace.is_none() {
         let whose = whose(&trace, &library).ok()?;
         if whose.is_some() && found.as_ref().is_none_or(|(before, _)| whose >= *before) {
