@@ -118,6 +118,19 @@ def test_ctrl_c_that_the_source_raises(cli: Cli, source: str, read: int) -> None
     assert f"; {rest} was not read\n" in done.err
 
 
+# The first call returns once the third has started, the others wait for ever.
+THREE_READ = """
+import asyncio
+started = []
+three = asyncio.Event()
+async def first_ends_when_three_are_read(x):
+    started.append(x)
+    if len(started) == 3:
+        three.set()
+    await (asyncio.Event() if x else three).wait()
+"""
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -128,10 +141,10 @@ def test_ctrl_c_that_the_source_raises(cli: Cli, source: str, read: int) -> None
     ],
 )
 def test_ctrl_c_says_what_was_not_read(cli: Cli, given: str, said: str) -> None:
-    cli.write("functions.py", STARTED + (cli.folder / "functions.py").read_text())
+    cli.write("functions.py", THREE_READ + (cli.folder / "functions.py").read_text())
     cli.write("three.jsonl", "0\n1\n2")
     cli.write("many.jsonl", "0\n" + "1\n" * 99_999)
-    code, out, err = interrupted(cli, "first_ends", given, 1)
+    code, out, err = interrupted(cli, "first_ends_when_three_are_read", given, 1)
     assert code == 130, err
     line = next(line for line in err.splitlines() if line.startswith("interrupted: "))
     assert said in line
