@@ -173,6 +173,9 @@ impl LoopState {
         let py = event_loop.py();
         // SAFETY: attached; a new reference or NULL with an error set.
         let context = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? };
+        // Of a loop before this one: those calls have been given up.
+        let left = std::mem::take(&mut shared.calls().ready);
+        drop(left);
         Ok(Self {
             shared,
             recorder,
