@@ -34,6 +34,6 @@ def test_o6_what_a_full_disk_keeps_out_of_a_trace_is_counted(
         data = open("trace.jsonl", "rb").read()
         dropped = gilscope.stats()["dropped"]["sink"]
         lost = spans - data.count(b"\\n") - dropped
-        print(data[-1:], 0 < dropped, abs(lost) < 3)  # the two ends are not at one instant
+        print(data[-1:], 0 < dropped, abs(lost) < 9)  # a last turn of the loop is no call
     """
     assert script(code) == "told\nb'\\n' True True\n"
