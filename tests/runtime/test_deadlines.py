@@ -165,6 +165,28 @@ def test_x6_the_span_says_where_it_was(rt: gilscope.PyRuntime, where: str) -> No
     assert where in told
 
 
+@every_caller
+@pytest.mark.parametrize("end", ["returns", "raises"])
+def test_x6_a_plain_function_that_overran_is_recorded_as_its_caller_was_told(
+    rt: gilscope.PyRuntime, caller: Any, end: str
+) -> None:
+    holder = Holder()
+
+    def plain() -> None:
+        holder.hold()
+        if end == "raises":
+            raise ValueError("too late")
+
+    with gilscope.trace() as trace:
+        assert expired(rt, caller, plain) == "poll"
+        holder.release.set()
+        rt.call(int)
+    (call,) = (s for s in trace.spans if s["span"] == "call" and s["name"].endswith(".plain"))
+    assert call["status"] == "deadline"
+    assert "in a poll" in call["error"]["message"]
+    assert call["flags"] == ["immediate"] if end == "returns" else "flags" not in call
+
+
 @pytest.mark.parametrize("way", ["call", "await"])
 @pytest.mark.parametrize("freed_by", ["deadline", "shutdown"])
 def test_x6_l4_an_outcome_that_is_ready_waits_for_no_call_that_holds_the_loop(

@@ -156,13 +156,7 @@ fn end_call(
     }
     let report = state.complete(index, &job, kind, value.bind(py));
     drop(value);
-    if job.has(t::DEADLINE) {
-        state.record_deadline(call, &job);
-        let status = gilscope_instrument::Status::Deadline;
-        state.finish(index, job, call, status, flags);
-    } else {
-        state.finish_report(index, job, call, report, flags);
-    }
+    state.finish_report(index, job, call, report, flags);
     state.flush_if_late();
     state.flush_soon(py);
 }

@@ -311,13 +311,13 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
     unsafe extern "C" fn fail(job: *mut RawJob, end: u32, detail: u32) -> bool {
         // SAFETY: the caller passes a live job of ours.
         let job = unsafe { Self::get(job) };
-        if !job.claim() {
-            return false;
-        }
         let phase = job.raw.phase.load(Ordering::Relaxed);
-        if end == t::END_DEADLINE {
-            let bits = t::DEADLINE | phase << t::DEADLINE_PHASE_SHIFT;
-            job.raw.state.fetch_or(bits, Ordering::AcqRel);
+        let bits = match end {
+            t::END_DEADLINE => t::DEADLINE | phase << t::DEADLINE_PHASE_SHIFT,
+            _ => 0,
+        };
+        if !job.claim(bits) {
+            return false;
         }
         let outcome = Err(job.failure(end, detail, phase));
         let callback = job.take_callback();

@@ -15,11 +15,17 @@ use crate::error::Outcome;
 use crate::host::table::{self as t, Report};
 
 impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
-    /// Claims the job for a failure, whose callback is then the caller's. If it was settled before, but
-    /// its outcome waits for a loop thread that another call may hold, this hands that over.
-    pub(super) fn claim(&self) -> bool {
-        let both = t::SETTLED | t::HANDED;
-        let before = self.raw.state.fetch_or(both, Ordering::AcqRel);
+    /// Claims the job for a failure, whose callback is then the caller's, and adds `bits` to its state. If
+    /// it was settled before, but its outcome waits for a loop thread that another call may hold, this
+    /// hands that over.
+    pub(super) fn claim(&self, bits: u32) -> bool {
+        let claimed = |state| match state & t::SETTLED {
+            0 => Some(state | t::SETTLED | t::HANDED | bits),
+            _ => Some(state | t::HANDED),
+        };
+        let (set, fetch) = (Ordering::AcqRel, Ordering::Acquire);
+        let updated = self.raw.state.fetch_update(set, fetch, claimed);
+        let before = updated.unwrap_or_else(|state| state);
         if before & (t::STORED | t::HANDED) == t::STORED {
             self.hand_over_stored();
         }
@@ -79,7 +85,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(late)));
                 flags = Flags::UNDELIVERED;
             }
-        } else if self.claim() {
+        } else if self.claim(0) {
             let callback = self.take_callback();
             let deliver = || callback.map(|it| it.deliver_attached(py, outcome));
             let delivered = catch_unwind(AssertUnwindSafe(deliver));

@@ -277,6 +277,7 @@ impl LoopState {
         }
     }
 
+    /// The call's Python side is over, with what settling it reported.
     pub(crate) fn finish_report(
         &self,
         index: usize,
@@ -285,8 +286,14 @@ impl LoopState {
         report: Report,
         flags: Flags,
     ) {
-        let status = status_of(report.status);
-        self.finish(index, job, call, status, flags | Flags(report.flags));
+        if job.has(t::DEADLINE) {
+            // Whatever it came to afterwards: its caller was told this.
+            self.record_deadline(call, &job);
+            self.finish(index, job, call, Status::Deadline, flags);
+        } else {
+            let status = status_of(report.status);
+            self.finish(index, job, call, status, flags | Flags(report.flags));
+        }
     }
 
     /// The call's Python side is over: frees its slot and queues the outcome for delivery.
