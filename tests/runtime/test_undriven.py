@@ -24,7 +24,8 @@ async def same(value: object = None) -> object:
 def test_x6_a_deadline_passes_in_an_undriven_tokio(
     ext: ModuleType, default_rt: gilscope.PyRuntime, gate: Any, eventually: Eventually
 ) -> None:
-    call = ext.undriven("closure", gate, deadline=0.02)
+    default_rt.call(same)  # so that the deadline does not pass while the loop thread starts
+    call = ext.undriven("closure", gate, deadline=0.3)
     assert gate.started.wait(LIMIT)
     eventually(lambda: call.arrived == 1)
     assert gate.cancelled.wait(LIMIT)
