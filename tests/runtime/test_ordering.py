@@ -148,14 +148,21 @@ def test_o1_a_producer_that_awaits_none_of_its_calls(ext: ModuleType) -> None:
 
 def test_o2_for_submitted_futures_too(rt: gilscope.PyRuntime) -> None:
     arrived: list[int] = []
+    held, free = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        assert free.wait(30)
+
+    rt.submit(hold)
+    assert held.wait(30)
     futures = [rt.submit(echo, i) for i in range(500)]
     for i, future in enumerate(futures):
         future.add_done_callback(lambda _, i=i: arrived.append(i))
+    free.set()
     assert [future.result(30) for future in futures] == list(range(500))
     assert rt.call(echo, 1) == 1
-    assert sorted(arrived) == list(range(500))
-    late = arrived.index(499)
-    assert arrived[late:] == sorted(arrived[late:])
+    assert arrived == list(range(500))
 
 
 def test_o3_across_threads_only_counts_are_promised(rt: gilscope.PyRuntime) -> None:
