@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
+import traceback
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,10 @@ import gilscope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from types import ModuleType
+
+LIMIT = 30
 
 
 async def echo(x: object) -> object:
@@ -58,6 +62,66 @@ def test_l8_garbage_collection_during_poll_enqueue_and_callback(rt: gilscope.PyR
     del cycle, bound
     assert done.wait(60)
     assert sorted(outcomes) == list(range(8))  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize("queue_size", [1000, 2], ids=["with_room", "through_a_full_queue"])
+@pytest.mark.parametrize("told_by", ["future", "callback"])
+def test_l8_garbage_is_collected_inside_an_enqueue(told_by: str, queue_size: int) -> None:
+    again: list[Future[object]] = []
+    collected_in: set[str] = set()
+    told: list[object] = []
+    held, free = threading.Event(), threading.Event()
+
+    class Garbage:
+        """Is in a cycle, and enqueues a call itself when it is collected."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            collected_in.update(frame.name for frame in traceback.extract_stack())
+            again.append(rt.submit(echo, "again"))
+
+    class Fun:
+        @property
+        def func(self) -> object:
+            """Asked for while the call is made, for its name: a `partial` is named after it."""
+            Garbage()
+            gc.collect()
+            raise AttributeError
+
+        async def __call__(self, i: int) -> int:
+            return i
+
+    def hold() -> None:
+        held.set()
+        assert free.wait(LIMIT)
+
+    def enqueue() -> None:
+        for i in range(50):
+            if told_by == "future":
+                future = rt.submit(Fun(), i)
+                future.add_done_callback(lambda done: told.append(done.result()))
+            else:
+                rt.submit_callback(lambda outcome: told.append(outcome.result()), Fun(), i)
+
+    with gilscope.PyRuntime("collects", queue_size=queue_size) as rt:
+        rt.submit(hold)  # else the loop thread might collect it all
+        assert held.wait(LIMIT)
+        thread = threading.Thread(target=enqueue, daemon=True)
+        before = gc.get_threshold()
+        gc.set_threshold(1)
+        try:
+            thread.start()
+            thread.join(LIMIT)
+            assert not thread.is_alive(), "a deadlock"
+        finally:
+            gc.set_threshold(*before)
+            free.set()
+        assert {"submit" if told_by == "future" else "submit_callback", "func"} <= collected_in
+        assert [call.result(LIMIT) for call in again] == ["again"] * 50
+        assert rt.call(echo, 1) == 1
+    assert told == list(range(50))
 
 
 @pytest.mark.parametrize("frozen", [False, True])
