@@ -342,7 +342,8 @@ class PyRuntime(_native.Runtime, Calls):
 
         Raises TypeError or ValueError for a value that makes no sense.
         """
-        Calls.__init__(self, self, {})
+        # Not itself: the last reference is to end the thread without a collection of garbage.
+        Calls.__init__(self, self._handle(), {})
 
     def __enter__(self) -> Self:
         return self

@@ -76,6 +76,35 @@ def test_l16_the_last_handle_ends_the_thread(eventually: Eventually) -> None:
     eventually(lambda: loop_threads() == before)
 
 
+def test_l16_the_last_handle_ends_the_thread_without_a_collection(eventually: Eventually) -> None:
+    async def waits_in(rt: gilscope.PyRuntime) -> int:
+        return await rt.call_async(thread_of_the_loop)
+
+    def use(rt: gilscope.PyRuntime) -> set[int]:
+        named = rt.options(name="named")
+        return {
+            rt.call(thread_of_the_loop),
+            named.call(thread_of_the_loop),
+            rt.submit(thread_of_the_loop).result(10),
+            *rt.map(lambda _: threading.get_ident(), range(2)),
+            asyncio.run(waits_in(rt)),
+        }
+
+    before = loop_threads()
+    gc.disable()
+    try:
+        rt = gilscope.PyRuntime("short-lived")
+        (ident,) = use(rt)
+        assert ident in [thread.ident for thread in loop_threads()]
+        calls = rt.options(name="the last")
+        del rt
+        assert calls.call(thread_of_the_loop) == ident
+        del calls
+        eventually(lambda: loop_threads() == before)
+    finally:
+        gc.enable()
+
+
 def test_l16_a_task_that_awaits_rust_keeps_no_runtime(eventually: Eventually) -> None:
     cancelled: list[int] = []
 

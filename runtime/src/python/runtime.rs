@@ -135,6 +135,16 @@ impl Runtime {
         })
     }
 
+    /// Another handle on the same runtime, and on the same line for room: what an object may hold
+    /// that is a `Runtime` itself, without a cycle that only the collector would end.
+    #[pyo3(name = "_handle")]
+    fn handle(&self) -> Self {
+        Self {
+            inner: Parking::new(self.inner.clone()),
+            line: self.line.clone(),
+        }
+    }
+
     /// The runtime's identity, an int: the same for every library that shares it.
     #[getter]
     fn id(&self) -> u64 {
