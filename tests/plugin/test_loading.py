@@ -28,6 +28,21 @@ def test_a_run_that_does_not_use_it_loads_no_native_module(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+BARE = """
+import __future__, importlib, sys, typing
+before = set(sys.modules)
+import gilscope
+print(sorted(set(sys.modules) - before))
+"""
+
+
+def test_the_import_alone_loads_nothing_else() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BARE], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "['gilscope']\n"
+
+
 def test_the_package_names_all_it_has() -> None:
     import gilscope
 

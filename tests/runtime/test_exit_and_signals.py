@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import gilscope
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -65,13 +63,16 @@ def test_l7_cleanup_at_exit_has_a_second(script: Callable[..., str]) -> None:
     assert script(code) == "cleaned up\n"
 
 
-@pytest.mark.parametrize("first", ["in_main", "in_the_other"])
+@pytest.mark.parametrize("in_thread", ["in_the_main_thread", "in_a_thread"])
+@pytest.mark.parametrize("first", ["nothing", "import", "native"])
 def test_l19_a_second_interpreter_gets_an_import_error(
-    script: Callable[..., str], first: str
+    script: Callable[..., str], first: str, in_thread: str
 ) -> None:
     code = """
-    import gilscope, sys, textwrap
-    if sys.argv[1] == "in_main":
+    import sys, textwrap, threading
+    if sys.argv[1] != "nothing":
+        import gilscope
+    if sys.argv[1] == "native":
         gilscope.stats()
     if sys.version_info >= (3, 13):
         import _interpreters as interpreters
@@ -79,29 +80,51 @@ def test_l19_a_second_interpreter_gets_an_import_error(
         import _xxsubinterpreters as interpreters
 
     inside = '''
-    import gilscope
-    for name in gilscope.__all__:
+    import sys
+    for name in ("gilscope", "gilscope", "gilscope._native", "gilscope.rust"):
         try:
-            getattr(gilscope, name)
+            __import__(name)
         except ImportError as error:
             print(error)
-    try:
-        import gilscope._native
-    except ImportError as error:
-        print("native", "interpreter" in str(error), flush=True)
+    print([name for name in sys.modules if "gilscope" in name or "asyncio" in name], flush=True)
     '''
-    other = interpreters.create()
-    failed = interpreters.run_string(other, textwrap.dedent(inside))
-    assert failed is None, failed
-    interpreters.destroy(other)
+
+    def in_another():
+        other = interpreters.create()
+        failed = interpreters.run_string(other, textwrap.dedent(inside))
+        assert failed is None, failed
+        interpreters.destroy(other)
+
+    if sys.argv[2] == "in_a_thread":
+        thread = threading.Thread(target=in_another)
+        thread.start()
+        thread.join(10)
+    else:
+        in_another()
 
     async def one():
         return 1
 
+    import gilscope
     assert gilscope.py_runtime().call(one) == 1
     """
     text = "gilscope does not support subinterpreters: import it in the main interpreter\n"
-    assert script(code, first) == text * len(gilscope.__all__) + "native True\n"
+    assert script(code, first, in_thread) == text * 4 + "[]\n"
+
+
+def test_l19_the_main_interpreter_imports_it_in_any_thread(script: Callable[..., str]) -> None:
+    code = """
+    import sys, threading
+
+    def use():
+        import gilscope
+        print(gilscope.stats()["calls"])
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join(10)
+    """
+    assert script(code) == "0\n"
 
 
 def test_l19_another_failure_of_the_import_is_told_as_it_is(script: Callable[..., str]) -> None:
