@@ -56,6 +56,13 @@ def version(given: Any) -> str:
     return found
 
 
+def test_it_says_what_is_needed_and_where_to_look() -> None:
+    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    assert f"Rust {cargo['workspace']['package']['rust-version']} or later" in README
+    assert "(docs/spans.md)" in README
+    assert "`.venv/bin/gilscope`" in README
+
+
 def test_its_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^):]+)\)", README):
         assert (ROOT / target).exists(), target
