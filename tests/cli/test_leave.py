@@ -43,10 +43,10 @@ def wait_for_line(process: Process, stream: str, words: str) -> None:
     raise AssertionError((words, seen))
 
 
-def end(cli: Cli, process: Process, trace: str) -> str:
+def end(cli: Cli, process: Process, trace: str, code: int = 130) -> str:
     """Wait for the end; assert that rows and trace are whole. Returns the rest of stderr."""
     _, err = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     found = rows((cli.folder / "out.jsonl").read_text())
     assert found[0] == {"index": 0, "ok": True, "result": 0, "ms": found[0]["ms"]}
     assert [row["index"] for row in found] == list(range(len(found)))
@@ -162,3 +162,48 @@ def test_a_second_ctrl_c_leaves_rows_that_nobody_reads(cli: Cli) -> None:
         wait_for_line(process, "stderr", "error: rows are missing")
         process.wait(TIMEOUT)
     assert process.returncode == 130
+
+
+FORKS = """
+import multiprocessing, time
+
+async def forks(x):
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(3600,))
+    child.start()
+    child.terminate()
+    child.join(20)
+    child.kill()
+    child.join()
+    return child.exitcode
+"""
+
+
+def test_a_forked_child_is_ended_by_sigterm(cli: Cli) -> None:
+    cli.write("forks.py", FORKS)
+    done = cli("run", "forks.py:forks", "--input", "functions.py:ten", "--concurrency", "1")
+    assert [row["result"] for row in done.rows] == [-signal.SIGTERM] * 10, done.err
+
+
+FOREVER = """
+async def forever(x):
+    async def stay():
+        print("staying", flush=True)
+        await asyncio.Event().wait()
+
+    return await first_returns(x, stay)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [(("TERM",), 143), (("TERM", "TERM"), 143), (("TERM", "INT"), 143), (("INT", "TERM"), 130)],
+)
+def test_sigterm_does_as_ctrl_c(cli: Cli, signals: tuple[str, ...], code: int) -> None:
+    function = "forever" if len(signals) == 1 else "keeps_on"
+    cli.write("functions.py", (cli.folder / "functions.py").read_text() + FOREVER)
+    with ended(start(cli, function, "endless", "t.json")) as process:
+        wait_for_rows(process, cli.folder / "out.jsonl", 1)
+        for line, name in zip(("staying", "cleaning up"), signals, strict=False):
+            wait_for_line(process, "stdout", line)
+            process.send_signal(signal.Signals[f"SIG{name}"])
+        end(cli, process, "t.json", code)

@@ -48,17 +48,22 @@ class Waiting(Counter):
             yield self.given
 
 
-def interrupt_after(seconds: float, over: threading.Event, hung: list[float]) -> None:
+def interrupt_after(
+    seconds: float, over: threading.Event, hung: list[float], number: signal.Signals
+) -> None:
     """Interrupt this process; again and again if that does not end the run."""
     over.wait(seconds)
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), number)
     while not over.wait(HANGS):
         hung.append(seconds)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("kind", [Counter, Waiting])
-def test_no_input_is_lost_whenever_a_signal_comes(kind: type[Counter]) -> None:
+def test_no_input_is_lost_whenever_a_signal_comes(
+    kind: type[Counter], number: signal.Signals
+) -> None:
     pick = random.Random(1)
     hung: list[float] = []
     read: list[object] = []
@@ -66,7 +71,7 @@ def test_no_input_is_lost_whenever_a_signal_comes(kind: type[Counter]) -> None:
         source, over = kind(), threading.Event()
         read.clear()
         after = pick.uniform(0.001, 0.004)
-        thread = threading.Thread(target=interrupt_after, args=(after, over, hung))
+        thread = threading.Thread(target=interrupt_after, args=(after, over, hung, number))
         with Interrupt() as interrupt:
             thread.start()
             try:
@@ -76,6 +81,7 @@ def test_no_input_is_lost_whenever_a_signal_comes(kind: type[Counter]) -> None:
                 thread.join()
         assert not hung
         assert interrupt.requested
+        assert interrupt.code == 128 + number
         assert read == list(range(1, source.given + 1))
 
 
@@ -110,3 +116,21 @@ def test_a_second_signal_counts_also_while_the_first_is_handled() -> None:
         if not reached:
             break
     assert 5 < step < 99
+
+
+@pytest.mark.parametrize("mine", [signal.SIG_IGN, lambda number, frame: None])
+def test_a_sigterm_that_somebody_handles_or_ignores_stays_so(mine: Any) -> None:
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        with Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+        assert not interrupt.requested
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_sigterm_after_the_run_ends_the_process_as_before() -> None:
+    with Interrupt():
+        assert signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -1,6 +1,6 @@
 """The command line.
 
-Exit codes: 0 done, 1 some input failed, 2 refused before any call, 130 Ctrl-C.
+Exit codes: 0 done, 1 some input failed, 2 refused before any call, 130 Ctrl-C, 143 SIGTERM.
 """
 
 from __future__ import annotations

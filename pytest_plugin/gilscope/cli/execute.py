@@ -57,7 +57,7 @@ def execute(plan: Plan, command: str) -> int:
     from gilscope import _native, py_runtime
 
     runtime = py_runtime()
-    # Before the trace begins: from there on Ctrl-C raises nothing here, so that it also ends.
+    # Before the trace begins: from there on a signal raises nothing here, so that it also ends.
     with Interrupt(after=lambda number, frame: _leave(130)) as interrupt:
         recording = None if plan.trace is None else _start_trace(plan.trace)
         try:
@@ -213,7 +213,7 @@ def _unread(plan: Plan, read: int, fed: _Fed) -> str:
 
 def _exit_code(counts: dict[str, int], failed: bool, interrupt: Interrupt) -> int:
     if interrupt.requested:
-        return 130
+        return interrupt.code
     return 1 if failed or counts["errors"] or counts["cancelled"] else 0
 
 

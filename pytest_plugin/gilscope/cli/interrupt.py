@@ -1,4 +1,4 @@
-"""Ctrl-C, without losing an input that was read but not yet fed."""
+"""Ctrl-C and SIGTERM, without losing an input that was read but not yet fed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import atexit
 import math
 import os
 import signal
+import threading
 import time
 from itertools import count, islice
 from typing import TYPE_CHECKING, Self
@@ -27,14 +28,39 @@ def ignore_in_the_end() -> None:
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    # So that a SIGTERM which comes early waits until the child has its own way to take it.
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
+def _after_fork_in_child() -> None:
+    """Have SIGTERM end children of the user's code, as `multiprocessing` expects."""
+    if isinstance(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), Interrupt):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _after_fork()
+
+
+os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+)
+
+
 class Interrupt:
-    """Turns the first SIGINT into a request to stop, a second one into a request to leave.
+    """Turns the first SIGINT or SIGTERM into a request to stop, a second into a request to leave.
 
     A `KeyboardInterrupt` may come between any two instructions, also just after an input was taken
     from its source, and such an input would have no row. So a signal raises only while the user's
     own generator runs, which may wait for ever; everybody else looks at `requested` and `again`. An
     async generator is woken and cancelled, and hears only the second one so. A third signal ends
-    the process if the second has not done so within 5 s.
+    the process if the second has not done so within 5 s. A SIGTERM that is ignored, or handled by
+    the user's code, stays so.
     """
 
     def __init__(self, after: Callable[[int, FrameType | None], None] | None = None) -> None:
@@ -44,6 +70,8 @@ class Interrupt:
         """
         self.requested = False
         self.again = False
+        self.code = 130
+        """The exit code, after the first signal."""
         self.wake: Callable[[], None] | None = None
         """What makes an async generator see a request; called by the signal handler."""
         self._cancel: Callable[[], None] | None = None
@@ -51,11 +79,15 @@ class Interrupt:
         self._at = math.inf
         self._after = after
         self._before: object = None  # to be put back
+        self._terminates = False
 
     def __enter__(self) -> Self:
         self._before = signal.signal(signal.SIGINT, self._on_signal)
         if self._after is not None and self._before is signal.default_int_handler:
             self._before = self._after
+        self._terminates = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        if self._terminates:
+            signal.signal(signal.SIGTERM, self._on_signal)
         return self
 
     def __exit__(
@@ -64,6 +96,8 @@ class Interrupt:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._terminates:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, self._before)  # type: ignore[arg-type]
 
     def seconds(self) -> float:
@@ -79,7 +113,7 @@ class Interrupt:
     def request(self) -> None:
         """Ask to stop, unless somebody has: for a `KeyboardInterrupt` of unknown origin."""
         if not self.requested:
-            self._ask()
+            self._ask(signal.SIGINT)
 
     def run(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run `loop`, where the second signal, and each after it, raises."""
@@ -98,23 +132,25 @@ class Interrupt:
             yield taken.pop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._ask()
+        self._ask(number)
         if self.wake is not None:
             self.wake()
         if _runs(frame, _take.__code__) or (self.again and _runs(frame, Interrupt.run.__code__)):
             raise KeyboardInterrupt
 
-    def _ask(self) -> None:
+    def _ask(self, number: int) -> None:
         # One step, as the next signal may come after any instruction, also of this handler; so that
         # each counts, and what it asks for does not wait for what the one before asked for.
         before = next(self._requests)
         self.requested = True
         if before > 0:
             self.again = True
+        else:
+            self.code = 128 + number
         if before < 2:
             self._at = time.monotonic()
         elif self.seconds() > _LEAVING:
-            os._exit(130)
+            os._exit(self.code)
         if self._cancel is not None:
             self._cancel()
 

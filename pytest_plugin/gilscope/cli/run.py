@@ -50,9 +50,9 @@ Example:
   printf '0.1\\n0.2\\n' | gilscope run nap.py:nap --input - --trace trace.json
 
 Exit code: 0 when every call succeeded, 1 when some input failed, 2 when the run was refused before
-any call, 130 after Ctrl-C: calls that run are cancelled, and every input that was read has its row.
-A second Ctrl-C leaves at once, as does a first one when FUNCTION, or an async generator, holds its
-event loop for 3 s.
+any call, 130 after Ctrl-C and 143 after SIGTERM: calls that run are cancelled, and every input that
+was read has its row. A second signal leaves at once, as does a first one when FUNCTION, or an async
+generator, holds its event loop for 3 s.
 """
 
 
