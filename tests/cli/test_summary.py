@@ -25,27 +25,18 @@ def test_it_has_every_part_of_the_algebra(cli: Cli) -> None:
     assert err.startswith("10 calls in ")
     assert re.search(r", [\d,]+ calls/s", err)
     assert "10 inputs: 10 ok, 0 errors, 0 cancelled" in err
-    assert "dropped records: none" in err
+    assert re.search(r"^dropped: none \([\d,]+ ring slots were read\)$", err, re.MULTILINE)
     assert re.search(r"^\S*double +10 ", err, re.MULTILINE)
 
 
-def test_an_overflow_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GILSCOPE_RING", "64")
-    cli.write("overflow.py", OVERFLOW)
-    done = cli("run", "overflow.py:until_it_fell", "--input", "functions.py:listed")
-    assert done.code == 0, done.err
-    assert "recorded calls without their polls after an overflow" in done.err
-    assert "recorded calls" not in cli.run("double", "ten").err
+def test_quantiles_are_said_to_be_bounds(cli: Cli) -> None:
+    err = cli.run("double", "ten").err
+    assert len(re.findall("^(?:part of a call|slowest functions) .* p50 ≤ +p99 ≤ ", err, re.M)) == 2
+    assert re.search(r"upper bounds,\s+at\s+most\s+12.5 %", cli("run", "--help").out)
 
 
-OVERFLOW = """
-import asyncio
-import gilscope
-async def until_it_fell(x):
-    while not gilscope.stats()["fell_back"]:
-        for _ in range(10_000):
-            await asyncio.sleep(0)
-"""
+def test_one_error_is_no_errors(cli: Cli) -> None:
+    assert "1 input: 0 ok, 1 error, 0 cancelled\n" in cli.run("picky", "-", stdin=b"1\n").err
 
 
 @pytest.mark.parametrize("detail", ["off", "call"])
@@ -128,6 +119,13 @@ def on_terminal(cli: Cli, args: tuple[str, ...], env: dict[str, str]) -> str:
             os.close(ours)
         process.communicate(timeout=TIMEOUT)
     return drawn.decode()
+
+
+def test_help_says_what_the_parts_are_and_what_can_be_set(cli: Cli) -> None:
+    text = cli("run", "--help").out
+    for word in (*PARTS[1:], "GILSCOPE_DETAIL", "GILSCOPE_RING", "GILSCOPE_REDACT"):
+        assert re.search(rf"\b{re.escape(word)} ", text), word
+    assert "docs/spans.md" in text
 
 
 def test_help_teaches_with_an_example_that_works(cli: Cli) -> None:

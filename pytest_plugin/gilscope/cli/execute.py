@@ -76,7 +76,7 @@ def execute(plan: Plan, command: str) -> int:
         code = _exit_code(batch.progress(), fed.failed or not traced or not written, interrupt)
         try:
             if written:
-                _report(plan, batch, interrupt, fed, seconds, command)
+                _report(plan, batch, interrupt, fed, seconds, traced, command)
         finally:
             if interrupt.again or (interrupt.requested and not joined):
                 _leave(code)
@@ -178,7 +178,13 @@ def _stop_trace(recording: int, plan: Plan) -> bool:
 
 
 def _report(
-    plan: Plan, batch: Batch, interrupt: Interrupt, fed: _Fed, seconds: float, command: str
+    plan: Plan,
+    batch: Batch,
+    interrupt: Interrupt,
+    fed: _Fed,
+    seconds: float,
+    traced: bool,
+    command: str,
 ) -> None:
     from gilscope import _native
     from gilscope.cli.summary import Report, print_summary
@@ -192,6 +198,7 @@ def _report(
         command=command,
         out=plan.out,
         trace=plan.trace,
+        traced=traced,
         calls=counts["done"] - plan.unusable.total(),
         errors=plan.unusable + Counter(stats["errors"]),
         interrupted=interrupt.requested,

@@ -53,6 +53,17 @@ Exit code: 0 when every call succeeded, 1 when some input failed, 2 when the run
 any call, 130 after Ctrl-C and 143 after SIGTERM: calls that run are cancelled, and every input that
 was read has its row. A second signal leaves at once, as does a first one when FUNCTION, or an async
 generator, holds its event loop for 3 s.
+
+The parts of a call follow each other and add up to it: enqueue (until the queue took it), queued
+(until the loop woke up), gil.wait (until its thread had the GIL), ready (until the first step),
+poll (all steps that ran), suspended (all waits between them), callback (until the outcome was
+delivered). p50 and p99 are upper bounds, at most 12.5 % too high. docs/spans.md has the details.
+
+\b
+Environment:
+  GILSCOPE_DETAIL  full (default), call (one span per call) or off (nothing)
+  GILSCOPE_RING    slots between loop and record (65536); what does not fit is dropped
+  GILSCOPE_REDACT  1 keeps messages of exceptions out of the trace, not of rows
 """
 
 

@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.text import Text
 
 from gilscope.cli.errors import counted
+from gilscope.cli.losses import PARTS, dropped, dropped_line, left_out, remedies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# In the order in which a call passes them; `call` is their sum.
-_PARTS = ("enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback")
 _SLOWEST = 5
+# Quantiles are upper bounds, those of a histogram's bucket.
+_TIMES = ("p50 ≤", "p99 ≤", "max", "sum")
 _PERFETTO = "https://ui.perfetto.dev"
 
 
@@ -32,6 +33,8 @@ class Report:
     command: str
     out: str | None
     trace: str | None
+    traced: bool
+    """Whether the trace could be written."""
     errors: Mapping[str, int]
     interrupted: bool
     unread: str
@@ -48,8 +51,11 @@ def _lines(report: Report) -> Iterator[Text]:
     yield from _headline(report)
     yield from _errors(report)
     yield Text()
-    yield from _parts(report.stats["parts"])
-    yield from _functions(report.stats["functions"])
+    if _is_off(report):
+        yield Text("nothing was recorded: GILSCOPE_DETAIL=off", style="yellow")
+    else:
+        yield from _parts(report.stats)
+        yield from _functions(report.stats["functions"])
     yield from _rest(report)
     yield Text(f"next: {_next(report)}", style="bold")
 
@@ -62,8 +68,9 @@ def _headline(report: Report) -> Iterator[Text]:
     text.append(f", at most {report.concurrency:,} at once", style="not bold")
     yield text
     text = Text(f"{counted(counts['done'], 'input')}: {counts['ok']:,} ok")
-    for word, style in (("errors", "red"), ("cancelled", "yellow")):
-        text.append(f", {counts[word]:,} {word}", style=style if counts[word] else "")
+    errors, cancelled = counts["errors"], counts["cancelled"]
+    text.append(f", {counted(errors, 'error')}", style="red" if errors else "")
+    text.append(f", {cancelled:,} cancelled", style="yellow" if cancelled else "")
     yield text
 
 
@@ -72,17 +79,24 @@ def _errors(report: Report) -> Iterator[Text]:
         yield Text(f"  {count:>8,}  {name}", style="red")
 
 
-def _parts(parts: Mapping[str, Mapping[str, int]]) -> Iterator[Text]:
-    if "call" not in parts or not parts["call"]["count"]:
+def _is_off(report: Report) -> bool:
+    return bool(report.stats["detail"] == "off")
+
+
+def _parts(stats: Mapping[str, Any]) -> Iterator[Text]:
+    parts = stats["parts"]
+    if not parts["call"]["count"]:
         return
     whole = parts["call"]["sum_ns"] or 1
-    yield _row("part of a call", "count", "p50", "p99", "max", "sum", "share", style="bold")
-    for name in ("call", *_PARTS):
-        if (part := parts.get(name)) is None:
-            continue
+    yield _row("part of a call", "count", *_TIMES, "share", style="bold")
+    recorded = any(parts[name]["count"] for name in PARTS)
+    for name in ("call", *(PARTS if recorded else ())):
+        part = parts[name]
         label = name if name == "call" else f"  {name}"
         times = [duration(part[key]) for key in ("p50_ns", "p99_ns", "max_ns", "sum_ns")]
         yield _row(label, f"{part['count']:,}", *times, f"{100 * part['sum_ns'] / whole:.1f} %")
+    if missing := left_out(stats):
+        yield Text(missing, style="yellow")
     yield Text()
 
 
@@ -91,7 +105,7 @@ def _functions(functions: list[Mapping[str, Any]]) -> Iterator[Text]:
     slowest = sorted(called, key=lambda function: -function["p99_ns"])[:_SLOWEST]
     if not slowest:
         return
-    yield _row("slowest functions", "calls", "p50", "p99", "max", "sum", "errors", style="bold")
+    yield _row("slowest functions", "calls", *_TIMES, "errors", style="bold")
     for function in slowest:
         times = [duration(function[key]) for key in ("p50_ns", "p99_ns", "max_ns", "sum_ns")]
         errors = f"{function['errors']:,}"
@@ -104,19 +118,17 @@ def _row(label: str, *cells: str, style: str = "") -> Text:
 
 
 def _rest(report: Report) -> Iterator[Text]:
-    lost = {reason: count for reason, count in report.stats["dropped"].items() if count}
-    reasons = ", ".join(f"{count:,} by {reason}" for reason, count in sorted(lost.items()))
-    records = f"{report.stats['records']:,} records"
-    yield Text(f"dropped records: {reasons or 'none'} ({records})", style="yellow" if lost else "")
+    if not _is_off(report):
+        lost = dropped(report.stats)
+        yield Text(dropped_line(report.stats), style="yellow" if lost else "")
+        for remedy in remedies(report.stats, report.trace if report.traced else None):
+            yield Text(remedy, style="yellow")
     if report.stats["fell_back"]:
-        yield Text(
-            "recorded calls without their polls after an overflow (GILSCOPE_RING sets the size)",
-            style="yellow",
-        )
+        yield Text("recorded calls without their polls after an overflow", style="yellow")
     if report.out is not None:
         yield Text(f"rows: {report.out}")
     if report.trace is not None:
-        yield Text(f"trace: {report.trace} ({_how_to_look(report.trace)})")
+        yield Text(f"trace: {report.trace} ({_how_to_look(report, report.trace)})")
     if report.interrupted:
         cancelled = f"{report.counts['cancelled']:,} cancelled"
         yield Text(f"interrupted: {cancelled}; {report.unread}", style="yellow")
@@ -132,7 +144,14 @@ def _failed(report: Report) -> int:
     return report.counts["errors"] + cancelled
 
 
-def _how_to_look(trace: str) -> str:
+def _how_to_look(report: Report, trace: str) -> str:
+    if _is_off(report):
+        return "empty"
+    whole = report.traced and not dropped(report.stats)
+    return _viewer(trace) if whole else f"incomplete; {_viewer(trace)}"
+
+
+def _viewer(trace: str) -> str:
     if trace.endswith(".jsonl"):
         return f"one record per line; with --trace NAME.json it opens on {_PERFETTO}"
     return f"open {_PERFETTO} and drop the file there"
@@ -141,6 +160,8 @@ def _how_to_look(trace: str) -> str:
 def _next(report: Report) -> str:
     if _failed(report) and report.out is not None:
         return f"grep '\"ok\":false' {shlex.quote(report.out)} | head"
+    if _is_off(report):
+        return f"GILSCOPE_DETAIL=full {report.command} --trace trace.json"
     if report.trace is None:
         return f"{report.command} --trace trace.json"
     if report.trace.endswith(".jsonl"):

@@ -1,0 +1,61 @@
+"""What the record of a run lacks, why, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# In the order in which a call passes them; `call` is their sum.
+PARTS = ("enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback")
+# As in the instrument, which clamps and rounds up.
+_RING = 1 << 16
+_LEAST, _MOST = 1 << 6, 1 << 24
+# What each reason loses.
+_UNITS = {"ring": "records", "side": "error texts", "sink": "spans", "open": "calls"}
+
+
+def dropped(stats: Mapping[str, Any]) -> dict[str, int]:
+    """What was dropped, by reason."""
+    return {reason: count for reason, count in sorted(stats["dropped"].items()) if count}
+
+
+def dropped_line(stats: Mapping[str, Any]) -> str:
+    """How much was dropped, each in its own unit."""
+    lost = [f"{count:,} {_UNITS[reason]} by {reason}" for reason, count in dropped(stats).items()]
+    return f"dropped: {', '.join(lost) or 'none'} ({stats['records']:,} ring slots were read)"
+
+
+def remedies(stats: Mapping[str, Any], trace: str | None) -> Iterator[str]:
+    """What to do about each reason; `trace` names the file if it was written without an error."""
+    lost = dropped(stats)
+    if "ring" in lost:
+        slots = ring_slots()
+        more = f"GILSCOPE_RING={2 * slots} doubles it"
+        most = "which is the most; GILSCOPE_DETAIL=call needs fewer"
+        yield f"  ring: it has {slots:,} slots, {more if slots < _MOST else most}"
+    if "sink" in lost and trace is not None and not trace.endswith(".jsonl"):
+        yield "  sink: a Chrome trace ends at 400,000 events, --trace NAME.jsonl takes all"
+
+
+def ring_slots() -> int:
+    """The slots of the ring between the loop and the record."""
+    given = os.environ.get("GILSCOPE_RING", "")
+    wanted = int(given) if given.isascii() and given.isdigit() else _RING
+    return 1 << (min(max(wanted, _LEAST), _MOST) - 1).bit_length()
+
+
+def left_out(stats: Mapping[str, Any]) -> str | None:
+    """Why the parts do not add up to the calls, if so much is missing that the table shows it."""
+    if dropped(stats).keys() & {"ring", "open"}:
+        return "what was dropped is not in this table"
+    if stats["detail"] == "call":
+        return "the parts were not recorded: GILSCOPE_DETAIL=call"
+    parts = stats["parts"]
+    missing = parts["call"]["sum_ns"] - sum(parts[part]["sum_ns"] for part in PARTS)
+    share = missing / parts["call"]["sum_ns"] if missing > 0 else 0.0
+    if share < 0.0005:
+        return None
+    return f"not in the parts: {100 * share:.1f} %, of calls that were given up"
