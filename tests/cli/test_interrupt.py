@@ -155,6 +155,32 @@ def test_ctrl_c_says_what_was_not_read(cli: Cli, given: str, said: str) -> None:
         assert read == len(rows(out)) == 100_000 - unread
 
 
+# By then at least half of what was read waits for room.
+INTERRUPTED_LATE = """
+import asyncio, signal
+
+async def forever(x):
+    await asyncio.Event().wait()
+
+def eight():
+    yield from range(8)
+    signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_what_had_not_started_is_no_call(cli: Cli) -> None:
+    cli.write("late.py", INTERRUPTED_LATE)
+    args = ("--input", "late.py:eight", "--concurrency", "4")
+    done = cli("run", "late.py:forever", *args)
+    assert done.code == 130, done.err
+    assert len(done.rows) == 8
+    unstarted = sum(row["ms"] is None for row in done.rows)
+    assert unstarted >= 4
+    assert re.match(f"{8 - unstarted} calls? in ", done.err)
+    said = f"8 inputs: 0 ok, 0 errors, 8 cancelled, {unstarted} of them before they started\n"
+    assert said in done.err
+
+
 # Asks for a stop when the trace has begun and no call can be made yet.
 EARLY = """
 import signal, sys

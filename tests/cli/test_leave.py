@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,10 @@ def end(cli: Cli, process: Process, trace: str, code: int = 130) -> str:
     assert f"{len(found) - 1} cancelled; stopped after {len(found)} input" in said
     called = [row for row in found if row["ms"] is not None]
     assert len(calls(cli.folder / trace)) == len(called)
+    assert re.search(rf"^{len(called)} calls? in ", said, re.MULTILINE)
+    counted = re.search(r"^call +([\d,]+) ", said, re.MULTILINE)
+    assert counted
+    assert int(counted[1]) == len(called)
     return said
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,45 @@ def test_quantiles_are_said_to_be_bounds(cli: Cli) -> None:
     err = cli.run("double", "ten").err
     assert len(re.findall("^(?:part of a call|slowest functions) .* p50 ≤ +p99 ≤ ", err, re.M)) == 2
     assert re.search(r"upper bounds,\s+at\s+most\s+12.5 %", cli("run", "--help").out)
+
+
+ERRORS = """
+import asyncio
+import gilscope
+
+class Outer:
+    class Inner(Exception):
+        pass
+
+async def raises(x):
+    class Local(Exception):
+        pass
+    if x == 0:
+        raise asyncio.CancelledError
+    if x == 1:
+        await asyncio.Event().wait()
+    if x == 2:
+        return {1}
+    if x == 3:  # of a call of its own, so no row's
+        await gilscope.py_runtime().call_async(raises, 4)
+    raise [Outer.Inner, Local, gilscope.DeadlineExceeded][x % 3]
+"""
+
+
+@pytest.mark.parametrize("detail", ["off", "full"])
+def test_its_errors_are_those_of_the_rows(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, detail: str
+) -> None:
+    monkeypatch.setenv("GILSCOPE_DETAIL", detail)
+    cli.write("raises.py", ERRORS)
+    given = "".join(f"{line}\n" for line in ("0", "1", "2", "3", "4", "5", "not JSON"))
+    args = ("run", "raises.py:raises", "--input", "-", "--deadline", "0.3")
+    done = cli(*args, stdin=given.encode())
+    assert "7 inputs: 0 ok, 7 errors, " in done.err
+    listed = re.findall(r"^ +([\d,]+)  (\S+)$", done.err, re.MULTILINE)
+    types = Counter(row["error"]["type"] for row in done.rows)
+    assert {name: int(count) for count, name in listed} == types
+    assert types.keys() > {"CallCancelled", "DeadlineExceeded", "Local", "JSONDecodeError"}
 
 
 def test_one_error_is_no_errors(cli: Cli) -> None:

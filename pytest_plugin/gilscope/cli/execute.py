@@ -6,9 +6,8 @@ import json
 import os
 import sys
 import time
-from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gilscope.cli.errors import Refused, counted, describe, os_reason, say_error
@@ -39,7 +38,8 @@ class Plan:
     out: str | None
     trace: str | None
     out_fd: int
-    unusable: Counter[str] = field(default_factory=Counter)
+    unusable: int = 0
+    """Inputs that no call could be made of."""
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ def _feed(plan: Plan, batch: Batch, interrupt: Interrupt, fed: _Fed) -> None:
     try:
         for index, item in enumerate(plan.source.read(interrupt), start=1):
             if isinstance(item, Unusable):
-                plan.unusable[item.type] += 1
+                plan.unusable += 1
                 going = batch.feed_error(index - 1, item.type, item.message)
             else:
                 going = batch.feed(index - 1, item)
@@ -199,8 +199,8 @@ def _report(
         out=plan.out,
         trace=plan.trace,
         traced=traced,
-        calls=counts["done"] - plan.unusable.total(),
-        errors=plan.unusable + Counter(stats["errors"]),
+        calls=counts["done"] - plan.unusable - counts["unstarted"],
+        errors=batch.failed(),
         interrupted=interrupt.requested,
         unread=_unread(plan, counts["fed"], fed) if interrupt.requested else "",
     )

@@ -2,11 +2,13 @@
 //!
 //! Invariant: every input that was fed gets exactly one row, whatever happens to its call.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::FromRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -25,6 +27,10 @@ use crate::tasks;
 /// How long a wait goes on before it looks for signals.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// How many types of errors are counted each on its own; the rest counts as `OTHERS`.
+const KINDS: usize = 256;
+const OTHERS: &str = "<other>";
+
 /// What is fed.
 enum Input {
     Value(u64, PyHandle),
@@ -42,6 +48,8 @@ struct Shared {
     cancelled: AtomicBool,
     cancel: Notify,
     counts: Counts,
+    /// How many rows have an error of each type.
+    failed: Mutex<BTreeMap<String, u64>>,
     end: (Mutex<End>, Condvar),
 }
 
@@ -51,6 +59,8 @@ struct Counts {
     ok: AtomicU64,
     errors: AtomicU64,
     cancelled: AtomicU64,
+    /// Those of the cancelled that no call was made for.
+    unstarted: AtomicU64,
 }
 
 #[derive(Default)]
@@ -92,6 +102,7 @@ impl Batch {
             cancelled: AtomicBool::new(false),
             cancel: Notify::new(),
             counts: Counts::default(),
+            failed: Mutex::default(),
             end: Default::default(),
         });
         let (inputs, queue) = mpsc::channel(concurrency.clamp(1, 1024));
@@ -184,6 +195,18 @@ impl Batch {
         dict.set_item("ok", ok)?;
         dict.set_item("errors", errors)?;
         dict.set_item("cancelled", cancelled)?;
+        dict.set_item("unstarted", load(&counts.unstarted))?;
+        Ok(dict)
+    }
+
+    /// How many rows have an error of each type, under the name that they have there.
+    fn failed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let _parks = ParkOnExit::new();
+        let failed = self.shared.failed().clone();
+        let dict = PyDict::new(py);
+        for (kind, count) in failed {
+            dict.set_item(kind, count)?;
+        }
         Ok(dict)
     }
 }
@@ -226,7 +249,8 @@ async fn dispatch(
             let row = match input {
                 Input::Value(index, value) => shared.call(index, value).await,
                 Input::Unusable(index, kind, message) => {
-                    shared.error_row(index, &failed_by(&kind, &message, None), None)
+                    let failure = Failure::new(&kind, message, None);
+                    shared.error_row(index, &failure, None)
                 }
             };
             // The writer has gone only if writing failed, which `feed` and `wait` report.
@@ -256,6 +280,7 @@ impl Shared {
         let mut cancel = std::pin::pin!(self.cancel.notified());
         cancel.as_mut().enable();
         if self.cancelled.load(Relaxed) {
+            self.counts.unstarted.fetch_add(1, Relaxed);
             return self.cancelled_row(index, "cancelled before it started", None);
         }
         let start = Instant::now();
@@ -293,18 +318,33 @@ impl Shared {
             ) if self.cancelled.load(Relaxed) => {
                 self.cancelled_row(index, "cancelled before it ended", Some(ms))
             }
-            Err(error) => self.error_row(index, &failure(&error), Some(ms)),
+            Err(error) => self.error_row(index, &Failure::of(&error), Some(ms)),
         }
     }
 
     fn cancelled_row(&self, index: u64, message: &str, ms: Option<f64>) -> String {
         self.counts.cancelled.fetch_add(1, Relaxed);
-        failed(index, &failed_by("cancelled", message, None), ms)
+        failed_row(index, &Failure::new("cancelled", message, None), ms)
     }
 
-    fn error_row(&self, index: u64, error: &str, ms: Option<f64>) -> String {
+    fn error_row(&self, index: u64, failure: &Failure<'_>, ms: Option<f64>) -> String {
         self.counts.errors.fetch_add(1, Relaxed);
-        failed(index, error, ms)
+        self.count(failure.kind);
+        failed_row(index, failure, ms)
+    }
+
+    fn count(&self, kind: &str) {
+        let mut failed = self.failed();
+        if let Some(count) = failed.get_mut(kind) {
+            *count += 1;
+            return;
+        }
+        let kind = if failed.len() < KINDS { kind } else { OTHERS };
+        *failed.entry(kind.to_owned()).or_default() += 1;
+    }
+
+    fn failed(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits, detached, until all rows are written or cannot be.
@@ -347,33 +387,44 @@ fn kind(error: &Error) -> &'static str {
     }
 }
 
-/// What a row says of an error, in JSON.
-fn failure(error: &Error) -> String {
-    let raised = match error {
-        Error::Python(raised) => Some(raised),
-        Error::Cancelled { cause, .. } => cause.as_ref(),
-        _ => None,
-    };
-    let at = raised.map(PythonError::raised_at);
-    let at = at.filter(|at| !at.is_empty());
-    match error {
-        Error::Python(raised) => {
-            let kind = raised.type_name().rsplit('.').next().unwrap_or_default();
-            failed_by(kind, raised.message(), at)
+/// What a row says of an error.
+struct Failure<'a> {
+    kind: &'a str,
+    message: Cow<'a, str>,
+    /// Where user code raised it.
+    at: Option<&'a str>,
+}
+
+impl<'a> Failure<'a> {
+    fn new(kind: &'a str, message: impl Into<Cow<'a, str>>, at: Option<&'a str>) -> Self {
+        let message = message.into();
+        Self { kind, message, at }
+    }
+
+    fn of(error: &'a Error) -> Self {
+        let raised = match error {
+            Error::Python(raised) => Some(raised),
+            Error::Cancelled { cause, .. } => cause.as_ref(),
+            _ => None,
+        };
+        let at = raised.map(PythonError::raised_at);
+        let at = at.filter(|at| !at.is_empty());
+        match error {
+            Error::Python(raised) => {
+                let kind = raised.type_name().rsplit('.').next().unwrap_or_default();
+                Self::new(kind, raised.message(), at)
+            }
+            _ => Self::new(kind(error), error.to_string(), at),
         }
-        _ => failed_by(kind(error), &error.to_string(), at),
     }
 }
 
-fn failed_by(kind: &str, message: &str, at: Option<&str>) -> String {
+fn failed_row(index: u64, failure: &Failure<'_>, ms: Option<f64>) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let at = at.map_or_else(|| "null".to_owned(), quoted);
-    let (kind, message) = (quoted(kind), quoted(message));
-    format!("{{\"type\":{kind},\"message\":{message},\"at\":{at}}}")
-}
-
-fn failed(index: u64, error: &str, ms: Option<f64>) -> String {
+    let (kind, message) = (quoted(failure.kind), quoted(&failure.message));
+    let at = failure.at.map_or_else(|| "null".to_owned(), quoted);
     let ms = ms.map_or_else(|| "null".to_owned(), |ms| format!("{ms:.3}"));
+    let error = format!("{{\"type\":{kind},\"message\":{message},\"at\":{at}}}");
     format!("{{\"index\":{index},\"ok\":false,\"error\":{error},\"ms\":{ms}}}\n")
 }
 
