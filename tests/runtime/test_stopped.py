@@ -53,7 +53,10 @@ def test_l2_from_rust_with_every_callback(
         assert [type(what) for _, what in sent.wait()] == [gilscope.RuntimeStopped]
     else:
         assert type(sent.refused) is gilscope.RuntimeStopped
-        eventually(lambda: sent.closed)  # nothing can arrive any more
+        # Then nothing can arrive any more. A Python callback is let go of by a loop of its library.
+        alive = ext.Runtime()
+        eventually(lambda: ext.call(echo, runtime=alive) is None and sent.closed)
+        assert alive.shutdown("cancel", 10)[2]
         assert sent.arrived == []
 
 
