@@ -4,6 +4,7 @@
 //! the queue.
 
 pub(crate) mod awaitables;
+mod awaited;
 pub(crate) mod batch;
 pub(crate) mod exceptions;
 pub(crate) mod given;
@@ -20,3 +21,4 @@ pub(crate) mod simulation;
 pub(crate) mod submit;
 pub(crate) mod text;
 pub(crate) mod trace;
+pub(crate) mod whose;

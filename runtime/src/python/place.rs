@@ -4,53 +4,140 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
-use super::names::name;
+use super::awaited::Suspended;
+use super::whose::{Whose, whose};
 use gilscope_instrument::Name;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 /// (code object, last instruction) → interned place; the code is kept alive by the entry.
-type Seen = HashMap<(usize, i32), (Name, Py<PyAny>)>;
+type Places = Cache<(usize, i32), (Name, Py<PyAny>)>;
+
+/// Code object → whether it says where user code awaits; it is kept alive by the entry.
+type Codes = Cache<usize, (Rank, Py<PyAny>)>;
+
+type Cache<K, V> = HashMap<K, V, BuildHasherDefault<Mixed>>;
 
 thread_local! {
-    static SEEN: RefCell<Seen> = RefCell::default();
+    static PLACES: RefCell<Places> = RefCell::default();
+    static CODES: RefCell<Codes> = RefCell::default();
 }
 
-/// Most places remembered per loop thread; generated code could make ever more.
-const PLACES: usize = 4096;
+/// Most entries of each kind per loop thread; generated code could make ever more.
+const MOST: usize = 4096;
 
-/// The place at which `coroutine` is suspended, or `Name(0)`.
+/// Longest chain of coroutines that is followed; beyond it the place is not the innermost.
+const DEEPEST: usize = 64;
+
+/// Cheaper than the default hasher; nobody chooses addresses to collide.
+#[derive(Default)]
+struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_usize(usize::from(*byte));
+        }
+    }
+
+    fn write_i32(&mut self, number: i32) {
+        self.write_usize(number as usize);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.0 = (self.0 ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// What the place of a frame says, from least to most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Ours,
+    /// Where everybody waits, such as in `asyncio.sleep`.
+    StandardLibrary,
+    Told,
+}
+
+/// The place at which `coroutine` is suspended, or `Name(0)` where no frame is known but ours.
 pub(crate) fn awaiting(coroutine: &Bound<'_, PyAny>) -> Name {
-    let py = coroutine.py();
-    let Ok(frame) = coroutine.getattr(name!(py, c"cr_frame")) else {
+    let Some(outermost) = Suspended::new(coroutine.clone()) else {
         return Name(0);
     };
-    if frame.is_none() {
-        return Name(0);
+    let place = match outermost.awaits() {
+        None => place_of(&outermost),
+        Some(next) => innermost(outermost, next).and_then(|it| place_of(&it)),
+    };
+    place.unwrap_or_default()
+}
+
+/// The innermost one of the highest rank.
+fn innermost<'py>(outermost: Suspended<'py>, next: Suspended<'py>) -> Option<Suspended<'py>> {
+    let (mut rank, mut found) = (rank_of(&outermost)?, outermost);
+    let mut next = Some(next);
+    for _ in 1..DEEPEST {
+        let Some(at) = next else { break };
+        next = at.awaits();
+        let its = rank_of(&at)?;
+        if its >= rank {
+            (rank, found) = (its, at);
+        }
     }
+    Some(found)
+}
+
+fn rank_of(at: &Suspended<'_>) -> Option<Rank> {
+    let code = at.code()?;
+    let key = code.as_ptr() as usize;
+    if let Some(rank) = CODES.with_borrow(|codes| codes.get(&key).map(|(rank, _)| *rank)) {
+        return Some(rank);
+    }
+    let rank = match whose(&at.frame()?).ok()? {
+        Whose::Ours => Rank::Ours,
+        Whose::StandardLibrary => Rank::StandardLibrary,
+        Whose::Package | Whose::User => Rank::Told,
+    };
+    CODES.with_borrow_mut(|codes| {
+        if codes.len() < MOST {
+            codes.insert(key, (rank, code.unbind()));
+        }
+    });
+    Some(rank)
+}
+
+fn place_of(at: &Suspended<'_>) -> Option<Name> {
+    let frame = at.frame()?;
     let frame_ptr = frame.as_ptr().cast::<ffi::PyFrameObject>();
-    // SAFETY: `cr_frame` of a coroutine that is not finished is a frame; the code is a new reference.
+    // SAFETY: a frame; the code is a new reference.
     let (last, code) = unsafe {
         let code = ffi::PyFrame_GetCode(frame_ptr).cast::<ffi::PyObject>();
         (
             ffi::PyFrame_GetLasti(frame_ptr),
-            Bound::from_owned_ptr(py, code),
+            Bound::from_owned_ptr(frame.py(), code),
         )
     };
     let key = (code.as_ptr() as usize, last);
-    if let Some(name) = SEEN.with_borrow(|seen| seen.get(&key).map(|(name, _)| *name)) {
-        return name;
+    if let Some(name) = PLACES.with_borrow(|seen| seen.get(&key).map(|(name, _)| *name)) {
+        return Some(name);
     }
-    // SAFETY: as above.
-    let line = unsafe { ffi::PyFrame_GetLineNumber(frame_ptr) };
-    let name = gilscope_instrument::intern(&describe(&code, line));
-    SEEN.with_borrow_mut(|seen| {
-        if seen.len() < PLACES {
+    let name = if whose(&frame).ok()? == Whose::Ours {
+        Name(0)
+    } else {
+        // SAFETY: as above.
+        let line = unsafe { ffi::PyFrame_GetLineNumber(frame_ptr) };
+        gilscope_instrument::intern(&describe(&code, line))
+    };
+    PLACES.with_borrow_mut(|seen| {
+        if seen.len() < MOST {
             seen.insert(key, (name, code.unbind()));
         }
     });
-    name
+    Some(name)
 }
 
 /// `file:line in function`.
