@@ -2,7 +2,7 @@
 
 import os
 from asyncio import AbstractEventLoop, CancelledError
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from contextvars import Context
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -112,6 +112,11 @@ class Runtime:
     ) -> AsyncIterator[Any]: ...
     def _shutdown(self, mode: str, deadline: float | None) -> dict[str, Any]: ...
     def _counters(self) -> dict[str, int]: ...
+
+class Results(Iterator[Any]):
+    def __new__(cls, futures: Generator[Any]) -> Self: ...
+    def __next__(self) -> Any: ...
+    def close(self) -> None: ...
 
 def result_of(
     future: Any, wait: Callable[[float | None], _T_co], timeout: float | None = None

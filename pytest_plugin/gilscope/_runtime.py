@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Awaitable,
         Callable,
         Coroutine,
+        Generator,
         Iterable,
         Iterator,
     )
@@ -274,20 +275,21 @@ class Calls:
             raise TypeError(f"{allowed}, not {concurrency!r} ({type(concurrency).__name__})")
         if concurrency < 1:
             raise ValueError(f"{allowed}, not {concurrency}")
-        return self._map(fun, iterable, concurrency)
+        return _native.Results(self._map(fun, iterable, concurrency))
 
     def _map(
         self, fun: Callable[[Any], Any], iterable: Iterable[Any], concurrency: int
-    ) -> Iterator[Any]:
+    ) -> Generator[CallFuture[Any], None, None]:
+        """Yield each future when its result is to be waited for; closed, cancel the others."""
         self._runtime._check_wait()
         running: collections.deque[CallFuture[Any]] = collections.deque()
         try:
             for item in iterable:
                 running.append(self._future(fun, (item,), waits=True))
                 if len(running) >= concurrency:
-                    yield running.popleft().result()
+                    yield running.popleft()
             while running:
-                yield running.popleft().result()
+                yield running.popleft()
         finally:
             for future in running:
                 future.cancel()

@@ -79,9 +79,61 @@ class SubmitCallback(Way):
         return outcome.ok, outcome.result() if outcome.ok else outcome.exception()
 
 
-@pytest.fixture(params=[Call, CallAsync, Submit, SubmitCallback], ids=lambda kind: kind.__name__)
+class Map(Way):
+    def run(self, fun: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        results = self.rt.options(deadline=LIMIT).map(lambda _: fun(*args), [None])
+        try:
+            return True, next(results)
+        except BaseException as error:
+            return False, error
+
+
+class Stream(Way):
+    """`fun` is an async function, awaited by an async generator."""
+
+    def run(self, fun: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        came: list[tuple[bool, Any]] = []
+
+        async def items() -> AsyncIterator[Any]:
+            yield await fun(*args)
+
+        async def main() -> None:
+            try:
+                stream = self.rt.options(deadline=LIMIT).stream(items)
+                came.extend([(True, item) async for item in stream])
+            except BaseException as error:
+                came.append((False, error))
+
+        asyncio.run(main())
+        return came[0]
+
+
+class Thread(Way):
+    """`fun` is an async function, in a loop of the thread's own."""
+
+    def run(self, fun: Callable[..., Any], *args: Any) -> tuple[bool, Any]:
+        def blocks() -> Any:
+            return asyncio.run(fun(*args))
+
+        try:
+            return True, self.rt.options(deadline=LIMIT, thread=True).call(blocks)
+        except BaseException as error:
+            return False, error
+
+
+WAYS: list[type[Way]] = [Call, CallAsync, Submit, SubmitCallback]
+
+
+@pytest.fixture(params=WAYS, ids=lambda kind: kind.__name__)
 def way(request: pytest.FixtureRequest, rt: gilscope.PyRuntime) -> Way:
     """Each way to call, on the test's own runtime."""
+    made: Way = request.param(rt)
+    return made
+
+
+@pytest.fixture(params=[*WAYS, Map, Stream, Thread], ids=lambda kind: kind.__name__)
+def every_way(request: pytest.FixtureRequest, rt: gilscope.PyRuntime) -> Way:
+    """Also those that call on behalf of something else; for async functions."""
     made: Way = request.param(rt)
     return made
 

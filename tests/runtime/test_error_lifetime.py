@@ -38,7 +38,7 @@ class Canary:
     pass
 
 
-def test_e15_the_same_exception_gets_no_frames_of_ours(way: Way) -> None:
+def test_e15_the_same_exception_gets_no_frames_of_ours(every_way: Way) -> None:
     error = ValueError("shared")
 
     async def boom() -> None:
@@ -46,7 +46,7 @@ def test_e15_the_same_exception_gets_no_frames_of_ours(way: Way) -> None:
         raise error
 
     for _ in range(5):
-        assert way.error(boom) is error
+        assert every_way.error(boom) is error
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     ours = [name for name in files if name.startswith(OURS)]
     assert ours == [], "frames of gilscope grow with each call"
@@ -66,7 +66,7 @@ def test_e15_two_calls_in_flight_raise_the_same_exception(rt: gilscope.PyRuntime
     assert error.__cause__ is None
 
 
-def test_e15_no_frame_is_kept_alive(way: Way) -> None:
+def test_e15_no_frame_is_kept_alive(every_way: Way) -> None:
     refs: list[weakref.ref[Canary]] = []
 
     async def boom() -> None:
@@ -75,7 +75,7 @@ def test_e15_no_frame_is_kept_alive(way: Way) -> None:
         await asyncio.sleep(0)
         raise ValueError
 
-    error = way.error(boom)
+    error = every_way.error(boom)
     assert refs[0]() is not None, "the traceback holds the frame while the exception lives"
     del error
     assert collected(refs[0])

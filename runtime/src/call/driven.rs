@@ -6,12 +6,15 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 use gilscope_instrument::{Flags, OpenCall};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::host::JobRef;
 use crate::host::table as t;
 use crate::loop_thread::state::{LoopState, current};
+use crate::python::names::name;
+use crate::python::whose::{Whose, whose};
 
 /// How a task ended.
 pub(crate) enum TaskEnd {
@@ -152,6 +155,7 @@ fn end_call(
         flags = Flags::CANCEL_SWALLOWED;
     }
     if kind == t::END_RAISED {
+        strip(value.bind(py));
         state.record_error(call, &job, value.bind(py));
     }
     let report = state.complete(index, &job, kind, value.bind(py));
@@ -159,4 +163,36 @@ fn end_call(
     state.finish_report(index, job, call, report, flags);
     state.flush_if_late();
     state.flush_soon(py);
+}
+
+/// Takes our own frames from the outside of a traceback: an exception object that is raised again and
+/// again would gain one each time.
+fn strip(exception: &Bound<'_, PyAny>) {
+    let py = exception.py();
+    let Ok(raised) = exception.cast::<PyBaseException>() else {
+        return;
+    };
+    // SAFETY: an exception; a new reference, or NULL where it has no traceback.
+    let first = unsafe {
+        let trace = ffi::PyException_GetTraceback(raised.as_ptr());
+        Bound::from_owned_ptr_or_opt(py, trace)
+    };
+    let mut trace = first.clone();
+    while let Some(outermost) = trace.as_ref().filter(|trace| is_ours(trace)) {
+        trace = outermost
+            .getattr(name!(py, c"tb_next"))
+            .ok()
+            .filter(|next| !next.is_none());
+    }
+    let at = |trace: &Option<Bound<'_, PyAny>>| trace.as_ref().map(Bound::as_ptr);
+    if at(&trace) != at(&first) {
+        let left = trace.unwrap_or_else(|| py.None().into_bound(py));
+        // SAFETY: an exception, and a traceback or None.
+        unsafe { ffi::PyException_SetTraceback(raised.as_ptr(), left.as_ptr()) };
+    }
+}
+
+fn is_ours(trace: &Bound<'_, PyAny>) -> bool {
+    let frame = trace.getattr(name!(trace.py(), c"tb_frame"));
+    frame.is_ok_and(|frame| matches!(whose(&frame), Ok(Whose::Ours)))
 }

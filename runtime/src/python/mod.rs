@@ -16,6 +16,7 @@ pub(crate) mod outcome;
 pub(crate) mod place;
 pub(crate) mod raise;
 mod raised;
+pub(crate) mod results;
 pub(crate) mod runtime;
 pub(crate) mod simulation;
 pub(crate) mod submit;

@@ -27,6 +27,8 @@ mod native {
     #[pymodule_export]
     use crate::python::outcome::{PyOutcome, refuse_async, result_of};
     #[pymodule_export]
+    use crate::python::results::Results;
+    #[pymodule_export]
     use crate::python::runtime::{Handle, Runtime};
     #[pymodule_export]
     use crate::python::simulation::{Simulation, ThreadEntry};
