@@ -70,7 +70,7 @@ def test_o5_the_spans_show_who_held_the_loop(
     queued = spans_named(trace, "fast", "queued")
     polls = spans_named(trace, "fast", "poll")
     assert len(queued) == len(polls) == 100
-    # Each waited from within that poll until after it: as queued, or, if the same turn took it, as ready.
+    # Each waited from within that poll until after it: as queued or, in the same turn, as ready.
     assert all(held_from <= span["start_ns"] <= held_to for span in queued)
     assert all(held_to <= span["start_ns"] for span in polls)
     # A turn that held the loop is one span of the loop's, too.
