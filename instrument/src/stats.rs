@@ -33,6 +33,8 @@ pub struct Stats {
     pub dropped: Dropped,
     /// Slots read from all rings.
     pub records: u64,
+    /// Slots of the ring of a loop that begins now.
+    pub ring_slots: usize,
     /// Calls and tasks of which some step was lost, or whose loop went away before their end.
     pub incomplete: u64,
     /// What is recorded now.
@@ -214,6 +216,7 @@ impl Tables {
             turns: self.turns,
             dropped: self.dropped.since(&self.dropped_base),
             records: self.records,
+            ring_slots: crate::recorder::ring_slots(),
             incomplete: self.incomplete,
             detail: detail::detail(),
             fell_back: detail::falls().saturating_sub(self.falls_base),

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from gilscope import _native
+from gilscope._given import count
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -270,11 +271,7 @@ class Calls:
         The first exception is raised at its place; what is then still running is cancelled, as it
         is when the iterator is closed. The first step raises `WrongThread` on a loop thread.
         """
-        allowed = "concurrency must be an integer of at least 1"
-        if not isinstance(concurrency, int) or isinstance(concurrency, bool):
-            raise TypeError(f"{allowed}, not {concurrency!r} ({type(concurrency).__name__})")
-        if concurrency < 1:
-            raise ValueError(f"{allowed}, not {concurrency}")
+        count("concurrency", concurrency)
         return _native.Results(self._map(fun, iterable, concurrency))
 
     def _map(

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from gilscope import _native, _runtime
+from gilscope._given import count, is_a, wrong
 from gilscope._lanes import Chooser, Lane, Step
 from gilscope._simulated_loop import Deadlock, SimulatedLoop, TooManySteps
 
@@ -178,27 +179,14 @@ def _check_main(main: object) -> None:
 
 
 def _check_limits(seed: object, max_steps: object, patience: object) -> None:
-    if seed is not None and not _is(int, seed):
-        raise _wrong(TypeError, "seed", "an integer or None", seed)
-    allowed = "an integer of at least 1"
-    if not _is(int, max_steps):
-        raise _wrong(TypeError, "max_steps", allowed, max_steps)
-    if cast("int", max_steps) < 1:
-        raise _wrong(ValueError, "max_steps", allowed, max_steps)
+    if seed is not None and not is_a(int, seed):
+        raise wrong(TypeError, "seed", "an integer or None", seed)
+    count("max_steps", max_steps)
     allowed = "a number of seconds from 0 on"
-    if not _is((int, float), patience):
-        raise _wrong(TypeError, "patience", allowed, patience)
+    if not is_a((int, float), patience):
+        raise wrong(TypeError, "patience", allowed, patience)
     if not cast("float", patience) >= 0:  # nor NaN
-        raise _wrong(ValueError, "patience", allowed, patience)
-
-
-def _is(kind: type | tuple[type, ...], given: object) -> bool:
-    return isinstance(given, kind) and not isinstance(given, bool)
-
-
-def _wrong(kind: type[Exception], what: str, allowed: str, given: object) -> Exception:
-    of = f" ({type(given).__name__})" if kind is TypeError else ""
-    return kind(f"{what} must be {allowed}, not {given!r}{of}")
+        raise wrong(ValueError, "patience", allowed, patience)
 
 
 def _chooser(choose: Chooser | Sequence[int] | None, seed: int | None) -> Chooser:

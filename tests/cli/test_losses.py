@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gilscope import stats
-from gilscope.cli.losses import PARTS, left_out, ring_slots
+from gilscope.cli.losses import PARTS, left_out
 
 if TYPE_CHECKING:
     from .conftest import Cli
@@ -54,7 +54,7 @@ def test_the_size_of_the_ring(
     monkeypatch.delenv("GILSCOPE_RING", raising=False)
     if given is not None:
         monkeypatch.setenv("GILSCOPE_RING", given)
-    assert ring_slots() == slots
+    assert stats()["ring_slots"] == slots
 
 
 @pytest.mark.parametrize("trace", ["t.json", "t.jsonl"])

@@ -67,11 +67,16 @@ def test_o5_the_spans_show_who_held_the_loop(
     first, second = sorted(spans_named(trace, "slow", "poll"), key=lambda span: span["poll"])
     held_from, held_to = second["start_ns"], second["start_ns"] + second["dur_ns"]
     assert first["start_ns"] + first["dur_ns"] <= held_from
-    queued = spans_named(trace, "fast", "queued")
+    queued, ready = (spans_named(trace, "fast", part) for part in ("queued", "ready"))
     polls = spans_named(trace, "fast", "poll")
-    assert len(queued) == len(polls) == 100
-    # Each waited from within that poll until after it: as queued or, in the same turn, as ready.
-    assert all(held_from <= span["start_ns"] <= held_to for span in queued)
+    assert len(queued) == len(ready) == len(polls) == 100
+    # Each waited from within that poll until after it: as queued or, if the same turn took it, as
+    # ready, since then the loop had returned from its wait before.
+    taken = {span["call"]: span for span in ready}
+    for span in queued:
+        assert held_from <= span["start_ns"] <= held_to
+        waits = (span, taken[span["call"]])
+        assert any(w["start_ns"] <= held_to <= w["start_ns"] + w["dur_ns"] for w in waits)
     assert all(held_to <= span["start_ns"] for span in polls)
     # A turn that held the loop is one span of the loop's, too.
     turns = [s for s in trace.spans if s["span"] == "loop.turn"]

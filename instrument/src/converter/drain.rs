@@ -53,7 +53,29 @@ pub(super) struct Out {
     pub(super) kept: usize,
 }
 
+impl Out {
+    pub(super) fn new() -> Self {
+        Self {
+            wanted: false,
+            spans: Vec::with_capacity(BATCH + 64),
+            errors: Errors::default(),
+            kept: 0,
+        }
+    }
+}
+
 impl Loop {
+    pub(super) fn new(shared: Arc<LoopShared>, consumer: Consumer) -> Self {
+        Self {
+            shared,
+            consumer,
+            waiting: ById::default(),
+            ending: ById::default(),
+            told: ById::default(),
+            swept: 0,
+        }
+    }
+
     /// Reads up to `RELEASE` slots. True if there are more below `end`.
     pub(super) fn drain(
         &mut self,
@@ -286,42 +308,38 @@ mod tests {
             gone: AtomicBool::new(false),
             given_up: Mutex::default(),
         });
-        let each = Loop {
-            shared,
-            consumer,
-            waiting: ById::default(),
-            ending: ById::default(),
-            told: ById::default(),
-            swept: 0,
-        };
-        (each, producer)
+        (Loop::new(shared, consumer), producer)
+    }
+
+    /// What is told of the call if these records are found only after the look at what is open.
+    fn told_of(records: impl FnOnce(&Producer), now: u64) -> (Out, Tables) {
+        let (mut each, producer) = one_open();
+        let (mut out, mut tables, rate) = (Out::new(), Tables::default(), clock::rate());
+        out.wanted = true;
+        each.look_at_open(true);
+        records(&producer);
+        let end = each.consumer.published();
+        each.drain(end, &mut out, &mut tables, &rate);
+        each.tell_open(now, &mut out, &mut tables, &rate);
+        (out, tables)
     }
 
     #[test]
     fn a_poll_that_ends_between_the_look_and_the_reading_is_told_once() {
-        let (mut each, producer) = one_open();
-        let mut out = Out {
-            wanted: true,
-            spans: Vec::new(),
-            errors: Errors::default(),
-            kept: 0,
+        let two_polls = |producer: &Producer| {
+            for (poll, suspended, start) in [(2, 50, 100), (3, 150, 300)] {
+                let step = Step {
+                    id: ID,
+                    suspended,
+                    start,
+                    end: start + 50,
+                    poll,
+                    ..Step::default()
+                };
+                producer.push([step.encode()]);
+            }
         };
-        let (mut tables, rate) = (Tables::default(), clock::rate());
-        each.look_at_open(true);
-        for (poll, suspended, start) in [(2, 50, 100), (3, 150, 300)] {
-            let step = Step {
-                id: ID,
-                suspended,
-                start,
-                end: start + 50,
-                poll,
-                ..Step::default()
-            };
-            producer.push([step.encode()]);
-        }
-        let end = each.consumer.published();
-        each.drain(end, &mut out, &mut tables, &rate);
-        each.tell_open(1000, &mut out, &mut tables, &rate);
+        let (out, tables) = told_of(two_polls, 1000);
         assert_eq!(tables.incomplete, 0);
         let parts = out.spans.iter().filter(|span| span.parent == ID);
         let polls = parts.clone().filter(|span| span.kind == SpanKind::Poll);
@@ -332,24 +350,15 @@ mod tests {
 
     #[test]
     fn a_call_that_ends_between_the_look_and_the_reading_is_told_once_and_as_it_ended() {
-        let (mut each, producer) = one_open();
-        let mut out = Out {
-            wanted: true,
-            spans: Vec::new(),
-            errors: Errors::default(),
-            kept: 0,
+        let its_end = |producer: &Producer| {
+            let ended = Fused {
+                id: ID,
+                polls: 1,
+                ..Fused::default()
+            };
+            producer.push(ended.encode());
         };
-        let (mut tables, rate) = (Tables::default(), clock::rate());
-        each.look_at_open(true);
-        let ended = Fused {
-            id: ID,
-            polls: 1,
-            ..Fused::default()
-        };
-        producer.push(ended.encode());
-        let end = each.consumer.published();
-        each.drain(end, &mut out, &mut tables, &rate);
-        each.tell_open(clock::now(), &mut out, &mut tables, &rate);
+        let (out, _) = told_of(its_end, clock::now());
         let calls = out.spans.iter().filter(|span| span.id == ID);
         let ends: Vec<_> = calls.map(|span| (span.status, span.flags)).collect();
         assert_eq!(ends, [(Status::Ok, Flags::default())]);

@@ -14,7 +14,6 @@ use std::time::Duration;
 use super::control::{Request, SinkId};
 use super::drain::{BATCH, Loop, Out};
 use super::expand;
-use super::join::{ById, Errors};
 use crate::clock::{self, Rate};
 use crate::detail;
 use crate::global::{Global, lock};
@@ -79,12 +78,7 @@ impl Converter {
             loops: Vec::new(),
             sinks: Vec::new(),
             closed: Vec::new(),
-            out: Out {
-                wanted: false,
-                spans: Vec::with_capacity(BATCH + 64),
-                errors: Errors::default(),
-                kept: 0,
-            },
+            out: Out::new(),
             closing: false,
             caller: Arc::new(ThreadInfo {
                 name: "caller".into(),
@@ -124,15 +118,9 @@ impl Converter {
         clock::refine();
         self.rate = clock::rate();
         let incoming = self.global.take_incoming();
+        let incoming = incoming.into_iter();
         self.loops
-            .extend(incoming.into_iter().map(|(shared, consumer)| Loop {
-                shared,
-                consumer,
-                waiting: ById::default(),
-                ending: ById::default(),
-                told: ById::default(),
-                swept: 0,
-            }));
+            .extend(incoming.map(|(shared, consumer)| Loop::new(shared, consumer)));
         for each in &mut self.loops {
             each.look_at_open(self.closing);
         }

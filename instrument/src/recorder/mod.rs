@@ -63,8 +63,7 @@ impl LoopRecorder {
     pub fn with_ring(runtime: u16, thread: &str, slots: usize) -> Self {
         crate::detail::read_environment();
         let global = global::current();
-        let slots = slots.clamp(1 << 6, 1 << 24).next_power_of_two();
-        let (producer, consumer) = ring::ring(slots);
+        let (producer, consumer) = ring::ring(size(slots));
         let slab = SlabWriter::new();
         let shared = Arc::new(LoopShared {
             thread: Arc::new(ThreadInfo {
@@ -206,11 +205,17 @@ impl Drop for LoopRecorder {
     }
 }
 
-fn ring_slots() -> usize {
+/// How many slots the ring of a loop has that begins now.
+pub(crate) fn ring_slots() -> usize {
     let wanted = std::env::var("GILSCOPE_RING")
         .ok()
         .and_then(|value| value.parse().ok());
-    wanted.unwrap_or(DEFAULT_RING)
+    size(wanted.unwrap_or(DEFAULT_RING))
+}
+
+/// The size of a ring for which so many slots are wanted.
+fn size(slots: usize) -> usize {
+    slots.clamp(1 << 6, 1 << 24).next_power_of_two()
 }
 
 fn thread_id() -> u32 {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,9 +9,8 @@ if TYPE_CHECKING:
 
 # In the order in which a call passes them; `call` is their sum.
 PARTS = ("enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback")
-# As in the instrument, which clamps and rounds up.
-_RING = 1 << 16
-_LEAST, _MOST = 1 << 6, 1 << 24
+# The largest ring there is.
+_MOST = 1 << 24
 # What each reason loses.
 _UNITS = {"ring": "records", "side": "error texts", "sink": "spans", "open": "calls"}
 
@@ -32,19 +30,12 @@ def remedies(stats: Mapping[str, Any], trace: str | None) -> Iterator[str]:
     """What to do about each reason; `trace` names the file if it was written without an error."""
     lost = dropped(stats)
     if "ring" in lost:
-        slots = ring_slots()
+        slots = stats["ring_slots"]
         more = f"GILSCOPE_RING={2 * slots} doubles it"
         most = "which is the most; GILSCOPE_DETAIL=call needs fewer"
         yield f"  ring: it has {slots:,} slots, {more if slots < _MOST else most}"
     if "sink" in lost and trace is not None and not trace.endswith(".jsonl"):
         yield "  sink: a Chrome trace ends at 400,000 events, --trace NAME.jsonl takes all"
-
-
-def ring_slots() -> int:
-    """The slots of the ring between the loop and the record."""
-    given = os.environ.get("GILSCOPE_RING", "")
-    wanted = int(given) if given.isascii() and given.isdigit() else _RING
-    return 1 << (min(max(wanted, _LEAST), _MOST) - 1).bit_length()
 
 
 def left_out(stats: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ use crate::host::JobRef;
 use crate::host::table as t;
 use crate::loop_thread::state::{LoopState, current};
 use crate::python::names::name;
-use crate::python::whose::{Whose, whose};
+use crate::python::whose::is_ours;
 
 /// How a task ended.
 pub(crate) enum TaskEnd {
@@ -178,7 +178,7 @@ fn strip(exception: &Bound<'_, PyAny>) {
         Bound::from_owned_ptr_or_opt(py, trace)
     };
     let mut trace = first.clone();
-    while let Some(outermost) = trace.as_ref().filter(|trace| is_ours(trace)) {
+    while let Some(outermost) = trace.as_ref().filter(|trace| runs_ours(trace)) {
         trace = outermost
             .getattr(name!(py, c"tb_next"))
             .ok()
@@ -192,7 +192,7 @@ fn strip(exception: &Bound<'_, PyAny>) {
     }
 }
 
-fn is_ours(trace: &Bound<'_, PyAny>) -> bool {
+fn runs_ours(trace: &Bound<'_, PyAny>) -> bool {
     let frame = trace.getattr(name!(trace.py(), c"tb_frame"));
-    frame.is_ok_and(|frame| matches!(whose(&frame), Ok(Whose::Ours)))
+    frame.and_then(|frame| is_ours(&frame)).unwrap_or(false)
 }

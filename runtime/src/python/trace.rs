@@ -167,8 +167,9 @@ pub(crate) fn trace_flush(py: Python<'_>) {
 /// loops.
 ///
 /// What was lost: `dropped`, by reason (`ring`, `side`, `sink`, `open`); `incomplete`: calls and tasks
-/// without one of their steps, or without an end; `records`: slots read from the rings; `detail`: what
-/// is recorded now; `fell_back`: how often a ring overflowed, so that only calls were from then on.
+/// without one of their steps, or without an end; `records`: slots read from the rings; `ring_slots`:
+/// of the ring that a loop which begins now would have (`GILSCOPE_RING`); `detail`: what is recorded
+/// now; `fell_back`: how often a ring overflowed, so that only calls were from then on.
 ///
 /// Durations are nanoseconds. Count, sum and maximum are exact; `p50_ns` and `p99_ns` are upper bounds,
 /// those of a histogram's bucket: never below the true value, and at most 12.5 % above it.
@@ -229,6 +230,7 @@ fn to_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> 
     }
     dict.set_item("dropped", dropped)?;
     dict.set_item("records", stats.records)?;
+    dict.set_item("ring_slots", stats.ring_slots)?;
     dict.set_item("turns", stats.turns)?;
     dict.set_item("incomplete", stats.incomplete)?;
     dict.set_item("detail", stats.detail.as_str())?;

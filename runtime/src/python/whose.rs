@@ -4,7 +4,7 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 
 use super::names::name;
 
@@ -21,10 +21,7 @@ pub(crate) enum Whose {
 /// Whose code `frame`, a frame object, runs.
 pub(crate) fn whose(frame: &Bound<'_, PyAny>) -> PyResult<Whose> {
     let py = frame.py();
-    let globals = frame.getattr(name!(py, c"f_globals"))?;
-    let module = globals.cast_into::<PyDict>()?.get_item("__name__")?;
-    let module = module.and_then(|name| name.extract::<String>().ok());
-    if module.is_some_and(|name| name == "gilscope" || name.starts_with("gilscope.")) {
+    if is_ours(frame)? {
         return Ok(Whose::Ours);
     }
     let code = frame.getattr(name!(py, c"f_code"))?;
@@ -37,6 +34,18 @@ pub(crate) fn whose(frame: &Bound<'_, PyAny>) -> PyResult<Whose> {
     } else {
         Whose::User
     })
+}
+
+/// Whether `frame` runs our code; cheaper than to ask whose it is.
+pub(crate) fn is_ours(frame: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = frame.py();
+    let globals = frame.getattr(name!(py, c"f_globals"))?;
+    let module = globals
+        .cast_into::<PyDict>()?
+        .get_item(name!(py, c"__name__"))?;
+    let module = module.and_then(|name| name.cast_into::<PyString>().ok());
+    let module = module.as_ref().and_then(|name| name.to_str().ok());
+    Ok(module.is_some_and(|name| name == "gilscope" || name.starts_with("gilscope.")))
 }
 
 /// Whether a file is in the folder of Python's own modules.
