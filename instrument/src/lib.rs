@@ -16,6 +16,8 @@ mod ids;
 mod in_flight;
 mod name;
 mod open;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod point;
 mod record;
 mod recorder;

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gilscope import rust, simulation
+    from gilscope._instrument import instrument
     from gilscope._native import (
         ArgumentError,
         CallCancelled,
@@ -67,6 +68,7 @@ __all__ = [
     "RuntimeStopped",
     "RustPanic",
     "WrongThread",
+    "instrument",
     "py_runtime",
     "rust",
     "simulation",
@@ -77,6 +79,7 @@ __all__ = [
 # Every name that does not come from `gilscope._native`.
 _ELSEWHERE = {
     "PyRuntime": "gilscope._runtime",
+    "instrument": "gilscope._instrument",
     "py_runtime": "gilscope._runtime",
     "rust": "gilscope.rust",
     "simulation": "gilscope.simulation",

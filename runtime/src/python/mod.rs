@@ -7,6 +7,8 @@ pub(crate) mod awaitables;
 mod awaited;
 pub(crate) mod batch;
 pub(crate) mod exceptions;
+#[cfg(feature = "otlp")]
+pub(crate) mod export;
 pub(crate) mod given;
 pub(crate) mod imports;
 pub(crate) mod module;

@@ -22,6 +22,9 @@ mod native {
     use crate::python::awaitables::{rust_read_file, rust_sha256, rust_sleep};
     #[pymodule_export]
     use crate::python::batch::Batch;
+    #[cfg(feature = "otlp")]
+    #[pymodule_export]
+    use crate::python::export::Export;
     #[pymodule_export]
     use crate::python::options::CallOptions;
     #[pymodule_export]

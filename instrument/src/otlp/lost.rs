@@ -1,0 +1,111 @@
+//! What was not exported, by reason.
+//!
+//! Invariant: a span that a sink was handed is exported, not sampled, or counted here, once.
+
+use std::fmt::Display;
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crate::global::lock;
+
+/// Why a span was lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// The queue was full: the collector is slower than the calls.
+    Queue,
+    /// The collector did not take it, however often it was tried.
+    Failed,
+    /// The collector took the request, but not this span of it.
+    Rejected,
+    /// The exporter was closed before its turn came.
+    Closed,
+}
+
+/// Spans that were exported and that were lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lost {
+    /// They found the queue full: the collector is slower than the calls.
+    pub queue_full: u64,
+    /// The collector did not take them, however often it was tried, or refused them for good.
+    pub export_failed: u64,
+    /// The collector took their request, but not them.
+    pub rejected: u64,
+    /// The exporter was closed before their turn came.
+    pub closed: u64,
+}
+
+impl Lost {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.queue_full + self.export_failed + self.rejected + self.closed
+    }
+
+    /// Each reason and its count.
+    pub fn by_reason(&self) -> [(&'static str, u64); 4] {
+        [
+            ("queue_full", self.queue_full),
+            ("export_failed", self.export_failed),
+            ("rejected", self.rejected),
+            ("closed", self.closed),
+        ]
+    }
+}
+
+/// The counters behind [`Lost`].
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    lost: [AtomicU64; 4],
+    exported: AtomicU64,
+    last_failure: Mutex<Option<String>>,
+    told: AtomicBool,
+}
+
+impl Counters {
+    /// Keeps what a request failed with.
+    pub(super) fn keep(&self, failure: &dyn Display) {
+        let failure = failure.to_string();
+        *lock(&self.last_failure) = Some(failure);
+    }
+
+    /// Says on stderr that spans are being lost, once: from then on they are only counted.
+    pub(super) fn tell(&self) {
+        if self.lost().total() == 0 || self.told.swap(true, Relaxed) {
+            return;
+        }
+        let why = match self.last_failure() {
+            Some(failure) => failure,
+            None if self.lost().queue_full > 0 => "the collector is slower than the calls".into(),
+            None => "there was no time left".into(),
+        };
+        let text = format!("gilscope: spans are lost on their way to the collector: {why}\n");
+        // Nobody to tell it to.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+
+    pub(super) fn last_failure(&self) -> Option<String> {
+        lock(&self.last_failure).clone()
+    }
+
+    pub(super) fn add(&self, why: Why, spans: usize) {
+        self.lost[why as usize].fetch_add(spans as u64, Relaxed);
+    }
+
+    pub(super) fn count_exported(&self, spans: usize) {
+        self.exported.fetch_add(spans as u64, Relaxed);
+    }
+
+    pub(super) fn exported(&self) -> u64 {
+        self.exported.load(Relaxed)
+    }
+
+    pub(super) fn lost(&self) -> Lost {
+        let of = |why: Why| self.lost[why as usize].load(Relaxed);
+        Lost {
+            queue_full: of(Why::Queue),
+            export_failed: of(Why::Failed),
+            rejected: of(Why::Rejected),
+            closed: of(Why::Closed),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Export to OpenTelemetry collectors: spans by OTLP, over gRPC or HTTP, from a thread of its own.
+//!
+//! Invariant: a call never waits for a collector. The converter hands spans to a bounded queue, the
+//! export thread takes them from there; what finds no room, or is refused, is counted by reason.
+//!
+//! The way of a span: converter → [`Otlp`] (a sink) → `queue` → `export` (the thread) → `encode` →
+//! `transport`. Nothing here attaches to Python.
+
+mod encode;
+mod export;
+mod lost;
+mod queue;
+mod resource;
+mod retry;
+mod sampler;
+pub mod settings;
+mod sink;
+mod transport;
+
+pub use lost::Lost;
+pub use settings::{Invalid, Settings};
+pub use sink::{Otlp, OtlpHandle};

@@ -1,0 +1,256 @@
+//! What the standard `OTEL_…` variables, and an endpoint given in code, ask for.
+//!
+//! Invariant: what is malformed is an error that names the variable; nothing is guessed. Read once,
+//! when an exporter is made.
+//!
+//! The variables are those of the OpenTelemetry specification, "OTLP Exporter Configuration" and
+//! "Environment Variable Specification". A signal's own form (`…_TRACES_…`) goes before the common one.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::resource::Resource;
+use super::sampler::Sampler;
+
+/// Spans that wait to be exported, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise: 16 MB of them, a
+/// third of a second at 20,000 calls a second in full detail.
+const QUEUE: usize = 65_536;
+/// Spans in a request, unless `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` says otherwise: some 2 MB, where a
+/// collector takes 4 MiB by gRPC.
+const BATCH: usize = 8_192;
+
+/// How a request is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// gRPC, by default to port 4317.
+    Grpc,
+    /// Protobuf over HTTP, by default to port 4318.
+    Http,
+}
+
+/// Something that cannot be used, and which variable it is in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Invalid {
+    /// The variable, or "the endpoint" for what was given in code.
+    pub name: String,
+    /// What it must be, and what it is.
+    pub problem: String,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.problem)
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// Where and how one signal is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) url: String,
+    pub(super) protocol: Protocol,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) timeout: Duration,
+    pub(super) gzip: bool,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Everything an exporter is made from.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `OTEL_SDK_DISABLED`: nothing is exported.
+    pub disabled: bool,
+    pub(super) traces: Target,
+    pub(super) resource: Resource,
+    pub(super) sampler: Sampler,
+    pub(super) queue: usize,
+    pub(super) batch: usize,
+    pub(super) delay: Duration,
+}
+
+impl Settings {
+    /// From the environment; `endpoint` goes before it.
+    ///
+    /// # Errors
+    /// The first variable that cannot be used.
+    pub fn read(endpoint: Option<&str>) -> Result<Settings, Invalid> {
+        Settings::from(endpoint, &|name| std::env::var(name).ok())
+    }
+
+    pub(super) fn from(
+        endpoint: Option<&str>,
+        variables: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Settings, Invalid> {
+        let env = Env(variables);
+        let batch = env.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")?;
+        let queue = env.number("OTEL_BSP_MAX_QUEUE_SIZE")?.unwrap_or(QUEUE);
+        let delay = env.number("OTEL_BSP_SCHEDULE_DELAY")?.unwrap_or(1_000);
+        Ok(Settings {
+            disabled: env.flag("OTEL_SDK_DISABLED")?,
+            traces: env.target("TRACES", "v1/traces", endpoint)?,
+            resource: Resource::from(&env)?,
+            sampler: Sampler::from(&env)?,
+            queue: queue.max(1),
+            batch: batch.unwrap_or(BATCH).clamp(1, queue.max(1)),
+            delay: Duration::from_millis(delay as u64),
+        })
+    }
+}
+
+/// The environment; empty is unset, as the specification has it.
+pub(super) struct Env<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl Env<'_> {
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        let value = (self.0)(name)?;
+        let value = value.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    pub(super) fn invalid<T>(name: &str, problem: String) -> Result<T, Invalid> {
+        let name = name.to_owned();
+        Err(Invalid { name, problem })
+    }
+
+    fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Invalid> {
+        let Some(text) = self.text(name) else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Env::invalid(name, format!("must be a whole number, not {text:?}")),
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, Invalid> {
+        match self.text(name).map(|text| text.to_ascii_lowercase()) {
+            None => Ok(false),
+            Some(text) if text == "true" => Ok(true),
+            Some(text) if text == "false" => Ok(false),
+            Some(text) => Env::invalid(name, format!("must be true or false, not {text:?}")),
+        }
+    }
+
+    /// `key=value,key=value`, percent-encoded, as in W3C baggage.
+    pub(super) fn pairs(&self, name: &str) -> Result<Vec<(String, String)>, Invalid> {
+        let text = self.text(name).unwrap_or_default();
+        let entries = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+        let pair = |entry: &str| {
+            let decode = |part: &str| {
+                let decoded = percent_encoding::percent_decode_str(part.trim());
+                decoded.decode_utf8().ok().map(|text| text.into_owned())
+            };
+            let (key, value) = entry.split_once('=')?;
+            Some((decode(key)?, decode(value)?)).filter(|(key, _)| !key.is_empty())
+        };
+        entries
+            .map(|entry| match pair(entry) {
+                Some(pair) => Ok(pair),
+                // Not the value, which may be a secret.
+                None => Env::invalid(name, "must be key=value,key=value, percent-encoded".into()),
+            })
+            .collect()
+    }
+
+    /// A signal's own variable, or the one for all signals, with its name.
+    fn either(&self, signal: &str, what: &str) -> Option<(String, String)> {
+        let names = [
+            format!("OTEL_EXPORTER_OTLP_{signal}_{what}"),
+            format!("OTEL_EXPORTER_OTLP_{what}"),
+        ];
+        names
+            .into_iter()
+            .find_map(|name| self.text(&name).map(|value| (name, value)))
+    }
+
+    fn target(&self, signal: &str, path: &str, endpoint: Option<&str>) -> Result<Target, Invalid> {
+        let protocol = self.protocol(signal)?;
+        let headers = format!("OTEL_EXPORTER_OTLP_{signal}_HEADERS");
+        let headers = match self.text(&headers) {
+            Some(_) => self.pairs(&headers)?,
+            None => self.pairs("OTEL_EXPORTER_OTLP_HEADERS")?,
+        };
+        let file = |what| {
+            self.either(signal, what)
+                .map(|(_, path)| PathBuf::from(path))
+        };
+        Ok(Target {
+            url: self.url(signal, path, protocol, endpoint)?,
+            protocol,
+            headers,
+            timeout: self.timeout(signal)?,
+            gzip: self.gzip(signal)?,
+            certificate: file("CERTIFICATE"),
+            client: file("CLIENT_CERTIFICATE").zip(file("CLIENT_KEY")),
+        })
+    }
+
+    fn protocol(&self, signal: &str) -> Result<Protocol, Invalid> {
+        match self.either(signal, "PROTOCOL") {
+            None => Ok(Protocol::Http),
+            Some((_, text)) if text == "grpc" => Ok(Protocol::Grpc),
+            Some((_, text)) if text == "http/protobuf" => Ok(Protocol::Http),
+            Some((name, text)) => {
+                let problem = format!("must be grpc or http/protobuf, not {text:?}");
+                Env::invalid(&name, problem)
+            }
+        }
+    }
+
+    fn url(
+        &self,
+        signal: &str,
+        path: &str,
+        protocol: Protocol,
+        endpoint: Option<&str>,
+    ) -> Result<String, Invalid> {
+        let own = format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT");
+        let (name, text, whole) = match (endpoint, self.text(&own)) {
+            (Some(given), _) => ("the endpoint".to_owned(), given.to_owned(), false),
+            (None, Some(text)) => (own, text, true),
+            (None, None) => {
+                let name = "OTEL_EXPORTER_OTLP_ENDPOINT";
+                let standard = match protocol {
+                    Protocol::Grpc => "http://localhost:4317",
+                    Protocol::Http => "http://localhost:4318",
+                };
+                let text = self.text(name).unwrap_or_else(|| standard.to_owned());
+                (name.to_owned(), text, false)
+            }
+        };
+        let url = reqwest::Url::parse(&text).ok();
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if url.is_none() {
+            let problem = format!("must be a URL like http://localhost:4318, not {text:?}");
+            return Env::invalid(&name, problem);
+        }
+        Ok(match protocol {
+            // The path of a signal's own endpoint is used as it is.
+            Protocol::Http if !whole => format!("{}/{path}", text.trim_end_matches('/')),
+            _ => text,
+        })
+    }
+
+    fn timeout(&self, signal: &str) -> Result<Duration, Invalid> {
+        let Some((name, _)) = self.either(signal, "TIMEOUT") else {
+            return Ok(Duration::from_secs(10));
+        };
+        let milliseconds = self.number(&name)?.unwrap_or(10_000);
+        Ok(Duration::from_millis(milliseconds))
+    }
+
+    fn gzip(&self, signal: &str) -> Result<bool, Invalid> {
+        match self.either(signal, "COMPRESSION") {
+            None => Ok(false),
+            Some((_, text)) if text == "none" => Ok(false),
+            Some((_, text)) if text == "gzip" => Ok(true),
+            Some((name, text)) => {
+                Env::invalid(&name, format!("must be gzip or none, not {text:?}"))
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The sink: hands spans to the export thread's queue.
+//!
+//! Invariant: used on the converter's thread, which it holds for no longer than a copy takes, and at
+//! its close for as long as it was told.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use super::export::Exporter;
+use super::lost::Why;
+use super::lost::{Counters, Lost};
+use super::queue::Queue;
+use super::settings::{Invalid, Settings};
+use super::transport::Transport;
+use crate::sink::Sink;
+use crate::span::Span;
+
+/// How long its close waits, unless it was told otherwise.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// Exports spans by OTLP.
+#[derive(Debug)]
+pub struct Otlp {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    /// Disconnected once the export thread has ended.
+    ended: Receiver<()>,
+    batch: usize,
+    close: Duration,
+}
+
+/// Looks at an [`Otlp`] sink from elsewhere, also after its end. Any thread.
+#[derive(Clone, Debug)]
+pub struct OtlpHandle(Arc<Counters>);
+
+impl OtlpHandle {
+    /// Spans that a collector has taken.
+    pub fn exported(&self) -> u64 {
+        self.0.exported()
+    }
+
+    /// Spans that were lost, by reason.
+    pub fn lost(&self) -> Lost {
+        self.0.lost()
+    }
+
+    /// What the last request that was given up failed with.
+    pub fn last_failure(&self) -> Option<String> {
+        self.0.last_failure()
+    }
+}
+
+impl Otlp {
+    /// Starts the export thread. Nobody is connected to yet: an unreachable collector is no error.
+    ///
+    /// # Errors
+    /// An endpoint, a header or a certificate that cannot be used, or no thread.
+    pub fn start(settings: Settings) -> Result<(Otlp, OtlpHandle), Invalid> {
+        let queue = Arc::new(Queue::new(settings.queue));
+        let counters = Arc::new(Counters::default());
+        let (done, ended) = channel();
+        let (ready, is_ready) = channel();
+        let (batch, target) = (settings.batch, settings.traces.clone());
+        let exporter = Exporter {
+            settings,
+            queue: queue.clone(),
+            counters: counters.clone(),
+            _done: done,
+        };
+        let thread = std::thread::Builder::new().name("gilscope-otlp".into());
+        let started = thread.spawn(move || {
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let Ok(runtime) = runtime.enable_all().build() else {
+                return;
+            };
+            let made = runtime.block_on(async { Transport::new(&target) });
+            match made {
+                Ok(transport) => {
+                    let _ = ready.send(Ok(()));
+                    exporter.run(&runtime, transport);
+                }
+                Err(invalid) => drop(ready.send(Err(invalid))),
+            }
+        });
+        let none = || Invalid {
+            name: "the export thread".into(),
+            problem: "could not be started".into(),
+        };
+        started.map_err(|_| none())?;
+        is_ready.recv().unwrap_or_else(|_| Err(none()))?;
+        let sink = Otlp {
+            queue,
+            counters: counters.clone(),
+            ended,
+            batch,
+            close: CLOSE,
+        };
+        Ok((sink, OtlpHandle(counters)))
+    }
+
+    /// How long its close may wait for what is left to be taken; a second otherwise.
+    #[must_use]
+    pub fn close_within(mut self, time: Duration) -> Otlp {
+        self.close = time;
+        self
+    }
+}
+
+impl Sink for Otlp {
+    fn spans(&mut self, batch: &[Span]) {
+        let full = self.queue.put(batch.iter(), self.batch);
+        self.counters.add(Why::Queue, full);
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        // The thread gives up before this one does, so that what it then counts and says is there.
+        self.queue.close(Instant::now() + self.close.mul_f32(0.8));
+        let _ = self.ended.recv_timeout(self.close.mul_f32(0.9));
+        Ok(())
+    }
+
+    fn dropped(&self) -> u64 {
+        self.counters.lost().total()
+    }
+}

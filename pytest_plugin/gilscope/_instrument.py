@@ -1,0 +1,75 @@
+"""`gilscope.instrument`: everything that is recorded, sent to where it is watched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gilscope import _native
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+
+class instrument:
+    """Export what this process records to an OpenTelemetry collector.
+
+    From now until `close()`, the end of the block it is used in, or the exit of the process. `otlp`
+    is the collector's address, "http://localhost:4318" say, or True for what the standard variables
+    say: `OTEL_EXPORTER_OTLP_ENDPOINT`, `_PROTOCOL` (`http/protobuf`, or `grpc`), `_HEADERS`,
+    `_TIMEOUT`, `_COMPRESSION`, `_CERTIFICATE` and their forms for traces; `OTEL_SERVICE_NAME`,
+    `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_BSP_...`, and `OTEL_SDK_DISABLED`.
+
+    No call waits for a collector, and one that is not there is no error: what it does not take is
+    counted, and said in one line on stderr. Raises `ValueError` for an address or a variable that
+    cannot be used, with its name.
+    """
+
+    def __init__(self, *, otlp: bool | str = True) -> None:
+        endpoint = otlp if isinstance(otlp, str) else None
+        self._export = _native.Export(endpoint) if otlp is not False else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Send what is left, for at most a second, and stop. A second time does nothing."""
+        if self._export is not None:
+            self._export.close()
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is exported: not closed, nor switched off by `OTEL_SDK_DISABLED`."""
+        return self._export is not None and self._export.active
+
+    @property
+    def exported(self) -> int:
+        """Spans that a collector has taken so far."""
+        return 0 if self._export is None else int(self._export.counts()["exported"])
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Spans that were lost so far, by reason.
+
+        `queue_full`: the collector is slower than the calls; `export_failed`: it was not there, or
+        refused them, however often it was tried; `rejected`: it took the others of their request;
+        `closed`: there was no time left for them.
+        """
+        counts = {} if self._export is None else self._export.counts()
+        return {reason: int(counts[reason]) for reason in _REASONS if reason in counts}
+
+    @property
+    def failure(self) -> str | None:
+        """What the request that was given up last failed with, if one was."""
+        return None if self._export is None else self._export.counts()["failure"]
+
+
+_REASONS = ("queue_full", "export_failed", "rejected", "closed")

@@ -1,0 +1,98 @@
+//! Export to OpenTelemetry collectors, as Python sees it.
+//!
+//! Invariant: nothing here waits for the converter or a collector while it holds the GIL.
+
+use std::sync::{Mutex, PoisonError};
+
+use gilscope_instrument::SinkId;
+use gilscope_instrument::otlp::{Otlp, OtlpHandle, Settings};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::life::park::ParkOnExit;
+
+/// An exporter that runs, or has run.
+#[pyclass(frozen, module = "gilscope._native")]
+pub(crate) struct Export {
+    /// Of the process that opened it.
+    generation: u64,
+    /// `None`: `OTEL_SDK_DISABLED`.
+    handle: Option<OtlpHandle>,
+    /// `None`: closed.
+    sink: Mutex<Option<SinkId>>,
+}
+
+#[pymethods]
+impl Export {
+    #[new]
+    #[pyo3(signature = (endpoint=None))]
+    fn new(py: Python<'_>, endpoint: Option<String>) -> PyResult<Self> {
+        let _parks = ParkOnExit::new();
+        // It may be open at exit, and in a fork, without there having been any runtime.
+        crate::life::exit::register(py)?;
+        let started = py.detach(|| {
+            let settings = Settings::read(endpoint.as_deref())?;
+            if settings.disabled {
+                return Ok(None);
+            }
+            let (sink, handle) = Otlp::start(settings)?;
+            Ok(Some((
+                gilscope_instrument::attach_sink(Box::new(sink)),
+                handle,
+            )))
+        });
+        let started = started.map_err(|invalid: gilscope_instrument::otlp::Invalid| {
+            PyValueError::new_err(invalid.to_string())
+        })?;
+        let (sink, handle) = started.unzip();
+        Ok(Self {
+            generation: crate::life::fork::generation(),
+            handle,
+            sink: Mutex::new(sink),
+        })
+    }
+
+    /// Sends what is left, for at most a second, and ends it. A second time does nothing; in a forked
+    /// child, whose parent's it is, neither does the first.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let _parks = ParkOnExit::new();
+        if self.generation != crate::life::fork::generation() {
+            return Ok(());
+        }
+        let sink = self
+            .sink
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(sink) = sink {
+            py.detach(|| gilscope_instrument::detach_sink(sink))?;
+        }
+        Ok(())
+    }
+
+    /// Whether spans are exported: not closed, not switched off by `OTEL_SDK_DISABLED`.
+    #[getter]
+    fn active(&self) -> bool {
+        let open = self
+            .sink
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        open && self.generation == crate::life::fork::generation()
+    }
+
+    /// Spans so far: `exported`, and those that were lost, by reason.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let _parks = ParkOnExit::new();
+        let counts = PyDict::new(py);
+        let handle = self.handle.as_ref();
+        counts.set_item("exported", handle.map_or(0, OtlpHandle::exported))?;
+        let lost = handle.map(OtlpHandle::lost).unwrap_or_default();
+        for (reason, count) in lost.by_reason() {
+            counts.set_item(reason, count)?;
+        }
+        counts.set_item("failure", handle.and_then(OtlpHandle::last_failure))?;
+        Ok(counts)
+    }
+}

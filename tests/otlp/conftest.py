@@ -1,0 +1,44 @@
+"""The collector that tests export to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from otelcol import Collector, build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(scope="session")
+def collector_program() -> Path:
+    """The collector, built once for a checkout: two minutes."""
+    return build(Path(__file__).parents[2] / "target" / "collector")
+
+
+@pytest.fixture
+def collector(collector_program: Path, tmp_path: Path) -> Iterator[Collector]:
+    """A collector of the test's own."""
+    with Collector(collector_program, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Export as the test says, whatever this machine's environment does."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Sets `OTEL_` variables, given without that."""
+
+    def set_all(**variables: object) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(f"OTEL_{name}", str(value))
+
+    return set_all

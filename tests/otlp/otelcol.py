@@ -1,0 +1,171 @@
+"""A real OpenTelemetry collector on loopback, and a receiver that reads what it sends on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+HERE = Path(__file__).parent
+VERSION = "v0.160.0"
+CONFIG = """
+receivers:
+  otlp:
+    protocols:
+      grpc: {{endpoint: "127.0.0.1:{grpc}"}}
+      http: {{endpoint: "127.0.0.1:{http}"}}
+processors:
+  batch: {{timeout: 50ms}}
+exporters:
+  otlphttp: {{endpoint: "http://127.0.0.1:{sink}", encoding: json, compression: none}}
+service:
+  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
+  pipelines:
+    traces: {{receivers: [otlp], processors: [batch], exporters: [otlphttp]}}
+"""
+
+
+def build(folder: Path) -> Path:
+    """Build the collector, or use the one given; where it is."""
+    if (given := os.environ.get("GILSCOPE_COLLECTOR")) is not None:
+        return Path(given)
+    program = folder / VERSION / "otelcol" / "otelcol"
+    if not program.exists():
+        folder = program.parent.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        env = {**os.environ, "GOBIN": str(folder)}
+        package = f"go.opentelemetry.io/collector/cmd/builder@{VERSION}"
+        subprocess.run(["go", "install", package], env=env, check=True)
+        shutil.copy(HERE / "builder.yaml", folder)
+        subprocess.run([folder / "builder", "--config", "builder.yaml"], cwd=folder, check=True)
+    return program
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Receiver:
+    """Takes OTLP in JSON and keeps its spans."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                receiver.requests.append(json.loads(body))
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def spans(self) -> list[dict[str, Any]]:
+        """All spans so far, attributes as a dict."""
+        return [
+            {**span, "attributes": flat(span.get("attributes", []))}
+            for request in list(self.requests)
+            for resource in request["resourceSpans"]
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+
+    def resources(self) -> list[dict[str, Any]]:
+        """The attributes of each resource that sent something."""
+        return [
+            flat(resource["resource"]["attributes"])
+            for request in list(self.requests)
+            for resource in request["resourceSpans"]
+        ]
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def flat(attributes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Attributes as they were set: integers come as text in OTLP's JSON."""
+    values = {}
+    for pair in attributes:
+        ((kind, value),) = pair["value"].items()
+        values[pair["key"]] = int(value) if kind == "intValue" else value
+    return values
+
+
+class Collector:
+    """A collector that runs while the block does."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self.program, self.folder = program, folder
+        self.ports = {"grpc": free_port(), "http/protobuf": free_port()}
+        self.receiver = Receiver()
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        config = self.folder / "collector.yaml"
+        grpc, http = self.ports["grpc"], self.ports["http/protobuf"]
+        config.write_text(CONFIG.format(grpc=grpc, http=http, sink=self.receiver.port))
+        with (self.folder / "collector.log").open("w") as log:
+            self.process = subprocess.Popen(
+                [self.program, "--config", config], stdout=log, stderr=log, text=True
+            )
+        for port in self.ports.values():
+            self._wait_for(port)
+
+    def _wait_for(self, port: int) -> None:
+        assert self.process is not None
+        while self.process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError((self.folder / "collector.log").read_text())
+
+    def stop(self) -> None:
+        """End it once it has sent on what it took."""
+        if self.process is not None:
+            self.process.terminate()
+            assert self.process.wait(60) == 0, (self.folder / "collector.log").read_text()
+            self.process = None
+
+    def url(self, protocol: str) -> str:
+        return f"http://127.0.0.1:{self.ports[protocol]}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self.receiver.close()

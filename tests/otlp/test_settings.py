@@ -1,0 +1,111 @@
+"""The standard variables say where and what is exported; what cannot be used is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otelcol import Collector
+
+URL = "a URL like http://localhost:4318"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("EXPORTER_OTLP_ENDPOINT", "localhost:4318", f'must be {URL}, not "localhost:4318"'),
+        ("EXPORTER_OTLP_TRACES_ENDPOINT", "http://[", f'must be {URL}, not "http://["'),
+        ("EXPORTER_OTLP_PROTOCOL", "http/json", 'must be grpc or http/protobuf, not "http/json"'),
+        ("EXPORTER_OTLP_TRACES_PROTOCOL", "udp", 'must be grpc or http/protobuf, not "udp"'),
+        ("EXPORTER_OTLP_TIMEOUT", "10s", 'must be a whole number, not "10s"'),
+        ("EXPORTER_OTLP_COMPRESSION", "zstd", 'must be gzip or none, not "zstd"'),
+        ("EXPORTER_OTLP_HEADERS", "secret", "must be key=value,key=value, percent-encoded"),
+        ("RESOURCE_ATTRIBUTES", "=x", "must be key=value,key=value, percent-encoded"),
+        ("SDK_DISABLED", "yes", 'must be true or false, not "yes"'),
+        ("BSP_MAX_QUEUE_SIZE", "-1", 'must be a whole number, not "-1"'),
+    ],
+)
+def test_variable_that_cannot_be_used_is_named(
+    settings: Callable[..., None], name: str, value: str, problem: str
+) -> None:
+    settings(**{name: value})
+    with pytest.raises(ValueError, match=r"^OTEL_") as caught:
+        gilscope.instrument()
+    assert str(caught.value) == f"OTEL_{name} {problem}"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "problem"),
+    [
+        (
+            "sometimes",
+            "1",
+            "OTEL_TRACES_SAMPLER must be always_on, always_off, traceidratio, or one of them with "
+            'parentbased_ before it, not "sometimes"',
+        ),
+        ("traceidratio", "2e", 'OTEL_TRACES_SAMPLER_ARG must be between 0 and 1, not "2e"'),
+        ("traceidratio", "-1", 'OTEL_TRACES_SAMPLER_ARG must be between 0 and 1, not "-1"'),
+        ("traceidratio", "nan", 'OTEL_TRACES_SAMPLER_ARG must be between 0 and 1, not "nan"'),
+    ],
+)
+def test_sampler_that_cannot_be_used_is_named(
+    settings: Callable[..., None], sampler: str, argument: str, problem: str
+) -> None:
+    settings(TRACES_SAMPLER=sampler, TRACES_SAMPLER_ARG=argument)
+    with pytest.raises(ValueError, match=r"^OTEL_") as caught:
+        gilscope.instrument()
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize("endpoint", ["", "localhost", "ftp://localhost", "http://", "http://["])
+def test_endpoint_that_cannot_be_used_is_refused(endpoint: str) -> None:
+    with pytest.raises(ValueError, match=r"^the endpoint must be a URL"):
+        gilscope.instrument(otlp=endpoint)
+
+
+def test_disabled_exports_nothing(settings: Callable[..., None]) -> None:
+    settings(SDK_DISABLED="true")
+    with gilscope.instrument() as export, gilscope.PyRuntime() as rt:
+        rt.call(int)
+        assert not export.active
+    assert (export.exported, sum(export.lost.values())) == (0, 0)
+
+
+def test_own_endpoint_of_traces_is_used_as_it_is(
+    collector: Collector, settings: Callable[..., None]
+) -> None:
+    url = collector.url("http/protobuf")
+    settings(EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", EXPORTER_OTLP_TRACES_ENDPOINT=url)
+    settings(EXPORTER_OTLP_TRACES_ENDPOINT=f"{url}/v1/traces")
+    with gilscope.instrument() as export, gilscope.PyRuntime() as rt:
+        rt.call(int)
+    assert export.exported >= 7
+
+
+@pytest.mark.parametrize("ratio", ["0", "0.25", "1"])
+def test_ratio_samples_by_the_low_half_of_the_trace_id(
+    collector: Collector, settings: Callable[..., None], ratio: str
+) -> None:
+    settings(
+        EXPORTER_OTLP_ENDPOINT=collector.url("http/protobuf"),
+        TRACES_SAMPLER="parentbased_traceidratio",
+        TRACES_SAMPLER_ARG=ratio,
+    )
+    with gilscope.trace() as trace, gilscope.instrument() as export, gilscope.PyRuntime() as rt:
+        for future in [rt.submit(int) for _ in range(200)]:
+            future.result(30)
+        spans = trace.spans
+        export.close()
+    assert sum(export.lost.values()) == 0
+    collector.stop()
+    traces = {span["trace"] for span in spans if span["trace"]}
+    bound = float(ratio) * 2**64
+    wanted = {trace for trace in traces if int(trace[16:], 16) < bound}
+    came = {s["traceId"] for s in collector.receiver.spans() if s["name"] != "loop.turn"}
+    assert came == wanted
