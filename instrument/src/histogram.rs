@@ -51,6 +51,21 @@ impl Histogram {
         self.max
     }
 
+    /// How many values are below 2^`from`, from there to 2^(`from` + 1) and so on, and from 2^`to` on.
+    pub(crate) fn by_power(&self, from: u32, to: u32) -> Vec<u64> {
+        let mut ends = (from..=to)
+            .map(|power| bucket(1 << power))
+            .collect::<Vec<_>>();
+        ends.push(BUCKETS);
+        let mut start = 0;
+        let counts = ends.into_iter().map(|end| {
+            let count = self.buckets[start..end].iter().sum();
+            start = end;
+            count
+        });
+        counts.collect()
+    }
+
     /// An upper bound of the value below which a share `q` (0 to 1) of all values lies; 0 if
     /// there is none.
     pub fn quantile(&self, q: f64) -> u64 {
@@ -100,6 +115,13 @@ mod tests {
             }
         }
         assert_eq!(upper(BUCKETS - 1), u64::MAX);
+    }
+
+    #[test]
+    fn powers_divide_all_values() {
+        let mut histogram = Histogram::default();
+        [0, 1023, 1024, 2047, 2048, 1 << 20, u64::MAX].map(|value| histogram.record(value));
+        assert_eq!(histogram.by_power(10, 12), [2, 2, 1, 2]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use crate::clock;
 use crate::detail::{self, Detail};
 use crate::global;
 use crate::histogram::Histogram;
@@ -121,6 +122,10 @@ impl Dropped {
 /// What the converter counts. Durations in nanoseconds.
 pub(crate) struct Tables {
     pub(crate) parts: [Histogram; SpanKind::ALL.len()],
+    /// From the wake until the poll.
+    pub(crate) woken: Histogram,
+    /// Ticks since when all of this is counted.
+    since: u64,
     functions: HashMap<Name, Function>,
     errors: HashMap<String, u64>,
     by_status: [u64; Status::ALL.len()],
@@ -144,6 +149,8 @@ impl Default for Tables {
     fn default() -> Self {
         Tables {
             parts: std::array::from_fn(|_| Histogram::default()),
+            woken: Histogram::default(),
+            since: clock::now(),
             functions: HashMap::new(),
             errors: HashMap::new(),
             by_status: [0; Status::ALL.len()],
@@ -245,6 +252,31 @@ fn function_stats((name, function): (&Name, &Function)) -> FunctionStats {
         p50_ns: function.durations.quantile(0.5),
         p99_ns: function.durations.quantile(0.99),
         max_ns: function.durations.max(),
+    }
+}
+
+/// What metrics are made of.
+#[cfg(feature = "otlp")]
+pub(crate) struct Meters {
+    /// Ticks since when it is counted.
+    pub(crate) since: u64,
+    /// In the order of [`SpanKind::ALL`].
+    pub(crate) parts: [Histogram; SpanKind::ALL.len()],
+    pub(crate) woken: Histogram,
+    pub(crate) by_status: [u64; Status::ALL.len()],
+    pub(crate) dropped: Dropped,
+}
+
+/// A copy of them. Any thread.
+#[cfg(feature = "otlp")]
+pub(crate) fn meters() -> Meters {
+    let tables = global::lock(&global::current().tables);
+    Meters {
+        since: tables.since,
+        parts: tables.parts.clone(),
+        woken: tables.woken.clone(),
+        by_status: tables.by_status,
+        dropped: tables.dropped.since(&tables.dropped_base),
     }
 }
 

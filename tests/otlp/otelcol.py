@@ -33,6 +33,7 @@ service:
   telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}
   pipelines:
     traces: {{receivers: [otlp], processors: [batch], exporters: [otlphttp]}}
+    metrics: {{receivers: [otlp], processors: [batch], exporters: [otlphttp]}}
 """
 
 
@@ -87,7 +88,7 @@ class Receiver:
         return [
             {**span, "attributes": flat(span.get("attributes", []))}
             for request in list(self.requests)
-            for resource in request["resourceSpans"]
+            for resource in request.get("resourceSpans", [])
             for scope in resource["scopeSpans"]
             for span in scope["spans"]
         ]
@@ -97,8 +98,19 @@ class Receiver:
         return [
             flat(resource["resource"]["attributes"])
             for request in list(self.requests)
-            for resource in request["resourceSpans"]
+            for kind in ("resourceSpans", "resourceMetrics")
+            for resource in request.get(kind, [])
         ]
+
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        """The last of each metric."""
+        return {
+            metric["name"]: metric
+            for request in list(self.requests)
+            for resource in request.get("resourceMetrics", [])
+            for scope in resource["scopeMetrics"]
+            for metric in scope["metrics"]
+        }
 
     def close(self) -> None:
         self.server.shutdown()

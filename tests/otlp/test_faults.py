@@ -21,7 +21,7 @@ NOTHING = {"queue_full": 0, "export_failed": 0, "rejected": 0, "closed": 0}
 
 
 class Answers:
-    """A collector that answers as it is told: status, headers and body, the last one for ever."""
+    """A collector that answers as it is told, the last answer for ever: status, headers, body."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, str], bytes]] = [(200, {}, b"")]
@@ -33,8 +33,12 @@ class Answers:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                outer.reached.set()
                 self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path != "/v1/traces":
+                    self.send_response(200)
+                    self.end_headers()
+                    return
+                outer.reached.set()
                 assert outer.hold.wait(LIMIT)
                 answers = outer.answers
                 status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]

@@ -166,6 +166,11 @@ impl Loop {
         if !step.task {
             let suspended = rate.delta_ns(step.start - step.suspended);
             tables.part(SpanKind::Suspended, suspended);
+            if step.woken != 0 {
+                tables
+                    .woken
+                    .record(rate.delta_ns(step.start.saturating_sub(step.woken)));
+            }
             tables.part(SpanKind::Poll, rate.delta_ns(step.end - step.start));
         }
         let waiting = self.waiting.entry(step.id).or_default();

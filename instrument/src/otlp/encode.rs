@@ -5,7 +5,6 @@
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue, any_value::Value};
-use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind as ProtoKind};
 use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, status::StatusCode,
@@ -25,24 +24,25 @@ const NOT_REMOTE: u32 = 1 << 8;
 
 /// A request with these spans.
 pub(super) fn request(resource: &Resource, spans: &[Span]) -> ExportTraceServiceRequest {
-    let scope = InstrumentationScope {
-        name: "gilscope".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        ..Default::default()
-    };
     ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
-            resource: Some(ProtoResource {
-                attributes: resource.attributes(),
-                ..Default::default()
-            }),
+            resource: Some(resource.proto()),
             scope_spans: vec![ScopeSpans {
-                scope: Some(scope),
+                scope: Some(scope()),
                 spans: spans.iter().map(span).collect(),
                 ..Default::default()
             }],
             ..Default::default()
         }],
+    }
+}
+
+/// Who recorded it.
+pub(super) fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: "gilscope".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..Default::default()
     }
 }
 

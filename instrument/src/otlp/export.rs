@@ -7,14 +7,19 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use super::encode;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
+
 use super::lost::{Counters, Why};
 use super::queue::Queue;
 use super::retry;
 use super::settings::Settings;
 use super::transport::{Failure, Transport};
-use crate::span::Span;
+use super::{encode, metrics};
+use crate::span::{Span, SpanKind};
 
+const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 /// How often a request that is under way looks whether the exporter is being closed.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -26,15 +31,22 @@ pub(super) struct Exporter {
     pub(super) _done: Sender<()>,
 }
 
+/// Where the two signals go.
+pub(super) struct Transports {
+    pub(super) traces: Transport,
+    pub(super) metrics: Transport,
+}
+
 impl Exporter {
     /// The thread.
-    pub(super) fn run(self, runtime: &tokio::runtime::Runtime, mut transport: Transport) {
-        loop {
-            let batch = self.queue.take(self.settings.batch, self.settings.delay);
-            if batch.is_empty() {
-                break;
+    pub(super) fn run(self, runtime: &tokio::runtime::Runtime, mut to: Transports) {
+        let mut measured = Instant::now();
+        while let Some(batch) = self.queue.take(self.settings.batch, self.settings.delay) {
+            runtime.block_on(self.spans(&mut to.traces, &batch));
+            if measured.elapsed() >= self.settings.interval {
+                measured = Instant::now();
+                runtime.block_on(self.metrics(&mut to.metrics));
             }
-            runtime.block_on(self.export(&mut transport, &batch));
             if self
                 .queue
                 .closing()
@@ -43,10 +55,11 @@ impl Exporter {
                 self.counters.add(Why::Closed, self.queue.empty());
             }
         }
+        runtime.block_on(self.metrics(&mut to.metrics));
         self.counters.tell();
     }
 
-    async fn export(&self, transport: &mut Transport, batch: &[Span]) {
+    async fn spans(&self, transport: &mut Transport, batch: &[Span]) {
         let sampler = self.settings.sampler;
         let sampled = |span: &&Span| sampler.takes(span.trace);
         let spans: Vec<Span> = batch.iter().filter(sampled).cloned().collect();
@@ -68,21 +81,28 @@ impl Exporter {
         self.counters.tell();
     }
 
-    async fn send(&self, transport: &mut Transport, spans: &[Span]) -> Result<u64, Failure> {
-        let request = encode::request(&self.settings.resource, spans);
-        let mut tried = 0;
-        loop {
-            let failure = match transport.send(&request).await {
-                Ok(rejected) => return Ok(rejected),
-                Err(failure) => failure,
-            };
-            self.counters.keep(&failure);
-            tried += 1;
-            match retry::wait(&failure, tried) {
-                Some(wait) => tokio::time::sleep(wait).await,
-                None => return Err(failure),
-            }
+    /// What is not taken is in the next request, which has all since the start.
+    async fn metrics(&self, transport: &mut Transport) {
+        let in_flight = crate::in_flight();
+        let calls = in_flight.iter().filter(|open| open.kind == SpanKind::Call);
+        let (meters, lost) = (crate::stats::meters(), self.counters.lost());
+        let request = metrics::request(&self.settings.resource, &meters, &lost, calls.count());
+        let body = request.encode_to_vec().into();
+        tokio::select! {
+            biased;
+            _ = retry::send(transport, METRICS, body, &self.counters) => {}
+            () = self.closed() => {}
         }
+    }
+
+    /// Returns how many of them were not taken.
+    async fn send(&self, transport: &mut Transport, spans: &[Span]) -> Result<u64, Failure> {
+        let request = encode::request(&self.settings.resource, spans).encode_to_vec();
+        let response = retry::send(transport, TRACES, request.into(), &self.counters).await?;
+        // A collector that answers something else has taken it all the same.
+        let response = ExportTraceServiceResponse::decode(response).unwrap_or_default();
+        let rejected = response.partial_success.map_or(0, |it| it.rejected_spans);
+        Ok(u64::try_from(rejected).unwrap_or(0))
     }
 
     /// Ready when the exporter is being closed and its time has come.

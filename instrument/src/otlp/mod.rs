@@ -8,7 +8,9 @@
 
 mod encode;
 mod export;
+mod grpc;
 mod lost;
+mod metrics;
 mod queue;
 mod resource;
 mod retry;

@@ -51,19 +51,17 @@ impl Queue {
         full
     }
 
-    /// At most `most` spans: once there are as many, once `delay` has passed, or at once when it is
-    /// being closed. Empty: closed, and nothing is left.
-    pub(super) fn take(&self, most: usize, delay: Duration) -> Vec<Span> {
-        let mut state = self.lock();
-        loop {
-            let waits = |state: &mut State| state.spans.len() < most && state.closing.is_none();
-            let waited = self.changed.wait_timeout_while(state, delay, waits);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if !state.spans.is_empty() || state.closing.is_some() {
-                let most = most.min(state.spans.len());
-                return state.spans.drain(..most).collect();
-            }
+    /// At most `most` spans: once there are as many, once `delay` has passed, when there may be none, or
+    /// at once when it is being closed. `None`: it is, and nothing is left.
+    pub(super) fn take(&self, most: usize, delay: Duration) -> Option<Vec<Span>> {
+        let waits = |state: &mut State| state.spans.len() < most && state.closing.is_none();
+        let waited = self.changed.wait_timeout_while(self.lock(), delay, waits);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if state.spans.is_empty() && state.closing.is_some() {
+            return None;
         }
+        let most = most.min(state.spans.len());
+        Some(state.spans.drain(..most).collect())
     }
 
     /// Nothing comes in any more; what is there is to be sent until then.

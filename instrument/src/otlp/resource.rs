@@ -3,7 +3,8 @@
 //! Invariant: what the user sets by `OTEL_RESOURCE_ATTRIBUTES` goes before ours, `OTEL_SERVICE_NAME`
 //! before that.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 
 use super::settings::{Env, Invalid};
 
@@ -41,9 +42,12 @@ impl Resource {
         self.0.push((key.to_owned(), value));
     }
 
-    pub(super) fn attributes(&self) -> Vec<KeyValue> {
+    pub(super) fn proto(&self) -> ProtoResource {
         let pair = |(key, value): &(String, Value)| super::encode::pair(key, value.clone());
-        self.0.iter().map(pair).collect()
+        ProtoResource {
+            attributes: self.0.iter().map(pair).collect(),
+            ..Default::default()
+        }
     }
 }
 

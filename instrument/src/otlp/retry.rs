@@ -5,15 +5,40 @@
 
 use std::time::Duration;
 
-use super::transport::Failure;
+use bytes::Bytes;
+
+use super::lost::Counters;
+use super::transport::{Failure, Transport};
 
 /// As OpenTelemetry's own exporters do: the first try, and three more.
-pub(super) const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 4;
 const FIRST: Duration = Duration::from_millis(500);
 const MOST: Duration = Duration::from_secs(5);
 
+/// Sends a request until it is taken or will not be.
+pub(super) async fn send(
+    transport: &mut Transport,
+    method: &'static str,
+    body: Bytes,
+    counters: &Counters,
+) -> Result<Bytes, Failure> {
+    let mut tried = 0;
+    loop {
+        let failure = match transport.send(method, body.clone()).await {
+            Ok(response) => return Ok(response),
+            Err(failure) => failure,
+        };
+        counters.keep(&failure);
+        tried += 1;
+        match wait(&failure, tried) {
+            Some(wait) => tokio::time::sleep(wait).await,
+            None => return Err(failure),
+        }
+    }
+}
+
 /// How long to wait before attempt number `next` (from 1), or `None`: give up.
-pub(super) fn wait(failure: &Failure, next: u32) -> Option<Duration> {
+fn wait(failure: &Failure, next: u32) -> Option<Duration> {
     let Failure::Retry { after, .. } = failure else {
         return None;
     };

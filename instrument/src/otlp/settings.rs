@@ -65,11 +65,14 @@ pub struct Settings {
     /// `OTEL_SDK_DISABLED`: nothing is exported.
     pub disabled: bool,
     pub(super) traces: Target,
+    pub(super) metrics: Target,
     pub(super) resource: Resource,
     pub(super) sampler: Sampler,
     pub(super) queue: usize,
     pub(super) batch: usize,
     pub(super) delay: Duration,
+    /// Between two exports of metrics.
+    pub(super) interval: Duration,
 }
 
 impl Settings {
@@ -89,14 +92,17 @@ impl Settings {
         let batch = env.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")?;
         let queue = env.number("OTEL_BSP_MAX_QUEUE_SIZE")?.unwrap_or(QUEUE);
         let delay = env.number("OTEL_BSP_SCHEDULE_DELAY")?.unwrap_or(1_000);
+        let interval = env.number("OTEL_METRIC_EXPORT_INTERVAL")?.unwrap_or(60_000);
         Ok(Settings {
             disabled: env.flag("OTEL_SDK_DISABLED")?,
             traces: env.target("TRACES", "v1/traces", endpoint)?,
+            metrics: env.target("METRICS", "v1/metrics", endpoint)?,
             resource: Resource::from(&env)?,
             sampler: Sampler::from(&env)?,
             queue: queue.max(1),
             batch: batch.unwrap_or(BATCH).clamp(1, queue.max(1)),
-            delay: Duration::from_millis(delay as u64),
+            delay: Duration::from_millis(delay),
+            interval: Duration::from_millis(interval),
         })
     }
 }

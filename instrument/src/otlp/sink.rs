@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use super::export::Exporter;
+use super::export::{Exporter, Transports};
 use super::lost::Why;
 use super::lost::{Counters, Lost};
 use super::queue::Queue;
@@ -62,7 +62,11 @@ impl Otlp {
         let counters = Arc::new(Counters::default());
         let (done, ended) = channel();
         let (ready, is_ready) = channel();
-        let (batch, target) = (settings.batch, settings.traces.clone());
+        let (batch, traces, metrics) = (
+            settings.batch,
+            settings.traces.clone(),
+            settings.metrics.clone(),
+        );
         let exporter = Exporter {
             settings,
             queue: queue.clone(),
@@ -75,11 +79,16 @@ impl Otlp {
             let Ok(runtime) = runtime.enable_all().build() else {
                 return;
             };
-            let made = runtime.block_on(async { Transport::new(&target) });
+            let made = runtime.block_on(async {
+                Ok(Transports {
+                    traces: Transport::new(&traces)?,
+                    metrics: Transport::new(&metrics)?,
+                })
+            });
             match made {
-                Ok(transport) => {
+                Ok(transports) => {
                     let _ = ready.send(Ok(()));
-                    exporter.run(&runtime, transport);
+                    exporter.run(&runtime, transports);
                 }
                 Err(invalid) => drop(ready.send(Err(invalid))),
             }

@@ -1,23 +1,17 @@
 //! A request on its way to a collector, by gRPC or by HTTP.
 //!
-//! Invariant: each ends in "taken", with the number of spans that were not, in "again later", or in
-//! "never"; and within the timeout of its target.
+//! Invariant: each ends in "taken", in "again later", or in "never"; and within the timeout of its target.
 
 use std::fmt;
 use std::io::Write;
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
-use prost::Message;
+use bytes::Bytes;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
 };
-use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use super::grpc::Grpc;
 use super::settings::{Invalid, Protocol, Target};
 
 /// Why a request was not taken.
@@ -33,7 +27,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    fn retry(problem: impl fmt::Display) -> Failure {
+    pub(super) fn retry(problem: impl fmt::Display) -> Failure {
         let (after, problem) = (None, problem.to_string());
         Failure::Retry { after, problem }
     }
@@ -49,7 +43,7 @@ impl fmt::Display for Failure {
 
 /// A connection, made at its first use.
 pub(super) enum Transport {
-    Grpc(Box<TraceServiceClient<Channel>>, MetadataMap, Duration),
+    Grpc(Box<Grpc>),
     Http(reqwest::Client, Target),
 }
 
@@ -62,39 +56,32 @@ impl Transport {
         // Ours alone: a library's statics are its own. An error: it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         match target.protocol {
-            Protocol::Grpc => grpc(target),
+            Protocol::Grpc => Ok(Transport::Grpc(Box::new(Grpc::new(target)?))),
             Protocol::Http => http(target),
         }
     }
 
-    /// Sends it once. Returns how many of its spans were not taken.
+    /// Sends an encoded request once; the encoded response. `method` is that of gRPC.
     pub(super) async fn send(
         &mut self,
-        request: &ExportTraceServiceRequest,
-    ) -> Result<u64, Failure> {
-        let response = match self {
-            Transport::Grpc(client, metadata, timeout) => {
-                let mut request = tonic::Request::new(request.clone());
-                *request.metadata_mut() = metadata.clone();
-                let sent = tokio::time::timeout(*timeout, client.export(request)).await;
-                let sent = sent.map_err(|_| Failure::retry("no answer in time"))?;
-                sent.map_err(|status| of_status(&status))?.into_inner()
-            }
-            Transport::Http(client, target) => post(client, target, request).await?,
-        };
-        let rejected = response.partial_success.map_or(0, |it| it.rejected_spans);
-        Ok(u64::try_from(rejected).unwrap_or(0))
+        method: &'static str,
+        body: Bytes,
+    ) -> Result<Bytes, Failure> {
+        match self {
+            Transport::Grpc(grpc) => grpc.send(method, body).await,
+            Transport::Http(client, target) => post(client, target, body).await,
+        }
     }
 }
 
-fn invalid(what: &str, problem: impl fmt::Display) -> Invalid {
+pub(super) fn invalid(what: &str, problem: impl fmt::Display) -> Invalid {
     Invalid {
         name: what.to_owned(),
         problem: problem.to_string(),
     }
 }
 
-fn read(path: &std::path::Path) -> Result<Vec<u8>, Invalid> {
+pub(super) fn read(path: &std::path::Path) -> Result<Vec<u8>, Invalid> {
     let told = |error| {
         invalid(
             &path.display().to_string(),
@@ -102,57 +89,6 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, Invalid> {
         )
     };
     std::fs::read(path).map_err(told)
-}
-
-fn grpc(target: &Target) -> Result<Transport, Invalid> {
-    let unusable = |error: tonic::transport::Error| {
-        invalid(
-            &target.url,
-            format!("cannot be used as an endpoint: {error}"),
-        )
-    };
-    let mut endpoint = Endpoint::from_shared(target.url.clone()).map_err(unusable)?;
-    if target.url.starts_with("https://") {
-        let mut tls = ClientTlsConfig::new().with_enabled_roots();
-        if let Some(path) = &target.certificate {
-            tls = tls.ca_certificate(Certificate::from_pem(read(path)?));
-        }
-        if let Some((certificate, key)) = &target.client {
-            tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
-        }
-        endpoint = endpoint.tls_config(tls).map_err(unusable)?;
-    }
-    let mut metadata = MetadataMap::new();
-    for (name, value) in &target.headers {
-        let key = MetadataKey::from_bytes(name.to_ascii_lowercase().as_bytes());
-        let value = MetadataValue::try_from(value.as_str());
-        let (Ok(key), Ok(value)) = (key, value) else {
-            return Err(invalid(
-                "OTEL_EXPORTER_OTLP_HEADERS",
-                format!("has no usable {name}"),
-            ));
-        };
-        metadata.insert(key, value);
-    }
-    let mut client = TraceServiceClient::new(endpoint.connect_lazy());
-    if target.gzip {
-        let gzip = tonic::codec::CompressionEncoding::Gzip;
-        client = client.send_compressed(gzip).accept_compressed(gzip);
-    }
-    Ok(Transport::Grpc(Box::new(client), metadata, target.timeout))
-}
-
-/// By the specification of OTLP: what may go well at another time.
-fn of_status(status: &tonic::Status) -> Failure {
-    use tonic::Code::{
-        Aborted, Cancelled, DataLoss, DeadlineExceeded, OutOfRange, ResourceExhausted, Unavailable,
-    };
-    let problem = format!("{}: {}", status.code(), status.message());
-    match status.code() {
-        Cancelled | DeadlineExceeded | ResourceExhausted | Aborted | OutOfRange | Unavailable
-        | DataLoss => Failure::retry(problem),
-        _ => Failure::Never(problem),
-    }
 }
 
 fn http(target: &Target) -> Result<Transport, Invalid> {
@@ -191,19 +127,17 @@ fn http(target: &Target) -> Result<Transport, Invalid> {
     Ok(Transport::Http(client, target.clone()))
 }
 
-async fn post(
-    client: &reqwest::Client,
-    target: &Target,
-    request: &ExportTraceServiceRequest,
-) -> Result<ExportTraceServiceResponse, Failure> {
-    let mut body = request.encode_to_vec();
+async fn post(client: &reqwest::Client, target: &Target, body: Bytes) -> Result<Bytes, Failure> {
+    let mut body = body;
     let mut post = client
         .post(&target.url)
         .header(CONTENT_TYPE, "application/x-protobuf");
     if target.gzip {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         let packed = packed.write_all(&body).and_then(|()| packed.finish());
-        body = packed.map_err(|error| Failure::Never(error.to_string()))?;
+        body = packed
+            .map_err(|error| Failure::Never(error.to_string()))?
+            .into();
         post = post.header(CONTENT_ENCODING, "gzip");
     }
     let response = post.body(body).send().await.map_err(Failure::retry)?;
@@ -211,9 +145,7 @@ async fn post(
     if !status.is_success() {
         return Err(of_response(status, response.headers()));
     }
-    let body = response.bytes().await.map_err(Failure::retry)?;
-    // A collector that answers something else has taken it all the same.
-    Ok(ExportTraceServiceResponse::decode(body).unwrap_or_default())
+    response.bytes().await.map_err(Failure::retry)
 }
 
 fn of_response(status: reqwest::StatusCode, headers: &HeaderMap) -> Failure {

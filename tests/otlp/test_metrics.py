@@ -1,0 +1,94 @@
+"""What is counted reaches a real collector, by the same numbers as `gilscope.stats()`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import gilscope
+from gilscope import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otelcol import Collector
+
+PARTS = ["call", "enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback", "task"]
+
+
+async def naps() -> None:
+    await asyncio.gather(asyncio.sleep(0.001), asyncio.sleep(0.002))
+
+
+async def raises() -> None:
+    raise ValueError("as it should")
+
+
+def points(metric: dict[str, Any]) -> dict[str, int]:
+    """The values of a counter by its one attribute."""
+    return {
+        point["attributes"][0]["value"]["stringValue"]: int(point["asInt"])
+        for point in metric["sum"]["dataPoints"]
+    }
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_collector_receives_what_was_counted(
+    collector: Collector, settings: Callable[..., None], protocol: str
+) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL=protocol, EXPORTER_OTLP_ENDPOINT=collector.url(protocol))
+    _native.reset_stats()
+    with gilscope.instrument() as export, gilscope.PyRuntime() as rt:
+        for future in [rt.submit(naps) for _ in range(20)]:
+            future.result(30)
+        for _ in range(3):
+            with pytest.raises(ValueError, match="as it should"):
+                rt.call(raises)
+        rt.shutdown()
+        stats = gilscope.stats()
+        export.close()
+    collector.stop()
+    metrics = collector.receiver.metrics()
+    for part in PARTS:
+        metric = metrics[f"gilscope.{part}.duration"]
+        (point,) = metric["histogram"]["dataPoints"]
+        wanted = stats["parts"][part]
+        assert metric["unit"] == "s"
+        assert int(point["count"]) == wanted["count"], part
+        assert point["sum"] == pytest.approx(wanted["sum_ns"] * 1e-9)
+        assert point["max"] == pytest.approx(wanted["max_ns"] * 1e-9)
+        assert sum(map(int, point["bucketCounts"])) == wanted["count"]
+        assert metric["histogram"]["aggregationTemporality"] == 2  # cumulative
+    assert points(metrics["gilscope.calls"]) == {"ok": 20, "error": 3}
+    assert set(points(metrics["gilscope.dropped"]).values()) == {0}
+    (in_flight,) = metrics["gilscope.calls.in_flight"]["gauge"]["dataPoints"]
+    assert int(in_flight["asInt"]) == 0
+    (woken,) = metrics["gilscope.wake.duration"]["histogram"]["dataPoints"]
+    assert int(woken["count"]) == stats["parts"]["suspended"]["count"]
+    (held,) = metrics["gilscope.gil.hold.duration"]["histogram"]["dataPoints"]
+    assert int(held["count"]) > 0
+
+
+def test_metrics_are_exported_while_it_runs(
+    collector: Collector, settings: Callable[..., None], eventually: Callable[..., None]
+) -> None:
+    settings(EXPORTER_OTLP_ENDPOINT=collector.url("http/protobuf"), METRIC_EXPORT_INTERVAL=50)
+    settings(BSP_SCHEDULE_DELAY=20)
+    stop = asyncio.Event()
+
+    async def waits() -> None:
+        await stop.wait()
+
+    def in_flight() -> int:
+        metric = collector.receiver.metrics().get("gilscope.calls.in_flight")
+        return 0 if metric is None else int(metric["gauge"]["dataPoints"][0]["asInt"])
+
+    with gilscope.instrument(), gilscope.PyRuntime() as rt:
+        futures = [rt.submit(waits) for _ in range(7)]
+        eventually(lambda: in_flight() == 7)
+        rt.call(stop.set)
+        for future in futures:
+            future.result(30)
+        eventually(lambda: in_flight() == 0)
