@@ -33,7 +33,7 @@ mod sync;
 
 pub use converter::{SinkId, abandon, attach_sink, close_sinks, detach_sink, flush};
 pub use detail::{Detail, detail, enabled, read_environment, set_detail};
-pub use error::ErrorText;
+pub use error::{ErrorText, wants_stacks};
 pub use finish::GivenUp;
 pub use fork::after_fork_child;
 pub use histogram::Histogram;

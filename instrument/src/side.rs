@@ -66,8 +66,8 @@ impl Lane {
 }
 
 #[cold]
-pub(crate) fn error(id: u64, type_name: &str, message: &str) {
-    let text = Arc::new(ErrorText::new(type_name, message));
+pub(crate) fn error(id: u64, type_name: &str, message: &str, stack: &str) {
+    let text = Arc::new(ErrorText::new(type_name, message, stack));
     global::global().side.push(Item::Error { id, text });
 }
 

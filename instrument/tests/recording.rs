@@ -27,7 +27,7 @@ fn test_off_records_nothing_at_all() {
     let call = recorder.open(&stamps, intern("off"));
     assert_eq!(call, OpenCall(0));
     run(&recorder, call, 3);
-    recorder.error(call, "E", "m");
+    recorder.error(call, "E", "m", "");
     recorder.close(call, Status::Ok, Flags::default());
     recorder.turn_split();
     recorder.turn_end();
@@ -117,7 +117,7 @@ fn test_errors_and_statuses_are_counted() {
     let stamps = stamped();
     let call = recorder.open(&stamps, intern("fails"));
     run(&recorder, call, 2);
-    recorder.error(call, "ValueError", &"é".repeat(1000));
+    recorder.error(call, "ValueError", &"é".repeat(1000), "");
     recorder.close(
         call,
         Status::Error,

@@ -36,7 +36,7 @@ fn scene(recorder: &LoopRecorder) -> CallStamps {
     recorder.task_poll_end(task);
     recorder.task_close(task, Status::Ok);
     recorder.poll_end(call);
-    recorder.error(call, "ValueError", "no \"good\"\n");
+    recorder.error(call, "ValueError", "no \"good\"\n", "");
     recorder.close(call, Status::Error, Flags::UNDELIVERED);
     recorder.turn_end();
     stamps

@@ -136,4 +136,5 @@ def test_exception_event_says_what_was_raised(
     (event,) = call["events"]
     assert event["name"] == "exception"
     told = {pair["key"]: pair["value"]["stringValue"] for pair in event["attributes"]}
+    assert told.pop("exception.stacktrace").endswith("ValueError: as it should\n")
     assert told == {"exception.type": "ValueError", "exception.message": "as it should"}

@@ -87,7 +87,7 @@ def accounted(exporter: gilscope.instrument, spans: int) -> bool:
     return 0 <= spans - exporter.exported - sum(exporter.lost.values()) < 5
 
 
-def test_collector_that_is_absent(capfd: pytest.CaptureFixture[str]) -> None:
+def test_b4_collector_that_is_absent(capfd: pytest.CaptureFixture[str]) -> None:
     exporter, spans = export(f"http://127.0.0.1:{free_port()}")
     assert exporter.exported == 0
     assert accounted(exporter, spans)
@@ -98,7 +98,7 @@ def test_collector_that_is_absent(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_collector_that_is_busy_is_asked_again(collector: Answers, status: int) -> None:
+def test_b4_collector_that_is_busy_is_asked_again(collector: Answers, status: int) -> None:
     collector.answers = [(status, {"Retry-After": "0"}, b"")] * 2 + [(200, {}, b"")]
     exporter, spans = export(collector.url)
     assert exporter.lost == NOTHING
@@ -106,7 +106,7 @@ def test_collector_that_is_busy_is_asked_again(collector: Answers, status: int) 
     assert collector.taken[:3] == [status, status, 200]
 
 
-def test_collector_that_refuses_is_not_asked_again(
+def test_b4_collector_that_refuses_is_not_asked_again(
     collector: Answers, capfd: pytest.CaptureFixture[str]
 ) -> None:
     collector.answers = [(400, {}, b"")]
@@ -118,7 +118,7 @@ def test_collector_that_refuses_is_not_asked_again(
     assert "HTTP 400 Bad Request\n" in capfd.readouterr().err
 
 
-def test_collector_that_is_busy_for_good_is_given_up(
+def test_b4_collector_that_is_busy_for_good_is_given_up(
     collector: Answers, capfd: pytest.CaptureFixture[str]
 ) -> None:
     collector.answers = [(503, {"Retry-After": "0"}, b"")]
@@ -129,7 +129,7 @@ def test_collector_that_is_busy_for_good_is_given_up(
     assert capfd.readouterr().err.count("\n") == 1
 
 
-def test_spans_that_a_collector_rejects_are_counted(
+def test_b4_spans_that_a_collector_rejects_are_counted(
     collector: Answers, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # ExportTraceServiceResponse { partial_success { rejected_spans: 3 } }
@@ -140,7 +140,7 @@ def test_spans_that_a_collector_rejects_are_counted(
     assert capfd.readouterr().err.count("\n") == 1
 
 
-def test_collector_that_never_answers_holds_up_nothing(
+def test_b4_collector_that_never_answers_holds_up_nothing(
     collector: Answers, capfd: pytest.CaptureFixture[str]
 ) -> None:
     collector.hold.clear()
@@ -157,7 +157,7 @@ def test_collector_that_never_answers_holds_up_nothing(
     assert capfd.readouterr().err.count("\n") == 1
 
 
-def test_queue_is_bounded(
+def test_b4_queue_is_bounded(
     collector: Answers, settings: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings(BSP_MAX_QUEUE_SIZE=100, BSP_MAX_EXPORT_BATCH_SIZE=50, BSP_SCHEDULE_DELAY=10)
@@ -177,7 +177,7 @@ def test_queue_is_bounded(
     assert capfd.readouterr().err.count("\n") == 1
 
 
-def test_collector_that_comes_back(
+def test_b4_collector_that_comes_back(
     collector: Answers, capfd: pytest.CaptureFixture[str], eventually: Callable[..., None]
 ) -> None:
     collector.answers = [(400, {}, b""), (200, {}, b"")]
@@ -201,7 +201,7 @@ def test_process_that_ends_while_exporting(script: Callable[..., str], collector
     assert set(collector.taken) == {200}
 
 
-def test_process_that_ends_while_its_collector_does_not_answer(collector: Answers) -> None:
+def test_b4_process_that_ends_while_its_collector_does_not_answer(collector: Answers) -> None:
     collector.hold.clear()
     code = """if True:
         import sys, gilscope

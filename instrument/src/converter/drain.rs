@@ -226,7 +226,7 @@ fn ending(words: Copied, given_up: &ById<GivenUp>, closing: bool) -> Option<Endi
     Some(Ending {
         words,
         status: known.map_or(Status::CancelledByShutdown, |call| call.status),
-        error: error.map(|(type_name, message)| Arc::new(ErrorText::new(type_name, message))),
+        error: error.map(|(type_name, message)| Arc::new(ErrorText::new(type_name, message, ""))),
     })
 }
 

@@ -231,6 +231,8 @@ impl Converter {
             .sinks
             .iter()
             .any(|attached| attached.sink.wants_spans());
+        let stacks = self.sinks.iter().any(|each| each.sink.wants_stacks());
+        crate::error::set_wants_stacks(stacks);
         self.global.control.set_attached(self.sinks.len());
     }
 

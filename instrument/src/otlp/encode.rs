@@ -157,6 +157,10 @@ fn exception(span: &Span, error: &ErrorText) -> Event {
         let message = Value::StringValue(error.message.clone());
         attributes.push(pair("exception.message", message));
     }
+    if !error.stack.is_empty() {
+        let stack = Value::StringValue(error.stack.clone());
+        attributes.push(pair("exception.stacktrace", stack));
+    }
     Event {
         time_unix_nano: clock::unix_ns(span.end),
         name: "exception".into(),

@@ -148,7 +148,8 @@ impl Env<'_> {
         let pair = |entry: &str| {
             let decode = |part: &str| {
                 let decoded = percent_encoding::percent_decode_str(part.trim());
-                decoded.decode_utf8().ok().map(|text| text.into_owned())
+                let text = decoded.decode_utf8().ok();
+                text.map(std::borrow::Cow::into_owned)
             };
             let (key, value) = entry.split_once('=')?;
             Some((decode(key)?, decode(value)?)).filter(|(key, _)| !key.is_empty())

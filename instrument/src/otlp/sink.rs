@@ -130,6 +130,10 @@ impl Sink for Otlp {
         Ok(())
     }
 
+    fn wants_stacks(&self) -> bool {
+        true
+    }
+
     fn dropped(&self) -> u64 {
         self.counters.lost().total()
     }

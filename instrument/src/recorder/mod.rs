@@ -154,11 +154,11 @@ impl LoopRecorder {
         self.mark_woken(call.0);
     }
 
-    /// What ended the call, bounded and cut to 1 kB; without the message where
-    /// `GILSCOPE_REDACT` is set. Before `close`.
+    /// What ended the call, each text cut; the type alone where `GILSCOPE_REDACT` is set. `stack` may be
+    /// empty, unless somebody [wants](crate::wants_stacks) it. Before `close`.
     #[cold]
-    pub fn error(&self, call: OpenCall, type_name: &str, message: &str) {
-        self.record_error(call.0, type_name, message);
+    pub fn error(&self, call: OpenCall, type_name: &str, message: &str, stack: &str) {
+        self.record_error(call.0, type_name, message, stack);
     }
 
     /// The outcome was delivered: the call ends.

@@ -112,9 +112,9 @@ impl LoopRecorder {
         }
     }
 
-    pub(super) fn record_error(&self, handle: u32, type_name: &str, message: &str) {
+    pub(super) fn record_error(&self, handle: u32, type_name: &str, message: &str, stack: &str) {
         if let Some(entry) = self.slab.slab.get(handle) {
-            side::error(entry.get(word::ID), type_name, message);
+            side::error(entry.get(word::ID), type_name, message, stack);
             entry.write(|entry| entry.set(word::MODE, entry.get(word::MODE) | mode::ERROR));
         }
     }

@@ -80,7 +80,7 @@ impl LoopRecorder {
     /// What ended the task. Before `task_close`.
     #[cold]
     pub fn task_error(&self, task: OpenTask, type_name: &str, message: &str) {
-        self.record_error(task.0, type_name, message);
+        self.record_error(task.0, type_name, message, "");
     }
 
     /// The task ends.

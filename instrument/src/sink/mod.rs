@@ -31,6 +31,11 @@ pub trait Sink: Send {
         0
     }
 
+    /// Whether errors are to come with their stacks.
+    fn wants_stacks(&self) -> bool {
+        false
+    }
+
     /// If no sink wants spans, none are built: records are only joined and counted.
     fn wants_spans(&self) -> bool {
         true

@@ -265,7 +265,13 @@ impl LoopState {
     pub(crate) fn record_error(&self, call: OpenCall, job: &JobRef, error: &Bound<'_, PyAny>) {
         if call != OpenCall::default() && !is_end_of_stream(job.raw().flags, error) {
             let text = crate::python::text::render(error, false);
-            self.recorder.error(call, &text.type_name, &text.message);
+            let stack = if gilscope_instrument::wants_stacks() {
+                crate::python::stack::of(error)
+            } else {
+                String::new()
+            };
+            self.recorder
+                .error(call, &text.type_name, &text.message, &stack);
         }
     }
 
@@ -273,7 +279,7 @@ impl LoopState {
     pub(crate) fn record_deadline(&self, call: OpenCall, job: &JobRef) {
         if call != OpenCall::default() {
             let text = super::stop::deadline_text(job);
-            self.recorder.error(call, "DeadlineExceeded", &text);
+            self.recorder.error(call, "DeadlineExceeded", &text, "");
         }
     }
 

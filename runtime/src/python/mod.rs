@@ -21,6 +21,7 @@ mod raised;
 pub(crate) mod results;
 pub(crate) mod runtime;
 pub(crate) mod simulation;
+pub(crate) mod stack;
 pub(crate) mod submit;
 pub(crate) mod text;
 pub(crate) mod trace;

@@ -1,0 +1,183 @@
+"""What a span says of the exception that ended its call: type, message, stack, all bounded."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otelcol import Collector
+
+
+@pytest.fixture
+def told(collector: Collector) -> Callable[..., dict[str, str]]:
+    """Call a function that raises; what the collector was told of its exception."""
+
+    def call(fun: Callable[..., Any], error: type[BaseException]) -> dict[str, str]:
+        url = collector.url("http/protobuf")
+        with gilscope.instrument(otlp=url) as export, gilscope.PyRuntime() as rt:
+            with pytest.raises(error):
+                rt.call(fun)
+            rt.shutdown()
+            export.close()
+        assert sum(export.lost.values()) == 0
+        collector.stop()
+        (span,) = (s for s in collector.receiver.spans() if s["name"].endswith(fun.__name__))
+        (event,) = span["events"]
+        assert event["name"] == "exception"
+        assert span["attributes"]["error.type"].split(".")[-1] == error.__name__
+        return {pair["key"]: pair["value"]["stringValue"] for pair in event["attributes"]}
+
+    return call
+
+
+async def inner() -> None:
+    raise KeyError("inner")
+
+
+async def chained() -> None:
+    try:
+        await inner()
+    except KeyError as error:
+        raise ValueError("outer") from error
+
+
+async def during() -> None:
+    try:
+        await inner()
+    except KeyError:
+        raise ValueError("outer")  # noqa: B904 - what is tested
+
+
+async def from_none() -> None:
+    try:
+        await inner()
+    except KeyError:
+        raise ValueError("outer") from None
+
+
+def frames(stack: str) -> list[str]:
+    """Its lines, without the places of frames."""
+    lines = [
+        line.split(", line ")[0] + ", in " + line.split(", in ")[1] if ", line " in line else line
+        for line in stack.splitlines()
+    ]
+    return [line.replace(f'File "{__file__}"', "here") for line in lines]
+
+
+HEAD = "Traceback (most recent call last):"
+INNER = [HEAD, "  here, in {}", "  here, in inner", "KeyError: 'inner'", ""]
+
+
+@pytest.mark.parametrize(
+    ("fun", "before"),
+    [
+        (chained, "The above exception was the direct cause of the following exception:"),
+        (during, "During handling of the above exception, another exception occurred:"),
+        (from_none, None),
+    ],
+)
+def test_exception_has_its_stack_and_what_it_was_raised_from(
+    told: Callable[..., dict[str, str]], fun: Callable[..., Any], before: str | None
+) -> None:
+    event = told(fun, ValueError)
+    assert event["exception.type"] == "ValueError"
+    assert event["exception.message"] == "outer"
+    own = [HEAD, f"  here, in {fun.__name__}", "ValueError: outer"]
+    first = [line.format(fun.__name__) for line in INNER] + [before, ""] if before else []
+    assert frames(event["exception.stacktrace"]) == first + own
+
+
+@pytest.mark.parametrize("link", ["__cause__", "__context__"])
+@pytest.mark.parametrize("shape", ["cycle", "deep"])
+def test_e10_chain_without_an_end_is_cut(
+    told: Callable[..., dict[str, str]], link: str, shape: str
+) -> None:
+    async def raises() -> None:
+        errors = [ValueError(str(number)) for number in range(2 if shape == "cycle" else 10_000)]
+        for error, other in zip(errors, errors[1:] + errors[:1], strict=True):
+            setattr(error, link, other)
+        if shape == "deep":
+            setattr(errors[-1], link, None)
+        raise errors[0]
+
+    stack = told(raises, ValueError)["exception.stacktrace"]
+    assert stack.startswith("[what went before is left out]\n")
+    assert stack.count("ValueError: ") == (2 if shape == "cycle" else 8)
+    assert stack.endswith("ValueError: 0\n")
+
+
+def test_e10_stack_without_an_end_is_cut(told: Callable[..., dict[str, str]]) -> None:
+    def deeper(depth: int) -> None:
+        if depth == 0:
+            raise ValueError("deep")
+        deeper(depth - 1)
+
+    async def raises() -> None:
+        deeper(500)
+
+    stack = told(raises, ValueError)["exception.stacktrace"]
+    assert stack.count("in deeper") == 50
+    assert "  [452 frames are left out]\n" in stack
+
+
+def test_e11_deep_groups_are_told_without_recursion(told: Callable[..., dict[str, str]]) -> None:
+    async def raises() -> None:
+        error: Exception = ValueError("at the bottom")
+        for _ in range(1000):
+            error = ExceptionGroup("group", [error])
+        raise error
+
+    event = told(raises, ExceptionGroup)
+    assert event["exception.message"] == "group (1 sub-exception)"
+    assert "at the bottom" not in event["exception.stacktrace"]
+
+
+class Stubborn(Exception):
+    """Not to be pickled, nor weakly referenced, and with much to say."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("not to be pickled")
+
+
+def test_e12_exception_that_cannot_be_copied_is_cut(told: Callable[..., dict[str, str]]) -> None:
+    error = Stubborn("é" * 10_000_000)
+    with pytest.raises(TypeError, match="weak reference"):
+        weakref.ref(error)
+
+    async def raises() -> None:
+        raise error
+
+    event = told(raises, Stubborn)
+    assert event["exception.message"] == "é" * 512
+    assert len(event["exception.stacktrace"].encode()) <= 16 << 10
+
+
+def test_redacted_exceptions_have_a_type_only(collector: Collector) -> None:
+    code = """if True:
+        import sys, gilscope
+        async def raises(): raise ValueError("secret")
+        with gilscope.instrument(otlp=sys.argv[1]) as export, gilscope.PyRuntime() as rt:
+            rt.submit(raises).exception()
+            rt.shutdown()
+            export.close()
+        assert sum(export.lost.values()) == 0
+    """
+    command = [sys.executable, "-c", code, collector.url("http/protobuf")]
+    subprocess.run(command, env={**os.environ, "GILSCOPE_REDACT": "1"}, check=True, timeout=30)
+    collector.stop()
+    (span,) = (s for s in collector.receiver.spans() if s["name"].endswith("raises"))
+    (event,) = span["events"]
+    assert [pair["key"] for pair in event["attributes"]] == ["exception.type"]
+    assert "secret" not in str(collector.receiver.requests)
