@@ -120,7 +120,9 @@ mod tests {
     #[test]
     fn powers_divide_all_values() {
         let mut histogram = Histogram::default();
-        [0, 1023, 1024, 2047, 2048, 1 << 20, u64::MAX].map(|value| histogram.record(value));
+        for value in [0, 1023, 1024, 2047, 2048, 1 << 20, u64::MAX] {
+            histogram.record(value);
+        }
         assert_eq!(histogram.by_power(10, 12), [2, 2, 1, 2]);
     }
 

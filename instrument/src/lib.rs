@@ -6,6 +6,7 @@
 
 pub mod clock;
 mod converter;
+mod definition;
 mod detail;
 mod error;
 mod finish;
@@ -14,6 +15,8 @@ mod global;
 mod histogram;
 mod ids;
 mod in_flight;
+#[cfg(feature = "otlp")]
+mod instrument;
 mod name;
 mod open;
 #[cfg(feature = "otlp")]
@@ -32,6 +35,7 @@ mod status;
 mod sync;
 
 pub use converter::{SinkId, abandon, attach_sink, close_sinks, detach_sink, flush};
+pub use definition::{define, is_defined};
 pub use detail::{Detail, detail, enabled, read_environment, set_detail};
 pub use error::{ErrorText, wants_stacks};
 pub use finish::GivenUp;
@@ -39,6 +43,8 @@ pub use fork::after_fork_child;
 pub use histogram::Histogram;
 pub use ids::new_id;
 pub use in_flight::{InFlight, Phase, in_flight};
+#[cfg(feature = "otlp")]
+pub use instrument::{Builder, Instrument};
 pub use name::{Name, intern, resolve};
 pub use point::Point;
 pub use recorder::{LoopRecorder, OpenCall, OpenTask};

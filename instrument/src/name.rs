@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::cut;
 
-const CHUNK: usize = 1024;
-const CHUNKS: usize = 64;
+pub(crate) const CHUNK: usize = 1024;
+pub(crate) const CHUNKS: usize = 64;
 const MAX_LENGTH: usize = 512;
 const OVERFLOW: &str = "<names full>";
 

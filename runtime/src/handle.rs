@@ -100,6 +100,9 @@ impl PyFun {
     #[must_use]
     pub fn new(callable: &Bound<'_, PyAny>) -> Self {
         let name = gilscope_instrument::intern(&qualified_name(callable));
+        if !gilscope_instrument::is_defined(name) {
+            crate::python::place::define(name, callable);
+        }
         Self {
             callable: PyHandle::new(callable.clone().unbind()),
             name,

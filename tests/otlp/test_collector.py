@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -138,3 +139,25 @@ def test_exception_event_says_what_was_raised(
     told = {pair["key"]: pair["value"]["stringValue"] for pair in event["attributes"]}
     assert told.pop("exception.stacktrace").endswith("ValueError: as it should\n")
     assert told == {"exception.type": "ValueError", "exception.message": "as it should"}
+
+
+class Service:
+    async def handle(self) -> None:
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("kind", ["function", "method", "partial"])
+def test_call_says_where_its_function_is_defined(
+    collector: Collector, settings: Callable[..., None], kind: str
+) -> None:
+    funs = {"function": naps, "method": Service().handle, "partial": functools.partial(nothing, 1)}
+    codes = {"function": naps, "method": Service.handle, "partial": nothing}
+    settings(EXPORTER_OTLP_ENDPOINT=collector.url("http/protobuf"))
+    with gilscope.instrument(), gilscope.PyRuntime() as rt:
+        rt.call(funs[kind])
+    collector.stop()
+    (call,) = (s for s in collector.receiver.spans() if s["attributes"]["gilscope.span"] == "call")
+    attributes, code = call["attributes"], codes[kind].__code__
+    assert attributes["code.function.name"] == f"{__name__}.{codes[kind].__qualname__}"
+    assert attributes["code.file.path"] == __file__
+    assert attributes["code.line.number"] == code.co_firstlineno

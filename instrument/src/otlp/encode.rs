@@ -10,8 +10,10 @@ use opentelemetry_proto::tonic::trace::v1::{
     ResourceSpans, ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, status::StatusCode,
 };
 
+use super::names;
 use super::resource::{Resource, any};
 use crate::clock;
+use crate::definition::definition;
 use crate::error::ErrorText;
 use crate::name::text;
 use crate::span::{Span, SpanKind};
@@ -102,31 +104,38 @@ fn id(id: u64) -> Vec<u8> {
 fn attributes(span: &Span) -> Vec<KeyValue> {
     let string = |text: &str| Value::StringValue(text.to_owned());
     let mut all = vec![
-        pair("gilscope.span", string(span.kind.as_str())),
-        pair("gilscope.runtime", Value::IntValue(span.runtime.into())),
-        pair("thread.name", string(&span.thread.name)),
+        pair(names::SPAN.key, string(span.kind.as_str())),
+        pair(names::RUNTIME.key, Value::IntValue(span.runtime.into())),
+        pair(names::THREAD_NAME.key, string(&span.thread.name)),
     ];
     if span.thread.tid != 0 {
-        all.push(pair("thread.id", Value::IntValue(span.thread.tid.into())));
+        all.push(pair(
+            names::THREAD_ID.key,
+            Value::IntValue(span.thread.tid.into()),
+        ));
     }
     let count = i64::from(span.poll);
     match span.kind {
         SpanKind::Call | SpanKind::Task => {
-            all.push(pair("code.function.name", string(text(span.name))));
-            all.push(pair("gilscope.status", string(span.status.as_str())));
-            all.push(pair("gilscope.polls", Value::IntValue(count)));
+            all.push(pair(names::FUNCTION.key, string(text(span.name))));
+            if let Some((file, line)) = definition(span.name) {
+                all.push(pair(names::FILE.key, string(file)));
+                all.push(pair(names::LINE.key, Value::IntValue(line.into())));
+            }
+            all.push(pair(names::STATUS.key, string(span.status.as_str())));
+            all.push(pair(names::POLLS.key, Value::IntValue(count)));
         }
-        SpanKind::Poll => all.push(pair("gilscope.poll", Value::IntValue(count))),
+        SpanKind::Poll => all.push(pair(names::POLL.key, Value::IntValue(count))),
         SpanKind::Suspended => {
-            all.push(pair("gilscope.poll", Value::IntValue(count)));
+            all.push(pair(names::POLL.key, Value::IntValue(count)));
             if span.at.0 != 0 {
-                all.push(pair("gilscope.await", string(text(span.at))));
+                all.push(pair(names::AWAIT.key, string(text(span.at))));
             }
         }
         SpanKind::LoopTurn => {
-            all.push(pair("gilscope.calls", Value::IntValue(count)));
+            all.push(pair(names::CALLS.key, Value::IntValue(count)));
             let cpu = i64::try_from(span.cpu_ns).unwrap_or(i64::MAX);
-            all.push(pair("gilscope.cpu_ns", Value::IntValue(cpu)));
+            all.push(pair(names::CPU.key, Value::IntValue(cpu)));
         }
         _ => {}
     }
@@ -134,7 +143,7 @@ fn attributes(span: &Span) -> Vec<KeyValue> {
         all.push(pair(&format!("gilscope.{flag}"), Value::BoolValue(true)));
     }
     if let Some(error) = error_type(span) {
-        all.push(pair("error.type", string(error)));
+        all.push(pair(names::ERROR.key, string(error)));
     }
     all
 }

@@ -42,7 +42,7 @@ impl Exporter {
     pub(super) fn run(self, runtime: &tokio::runtime::Runtime, mut to: Transports) {
         let mut measured = Instant::now();
         while let Some(batch) = self.queue.take(self.settings.batch, self.settings.delay) {
-            runtime.block_on(self.spans(&mut to.traces, &batch));
+            runtime.block_on(self.spans(&mut to.traces, batch));
             if measured.elapsed() >= self.settings.interval {
                 measured = Instant::now();
                 runtime.block_on(self.metrics(&mut to.metrics));
@@ -59,10 +59,8 @@ impl Exporter {
         self.counters.tell();
     }
 
-    async fn spans(&self, transport: &mut Transport, batch: &[Span]) {
-        let sampler = self.settings.sampler;
-        let sampled = |span: &&Span| sampler.takes(span.trace);
-        let spans: Vec<Span> = batch.iter().filter(sampled).cloned().collect();
+    async fn spans(&self, transport: &mut Transport, mut spans: Vec<Span>) {
+        spans.retain(|span| self.settings.sampler.takes(span.trace));
         if spans.is_empty() {
             return;
         }

@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 
 use super::encode::{self, pair};
 use super::lost::Lost;
+use super::names::{self, Number};
 use super::resource::Resource;
 use crate::clock;
 use crate::histogram::Histogram;
@@ -34,37 +35,23 @@ pub(super) fn request(
         start: clock::unix_ns(meters.since),
         now: clock::unix_ns(clock::now()),
     };
-    let mut metrics: Vec<_> = SpanKind::ALL
-        .into_iter()
-        .map(|kind| times.histogram(name(kind), about(kind), &meters.parts[kind as usize]))
-        .collect();
-    let woken = "From the wake of a call or task until its next poll.";
-    metrics.push(times.histogram("gilscope.wake.duration", woken, &meters.woken));
+    let parts = SpanKind::ALL.into_iter();
+    let parts =
+        parts.map(|kind| times.histogram(names::duration(kind), &meters.parts[kind as usize]));
+    let mut metrics: Vec<_> = parts.collect();
+    metrics.push(times.histogram(names::WAKE, &meters.woken));
     let ends = Status::ALL.into_iter().zip(meters.by_status);
     let ends = ends.filter(|(_, count)| *count != 0);
-    metrics.push(times.counter(
-        "gilscope.calls",
-        ("{call}", "Calls that ended, by how."),
-        ends.map(|(status, count)| ("gilscope.status", status.as_str(), count)),
-    ));
-    let dropped = meters.dropped.by_reason().into_iter();
-    metrics.push(
-        times.counter(
-            "gilscope.dropped",
-            (
-                "{record}",
-                "Records and spans that were not kept, by reason.",
-            ),
-            dropped
-                .chain(lost.by_reason())
-                .map(|(reason, count)| ("error.type", reason, count)),
-        ),
-    );
-    metrics.push(times.gauge(
-        "gilscope.calls.in_flight",
-        ("{call}", "Calls that have begun and not ended."),
-        in_flight,
-    ));
+    let ends = ends.map(|(status, count)| (names::STATUS.key, status.as_str(), count));
+    metrics.push(times.counter(names::ENDED, ends));
+    let dropped = meters
+        .dropped
+        .by_reason()
+        .into_iter()
+        .chain(lost.by_reason());
+    let dropped = dropped.map(|(reason, count)| (names::ERROR.key, reason, count));
+    metrics.push(times.counter(names::DROPPED, dropped));
+    metrics.push(times.gauge(names::IN_FLIGHT, in_flight));
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
             resource: Some(resource.proto()),
@@ -78,36 +65,6 @@ pub(super) fn request(
     }
 }
 
-fn name(kind: SpanKind) -> &'static str {
-    match kind {
-        SpanKind::Call => "gilscope.call.duration",
-        SpanKind::Enqueue => "gilscope.enqueue.duration",
-        SpanKind::Queued => "gilscope.queued.duration",
-        SpanKind::GilWait => "gilscope.gil.wait.duration",
-        SpanKind::Ready => "gilscope.ready.duration",
-        SpanKind::Poll => "gilscope.poll.duration",
-        SpanKind::Suspended => "gilscope.suspended.duration",
-        SpanKind::Callback => "gilscope.callback.duration",
-        SpanKind::Task => "gilscope.task.duration",
-        SpanKind::LoopTurn => "gilscope.gil.hold.duration",
-    }
-}
-
-fn about(kind: SpanKind) -> &'static str {
-    match kind {
-        SpanKind::Call => "From a call until its callback returned.",
-        SpanKind::Enqueue => "From a call until the queue took it.",
-        SpanKind::Queued => "In the queue, until the loop thread returned from its wait.",
-        SpanKind::GilWait => "The loop thread waits for the GIL.",
-        SpanKind::Ready => "From the GIL until the call's first poll.",
-        SpanKind::Poll => "One step of a coroutine.",
-        SpanKind::Suspended => "From a coroutine's yield until its next poll.",
-        SpanKind::Callback => "From a ready outcome until it was delivered.",
-        SpanKind::Task => "A task that was made inside a call.",
-        SpanKind::LoopTurn => "The loop thread holds the GIL.",
-    }
-}
-
 /// What every point says.
 struct Times {
     start: u64,
@@ -115,7 +72,7 @@ struct Times {
 }
 
 impl Times {
-    fn histogram(&self, name: &str, about: &str, values: &Histogram) -> Metric {
+    fn histogram(&self, (name, about): (&str, &str), values: &Histogram) -> Metric {
         // The largest whole number of nanoseconds in the bucket: a bound belongs to what is below.
         let bound = |power: u32| ((1u64 << power) - 1) as f64 * 1e-9;
         let point = HistogramDataPoint {
@@ -132,13 +89,12 @@ impl Times {
             data_points: vec![point],
             aggregation_temporality: CUMULATIVE,
         });
-        metric(name, ("s", about), data)
+        metric((name, "s", about), data)
     }
 
     fn counter<'a>(
         &self,
-        name: &str,
-        what: (&str, &str),
+        what: Number,
         counts: impl Iterator<Item = (&'a str, &'a str, u64)>,
     ) -> Metric {
         let point = |(key, value, count): (&str, &str, u64)| {
@@ -150,12 +106,12 @@ impl Times {
             aggregation_temporality: CUMULATIVE,
             is_monotonic: true,
         });
-        metric(name, what, data)
+        metric(what, data)
     }
 
-    fn gauge(&self, name: &str, what: (&str, &str), value: usize) -> Metric {
+    fn gauge(&self, what: Number, value: usize) -> Metric {
         let data_points = vec![self.number(value as u64, Vec::new())];
-        metric(name, what, Data::Gauge(Gauge { data_points }))
+        metric(what, Data::Gauge(Gauge { data_points }))
     }
 
     fn number(&self, value: u64, attributes: Vec<KeyValue>) -> NumberDataPoint {
@@ -170,7 +126,7 @@ impl Times {
     }
 }
 
-fn metric(name: &str, (unit, about): (&str, &str), data: Data) -> Metric {
+fn metric((name, unit, about): (&str, &str, &str), data: Data) -> Metric {
     Metric {
         name: name.to_owned(),
         description: about.to_owned(),

@@ -11,6 +11,7 @@ mod export;
 mod grpc;
 mod lost;
 mod metrics;
+mod names;
 mod queue;
 mod resource;
 mod retry;
@@ -20,5 +21,6 @@ mod sink;
 mod transport;
 
 pub use lost::Lost;
+pub use names::{attribute_table, metric_table};
 pub use settings::{Invalid, Settings};
 pub use sink::{Otlp, OtlpHandle};

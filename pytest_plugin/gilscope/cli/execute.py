@@ -18,7 +18,7 @@ from gilscope.cli.patience import Patience
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gilscope._native import Batch
+    from gilscope._native import Batch, Export
     from gilscope.cli.inputs import Source
 
 # Seconds that rows may take to be written once every call has its outcome.
@@ -37,6 +37,8 @@ class Plan:
     deadline: float | None
     out: str | None
     trace: str | None
+    otlp: str | None
+    """Where to export to; empty: where the environment says."""
     out_fd: int
     unusable: int = 0
     """Inputs that no call could be made of."""
@@ -59,6 +61,7 @@ def execute(plan: Plan, command: str) -> int:
     runtime = py_runtime()
     # Before the trace begins: from there on a signal raises nothing here, so that it also ends.
     with Interrupt(after=lambda number, frame: _leave(130)) as interrupt:
+        export = None if plan.otlp is None else _start_export(plan.otlp)
         recording = None if plan.trace is None else _start_trace(plan.trace)
         try:
             batch = _native.Batch(
@@ -72,11 +75,13 @@ def execute(plan: Plan, command: str) -> int:
                 seconds = time.monotonic() - start
                 joined = _stop(batch, interrupt)
         finally:
+            if export is not None:
+                export.close()
             traced = recording is None or _stop_trace(recording, plan)
         code = _exit_code(batch.progress(), fed.failed or not traced or not written, interrupt)
         try:
             if written:
-                _report(plan, batch, interrupt, fed, seconds, traced, command)
+                _report(plan, batch, interrupt, fed, seconds, traced, export, command)
         finally:
             if interrupt.again or (interrupt.requested and not joined):
                 _leave(code)
@@ -166,6 +171,15 @@ def _start_trace(path: str) -> int:
         raise Refused(f"cannot write --trace {path}: {os_reason(error)}") from None
 
 
+def _start_export(endpoint: str) -> Export:
+    from gilscope import _native
+
+    try:
+        return _native.Export(endpoint or None)
+    except ValueError as error:
+        raise Refused(f"cannot export: {error}") from None
+
+
 def _stop_trace(recording: int, plan: Plan) -> bool:
     from gilscope import _native
 
@@ -184,6 +198,7 @@ def _report(
     fed: _Fed,
     seconds: float,
     traced: bool,
+    export: Export | None,
     command: str,
 ) -> None:
     from gilscope import _native
@@ -199,6 +214,7 @@ def _report(
         out=plan.out,
         trace=plan.trace,
         traced=traced,
+        export=None if export is None else export.counts(),
         calls=counts["done"] - plan.unusable - counts["unstarted"],
         errors=batch.failed(),
         interrupted=interrupt.requested,

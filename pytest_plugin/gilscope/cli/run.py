@@ -91,6 +91,13 @@ Environment:
     metavar="FILE",
     help="Write a trace: records for a name that ends in .jsonl, else Chrome/Perfetto JSON.",
 )
+@click.option(
+    "--otlp",
+    is_flag=False,
+    flag_value="",
+    metavar="[=URL]",
+    help="Export to an OpenTelemetry collector; without URL where OTEL_EXPORTER_OTLP_... say.",
+)
 def run(
     function: str,
     source: str,
@@ -98,6 +105,7 @@ def run(
     deadline: float | None,
     out: str | None,
     trace: str | None,
+    otlp: str | None,
 ) -> int:
     """Check everything that can be checked, then run."""
     ignore_in_the_end()
@@ -113,7 +121,7 @@ def run(
     if out is not None:
         out_fd = open_output("--out", out, truncate=True)
     assert callable(fun)
-    plan = Plan(function, source, fun, opened, concurrency, deadline, out, trace, out_fd)
+    plan = Plan(function, source, fun, opened, concurrency, deadline, out, trace, otlp, out_fd)
     return execute(plan, f"gilscope run {shlex.quote(function)} --input {shlex.quote(source)}")
 
 

@@ -35,6 +35,8 @@ class Report:
     trace: str | None
     traced: bool
     """Whether the trace could be written."""
+    export: Mapping[str, Any] | None
+    """Spans that were exported, and lost, by reason."""
     errors: Mapping[str, int]
     interrupted: bool
     unread: str
@@ -131,6 +133,8 @@ def _rest(report: Report) -> Iterator[Text]:
         yield Text(f"rows: {report.out}")
     if report.trace is not None:
         yield Text(f"trace: {report.trace} ({_how_to_look(report, report.trace)})")
+    if report.export is not None:
+        yield _exported(report.export)
     if report.interrupted:
         cancelled = f"{report.counts['cancelled']:,} cancelled"
         yield Text(f"interrupted: {cancelled}; {report.unread}", style="yellow")
@@ -139,6 +143,14 @@ def _rest(report: Report) -> Iterator[Text]:
         yield Text(
             f"error: {failed:,} of {counted(report.counts['done'], 'input')} failed", style="red"
         )
+
+
+def _exported(counts: Mapping[str, Any]) -> Text:
+    reasons = ("queue_full", "export_failed", "rejected", "closed")
+    lost = [f"{counts[reason]:,} by {reason}" for reason in reasons if counts[reason]]
+    text = f"exported: {counts['exported']:,} spans, lost: {', '.join(lost) or 'none'}"
+    why = f" ({counts['failure']})" if lost and counts["failure"] else ""
+    return Text(text + why, style="yellow" if lost else "")
 
 
 def _failed(report: Report) -> int:

@@ -140,6 +140,51 @@ fn place_of(at: &Suspended<'_>) -> Option<Name> {
     Some(name)
 }
 
+/// Says where a function is defined, if it is one of Python's, or a method or `partial` of one.
+pub(crate) fn define(name: Name, callable: &Bound<'_, PyAny>) {
+    let mut function = callable.clone();
+    // As often as makes sense: a partial can be made to hold itself.
+    for _ in 0..4 {
+        // SAFETY: a check of a live object's type.
+        if unsafe { ffi::PyFunction_Check(function.as_ptr()) } != 0 {
+            break;
+        }
+        let Some(inner) = wrapped(&function) else {
+            return;
+        };
+        function = inner;
+    }
+    let Ok(code) = function.getattr("__code__") else {
+        return;
+    };
+    let file = code
+        .getattr("co_filename")
+        .and_then(|it| it.extract::<String>());
+    let line = code
+        .getattr("co_firstlineno")
+        .and_then(|it| it.extract::<u32>());
+    if let (Ok(file), Ok(line)) = (file, line) {
+        gilscope_instrument::define(name, &file, line);
+    }
+}
+
+/// What a bound method or a `functools.partial` calls. Of other types, whose attributes may be the
+/// user's code, nothing is known.
+fn wrapped<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let class = object.get_type();
+    let is = |module: &str, name: &str| {
+        class.name().is_ok_and(|it| it == name) && class.module().is_ok_and(|it| it == module)
+    };
+    let attribute = if is("builtins", "method") {
+        "__func__"
+    } else if is("functools", "partial") {
+        "func"
+    } else {
+        return None;
+    };
+    object.getattr(attribute).ok()
+}
+
 /// `file:line in function`.
 pub(super) fn describe(code: &Bound<'_, PyAny>, line: i32) -> String {
     let text = |attribute: &str| {

@@ -1,0 +1,189 @@
+//! The names that exports use, and the page of the manual that lists them.
+//!
+//! Invariant: what is sent is named here and nowhere else.
+
+use std::fmt::Write;
+
+use crate::span::SpanKind;
+
+/// An attribute of spans.
+#[derive(Clone, Copy)]
+pub(super) struct Attribute {
+    pub(super) key: &'static str,
+    on: &'static str,
+    about: &'static str,
+}
+
+const fn attribute(key: &'static str, on: &'static str, about: &'static str) -> Attribute {
+    Attribute { key, on, about }
+}
+
+const OWNERS: &str = "`call`, `task`";
+
+pub(super) const SPAN: Attribute = attribute(
+    "gilscope.span",
+    "all",
+    "what it is, by the words of [spans.md](spans.md)",
+);
+pub(super) const RUNTIME: Attribute = attribute(
+    "gilscope.runtime",
+    "all",
+    "the runtime's number in its process",
+);
+pub(super) const THREAD_NAME: Attribute =
+    attribute("thread.name", "all", "the thread it was recorded on");
+pub(super) const THREAD_ID: Attribute = attribute(
+    "thread.id",
+    "all",
+    "the system's number of that thread, where it is known",
+);
+pub(super) const FUNCTION: Attribute = attribute(
+    "code.function.name",
+    OWNERS,
+    "the function, `module.qualname`",
+);
+pub(super) const FILE: Attribute = attribute(
+    "code.file.path",
+    OWNERS,
+    "where it is defined, if it is Python's",
+);
+pub(super) const LINE: Attribute =
+    attribute("code.line.number", OWNERS, "the line at which it begins");
+pub(super) const STATUS: Attribute = attribute("gilscope.status", OWNERS, "how it ended");
+pub(super) const ERROR: Attribute = attribute(
+    "error.type",
+    OWNERS,
+    "the exception's type, else how it ended, unless that is `ok`",
+);
+pub(super) const POLLS: Attribute = attribute("gilscope.polls", OWNERS, "how many polls it had");
+pub(super) const POLL: Attribute = attribute(
+    "gilscope.poll",
+    "`poll`, `suspended`",
+    "which poll of its call or task it is, or precedes, from 1",
+);
+pub(super) const AWAIT: Attribute = attribute(
+    "gilscope.await",
+    "`suspended`",
+    "where the coroutine awaits, `file:line in function`",
+);
+pub(super) const CALLS: Attribute = attribute(
+    "gilscope.calls",
+    "`loop.turn`",
+    "calls that the turn served",
+);
+pub(super) const CPU: Attribute = attribute(
+    "gilscope.cpu_ns",
+    "`loop.turn`",
+    "CPU time of the loop's thread in it, in nanoseconds; what is left of its length is not ours",
+);
+
+const ATTRIBUTES: [Attribute; 14] = [
+    SPAN,
+    RUNTIME,
+    THREAD_NAME,
+    THREAD_ID,
+    FUNCTION,
+    FILE,
+    LINE,
+    STATUS,
+    ERROR,
+    POLLS,
+    POLL,
+    AWAIT,
+    CALLS,
+    CPU,
+];
+
+/// A metric that is a histogram of durations, in seconds.
+pub(super) const fn duration(kind: SpanKind) -> (&'static str, &'static str) {
+    match kind {
+        SpanKind::Call => (
+            "gilscope.call.duration",
+            "From a call until its callback returned.",
+        ),
+        SpanKind::Enqueue => (
+            "gilscope.enqueue.duration",
+            "From a call until the queue took it.",
+        ),
+        SpanKind::Queued => (
+            "gilscope.queued.duration",
+            "In the queue, until the loop thread returned from its wait.",
+        ),
+        SpanKind::GilWait => (
+            "gilscope.gil.wait.duration",
+            "The loop thread waits for the GIL.",
+        ),
+        SpanKind::Ready => (
+            "gilscope.ready.duration",
+            "From the GIL until the call's first poll.",
+        ),
+        SpanKind::Poll => ("gilscope.poll.duration", "One step of a coroutine."),
+        SpanKind::Suspended => (
+            "gilscope.suspended.duration",
+            "From a coroutine's yield until its next poll.",
+        ),
+        SpanKind::Callback => (
+            "gilscope.callback.duration",
+            "From a ready outcome until it was delivered.",
+        ),
+        SpanKind::Task => (
+            "gilscope.task.duration",
+            "A task that was made inside a call.",
+        ),
+        SpanKind::LoopTurn => (
+            "gilscope.gil.hold.duration",
+            "The loop thread holds the GIL.",
+        ),
+    }
+}
+
+pub(super) const WAKE: (&str, &str) = (
+    "gilscope.wake.duration",
+    "From the wake of a call or task until its next poll.",
+);
+
+/// A metric that counts, or measures: name, unit, what it is.
+pub(super) type Number = (&'static str, &'static str, &'static str);
+
+pub(super) const ENDED: Number = (
+    "gilscope.calls",
+    "{call}",
+    "Calls that ended, by `gilscope.status`.",
+);
+pub(super) const DROPPED: Number = (
+    "gilscope.dropped",
+    "{record}",
+    "Records and spans that were not kept, by `error.type`, the reason.",
+);
+pub(super) const IN_FLIGHT: Number = (
+    "gilscope.calls.in_flight",
+    "{call}",
+    "Calls that have begun and not ended.",
+);
+
+/// The attributes of spans, in Markdown.
+pub fn attribute_table() -> String {
+    let mut table = String::from("| attribute | on | what it says |\n|---|---|---|\n");
+    for Attribute { key, on, about } in ATTRIBUTES {
+        // Writing to a string cannot fail.
+        let _ = writeln!(table, "| `{key}` | {on} | {about} |");
+    }
+    table
+}
+
+/// The metrics, in Markdown.
+pub fn metric_table() -> String {
+    let mut table = String::from("| metric | kind | unit | what it says |\n|---|---|---|---|\n");
+    let durations = SpanKind::ALL.into_iter().map(duration).chain([WAKE]);
+    for (name, about) in durations {
+        let _ = writeln!(table, "| `{name}` | histogram | `s` | {about} |");
+    }
+    for ((name, unit, about), kind) in [
+        (ENDED, "counter"),
+        (DROPPED, "counter"),
+        (IN_FLIGHT, "gauge"),
+    ] {
+        let _ = writeln!(table, "| `{name}` | {kind} | `{unit}` | {about} |");
+    }
+    table
+}
