@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
@@ -23,8 +24,8 @@ CONFIG = """
 receivers:
   otlp:
     protocols:
-      grpc: {{endpoint: "127.0.0.1:{grpc}"}}
-      http: {{endpoint: "127.0.0.1:{http}"}}
+      grpc: {{endpoint: "127.0.0.1:{grpc}", {tls}}}
+      http: {{endpoint: "127.0.0.1:{http}", {tls}}}
 processors:
   batch: {{timeout: 50ms}}
 exporters:
@@ -127,10 +128,10 @@ def flat(attributes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class Collector:
-    """A collector that runs while the block does."""
+    """A collector that runs while the block does; with TLS if it is given settings of that."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
-        self.program, self.folder = program, folder
+    def __init__(self, program: Path, folder: Path, tls: Mapping[str, Path] | None = None) -> None:
+        self.program, self.folder, self.tls = program, folder, tls
         self.ports = {"grpc": free_port(), "http/protobuf": free_port()}
         self.receiver = Receiver()
         self.process: subprocess.Popen[str] | None = None
@@ -138,7 +139,8 @@ class Collector:
     def start(self) -> None:
         config = self.folder / "collector.yaml"
         grpc, http = self.ports["grpc"], self.ports["http/protobuf"]
-        config.write_text(CONFIG.format(grpc=grpc, http=http, sink=self.receiver.port))
+        tls = "" if self.tls is None else f"tls: {json.dumps(self.tls, default=str)}"
+        config.write_text(CONFIG.format(grpc=grpc, http=http, tls=tls, sink=self.receiver.port))
         with (self.folder / "collector.log").open("w") as log:
             self.process = subprocess.Popen(
                 [self.program, "--config", config], stdout=log, stderr=log, text=True
@@ -165,7 +167,8 @@ class Collector:
             self.process = None
 
     def url(self, protocol: str) -> str:
-        return f"http://127.0.0.1:{self.ports[protocol]}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.ports[protocol]}"
 
     def __enter__(self) -> Self:
         self.start()

@@ -94,6 +94,7 @@ def test_b4_collector_that_is_absent(capfd: pytest.CaptureFixture[str]) -> None:
     assert exporter.lost == {**NOTHING, "closed": exporter.lost["closed"]}
     told = capfd.readouterr().err
     assert told.startswith("gilscope: spans are lost on their way to the collector: ")
+    assert "?" not in told  # whether it is another port is not asked of one where nobody is
     assert told.count("\n") == 1
 
 
@@ -115,7 +116,8 @@ def test_b4_collector_that_refuses_is_not_asked_again(
     assert exporter.lost == {**NOTHING, "export_failed": exporter.lost["export_failed"]}
     assert accounted(exporter, spans)
     assert exporter.failure == "HTTP 400 Bad Request"
-    assert "HTTP 400 Bad Request\n" in capfd.readouterr().err
+    told = f"HTTP 400 Bad Request (http/protobuf to {collector.url})\n"
+    assert capfd.readouterr().err.endswith(told)
 
 
 def test_b4_collector_that_is_busy_for_good_is_given_up(

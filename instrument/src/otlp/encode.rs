@@ -3,15 +3,14 @@
 //! Invariant: a span's ids, parent and times are those of every other sink; what is not recorded is
 //! left out, never made up.
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind as ProtoKind};
 use opentelemetry_proto::tonic::trace::v1::{
-    ResourceSpans, ScopeSpans, Span as ProtoSpan, Status as ProtoStatus, status::StatusCode,
+    Span as ProtoSpan, Status as ProtoStatus, status::StatusCode,
 };
 
 use super::names;
-use super::resource::{Resource, any};
+use super::resource::any;
 use crate::clock;
 use crate::definition::definition;
 use crate::error::ErrorText;
@@ -23,21 +22,6 @@ use crate::status::Status;
 const SAMPLED: u32 = 1;
 /// The parent is of this process: OTLP's "has is_remote", and not "is_remote".
 const NOT_REMOTE: u32 = 1 << 8;
-
-/// A request with these spans.
-pub(super) fn request(resource: &Resource, spans: &[Span]) -> ExportTraceServiceRequest {
-    ExportTraceServiceRequest {
-        resource_spans: vec![ResourceSpans {
-            resource: Some(resource.proto()),
-            scope_spans: vec![ScopeSpans {
-                scope: Some(scope()),
-                spans: spans.iter().map(span).collect(),
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
-    }
-}
 
 /// Who recorded it.
 pub(super) fn scope() -> InstrumentationScope {
@@ -56,7 +40,7 @@ pub(super) fn pair(key: &str, value: Value) -> KeyValue {
     }
 }
 
-fn span(span: &Span) -> ProtoSpan {
+pub(super) fn span(span: &Span) -> ProtoSpan {
     let whole = matches!(span.kind, SpanKind::Call | SpanKind::Task);
     let name = if whole {
         text(span.name)

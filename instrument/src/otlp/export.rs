@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
 use super::lost::{Counters, Why};
+use super::metrics;
 use super::queue::Queue;
+use super::request::request;
 use super::retry;
 use super::settings::Settings;
 use super::transport::{Failure, Transport};
-use super::{encode, metrics};
 use crate::span::{Span, SpanKind};
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -61,20 +63,25 @@ impl Exporter {
 
     async fn spans(&self, transport: &mut Transport, mut spans: Vec<Span>) {
         spans.retain(|span| self.settings.sampler.takes(span.trace));
-        if spans.is_empty() {
-            return;
-        }
-        tokio::select! {
-            biased;
-            sent = self.send(transport, &spans) => match sent {
-                Ok(rejected) => {
-                    let rejected = usize::try_from(rejected).unwrap_or(0).min(spans.len());
-                    self.counters.add(Why::Rejected, rejected);
-                    self.counters.count_exported(spans.len() - rejected);
+        let mut left = spans.as_slice();
+        while !left.is_empty() {
+            let (body, taken) = request(&self.settings.resource, left);
+            tokio::select! {
+                biased;
+                sent = self.send(transport, body) => match sent {
+                    Ok(rejected) => {
+                        let rejected = usize::try_from(rejected).unwrap_or(0).min(taken);
+                        self.counters.add(Why::Rejected, rejected);
+                        self.counters.count_exported(taken - rejected);
+                    }
+                    Err(_) => self.counters.add(Why::Failed, taken),
+                },
+                () = self.closed() => {
+                    self.counters.add(Why::Closed, left.len());
+                    break;
                 }
-                Err(_) => self.counters.add(Why::Failed, spans.len()),
-            },
-            () = self.closed() => self.counters.add(Why::Closed, spans.len()),
+            }
+            left = &left[taken..];
         }
         self.counters.tell();
     }
@@ -93,10 +100,9 @@ impl Exporter {
         }
     }
 
-    /// Returns how many of them were not taken.
-    async fn send(&self, transport: &mut Transport, spans: &[Span]) -> Result<u64, Failure> {
-        let request = encode::request(&self.settings.resource, spans).encode_to_vec();
-        let response = retry::send(transport, TRACES, request.into(), &self.counters).await?;
+    /// Returns how many of a request's spans were not taken.
+    async fn send(&self, transport: &mut Transport, body: Bytes) -> Result<u64, Failure> {
+        let response = retry::send(transport, TRACES, body, &self.counters).await?;
         // A collector that answers something else has taken it all the same.
         let response = ExportTraceServiceResponse::decode(response).unwrap_or_default();
         let rejected = response.partial_success.map_or(0, |it| it.rejected_spans);

@@ -2,6 +2,7 @@
 //!
 //! Invariant: used inside the export thread's runtime, which runs the connection as well.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -10,8 +11,9 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use super::pem;
 use super::settings::{Invalid, Target};
-use super::transport::{Failure, invalid, read};
+use super::transport::{Failure, chain, invalid};
 
 /// A connection to a collector.
 pub(super) struct Grpc {
@@ -34,7 +36,7 @@ impl Grpc {
         *request.metadata_mut() = self.metadata.clone();
         let client = &mut self.client;
         let exchange = async {
-            client.ready().await.map_err(Failure::retry)?;
+            client.ready().await.map_err(|error| Failure::of(&error))?;
             let path = PathAndQuery::from_static(method);
             let response = client.unary(request, path, Raw).await;
             response.map_err(|status| of_status(&status))
@@ -49,17 +51,20 @@ fn connect(target: &Target) -> Result<Grpc, Invalid> {
     let unusable = |error: tonic::transport::Error| {
         invalid(
             &target.url,
-            format!("cannot be used as an endpoint: {error}"),
+            format!("cannot be used as an endpoint: {}", chain(&error)),
         )
     };
     let mut endpoint = Endpoint::from_shared(target.url.clone()).map_err(unusable)?;
     if target.url.starts_with("https://") {
         let mut tls = ClientTlsConfig::new().with_enabled_roots();
         if let Some(path) = &target.certificate {
-            tls = tls.ca_certificate(Certificate::from_pem(read(path)?));
+            tls = tls.ca_certificate(Certificate::from_pem(pem::certificates(path)?));
         }
         if let Some((certificate, key)) = &target.client {
-            tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+            tls = tls.identity(Identity::from_pem(
+                pem::certificates(certificate)?,
+                pem::key(key)?,
+            ));
         }
         endpoint = endpoint.tls_config(tls).map_err(unusable)?;
     }
@@ -92,7 +97,11 @@ fn of_status(status: &tonic::Status) -> Failure {
     use tonic::Code::{
         Aborted, Cancelled, DataLoss, DeadlineExceeded, OutOfRange, ResourceExhausted, Unavailable,
     };
-    let problem = format!("{}: {}", status.code(), status.message());
+    let problem = match status.source() {
+        // What happened to the connection; the status says no more than that something did.
+        Some(error) => format!("{}: {}", status.code(), chain(error)),
+        None => format!("{}: {}", status.code(), status.message()),
+    };
     match status.code() {
         Cancelled | DeadlineExceeded | ResourceExhausted | Aborted | OutOfRange | Unavailable
         | DataLoss => Failure::retry(problem),

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use super::settings::Target;
 use crate::global::lock;
 
 /// Why a span was lost.
@@ -55,6 +56,8 @@ impl Lost {
 /// The counters behind [`Lost`].
 #[derive(Debug, Default)]
 pub(super) struct Counters {
+    /// Where the spans go, for who reads that they do not arrive.
+    to: String,
     lost: [AtomicU64; 4],
     exported: AtomicU64,
     last_failure: Mutex<Option<String>>,
@@ -62,6 +65,14 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    pub(super) fn new(target: &Target) -> Counters {
+        let to = format!("{} to {}", target.protocol, target.shown());
+        Counters {
+            to,
+            ..Counters::default()
+        }
+    }
+
     /// Keeps what a request failed with.
     pub(super) fn keep(&self, failure: &dyn Display) {
         let failure = failure.to_string();
@@ -78,7 +89,14 @@ impl Counters {
             None if self.lost().queue_full > 0 => "the collector is slower than the calls".into(),
             None => "there was no time left".into(),
         };
-        let text = format!("gilscope: spans are lost on their way to the collector: {why}\n");
+        let hint = match self.exported() {
+            0 => hint(&why, &self.to),
+            _ => "",
+        };
+        let text = format!(
+            "gilscope: spans are lost on their way to the collector: {why} ({}{hint})\n",
+            self.to
+        );
         // Nobody to tell it to.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
@@ -107,5 +125,20 @@ impl Counters {
             rejected: of(Why::Rejected),
             closed: of(Why::Closed),
         }
+    }
+}
+
+/// What may be wrong with an address where nothing was ever taken, by the words in which the libraries
+/// say that somebody is there but does not understand; "" if they do not say that.
+fn hint(failure: &str, to: &str) -> &'static str {
+    let says = |words: &str| failure.contains(words);
+    if says("InvalidContentType") {
+        "; is that a port without TLS?"
+    } else if to.starts_with("http/protobuf to http:") && says("client error (SendRequest)") {
+        "; is that a port for grpc?"
+    } else if to.starts_with("grpc to http:") && says("transport error") && !says("connect error") {
+        "; is that a port for http/protobuf?"
+    } else {
+        ""
     }
 }

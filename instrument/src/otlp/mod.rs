@@ -3,8 +3,8 @@
 //! Invariant: a call never waits for a collector. The converter hands spans to a bounded queue, the
 //! export thread takes them from there; what finds no room, or is refused, is counted by reason.
 //!
-//! The way of a span: converter → [`Otlp`] (a sink) → `queue` → `export` (the thread) → `encode` →
-//! `transport`. Nothing here attaches to Python.
+//! The way of a span: converter → [`Otlp`] (a sink) → `queue` → `export` (the thread) →
+//! `encode`, `request` → `transport`. Nothing here attaches to Python.
 
 mod encode;
 mod export;
@@ -12,7 +12,9 @@ mod grpc;
 mod lost;
 mod metrics;
 mod names;
+mod pem;
 mod queue;
+mod request;
 mod resource;
 mod retry;
 mod sampler;

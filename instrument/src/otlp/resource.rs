@@ -37,6 +37,11 @@ impl Resource {
         Ok(all)
     }
 
+    #[cfg(test)]
+    pub(super) fn none() -> Resource {
+        Resource(Vec::new())
+    }
+
     fn set(&mut self, key: &str, value: Value) {
         self.0.retain(|(known, _)| known != key);
         self.0.push((key.to_owned(), value));

@@ -30,6 +30,15 @@ pub enum Protocol {
     Http,
 }
 
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Grpc => "grpc",
+            Protocol::Http => "http/protobuf",
+        })
+    }
+}
+
 /// Something that cannot be used, and which variable it is in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Invalid {
@@ -57,6 +66,16 @@ pub(super) struct Target {
     pub(super) gzip: bool,
     pub(super) certificate: Option<PathBuf>,
     pub(super) client: Option<(PathBuf, PathBuf)>,
+}
+
+impl Target {
+    /// Its address without what must not be read: a name and a password before the host.
+    pub(super) fn shown(&self) -> String {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("", &self.url));
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        format!("{scheme}://{host}")
+    }
 }
 
 /// Everything an exporter is made from.
@@ -181,19 +200,31 @@ impl Env<'_> {
             Some(_) => self.pairs(&headers)?,
             None => self.pairs("OTEL_EXPORTER_OTLP_HEADERS")?,
         };
-        let file = |what| {
-            self.either(signal, what)
-                .map(|(_, path)| PathBuf::from(path))
-        };
+        let certificate = self.either(signal, "CERTIFICATE");
         Ok(Target {
             url: self.url(signal, path, protocol, endpoint)?,
             protocol,
             headers,
             timeout: self.timeout(signal)?,
             gzip: self.gzip(signal)?,
-            certificate: file("CERTIFICATE"),
-            client: file("CLIENT_CERTIFICATE").zip(file("CLIENT_KEY")),
+            certificate: certificate.map(|(_, path)| path.into()),
+            client: self.client(signal)?,
         })
+    }
+
+    /// Certificate and key, of which one is of no use without the other.
+    fn client(&self, signal: &str) -> Result<Option<(PathBuf, PathBuf)>, Invalid> {
+        let missing = |what: &str, (given, _): (String, String)| {
+            let problem = format!("is needed with {given}");
+            Env::invalid(&format!("OTEL_EXPORTER_OTLP_{what}"), problem)
+        };
+        let certificate = self.either(signal, "CLIENT_CERTIFICATE");
+        match (certificate, self.either(signal, "CLIENT_KEY")) {
+            (None, None) => Ok(None),
+            (Some((_, certificate)), Some((_, key))) => Ok(Some((certificate.into(), key.into()))),
+            (Some(given), None) => missing("CLIENT_KEY", given),
+            (None, Some(given)) => missing("CLIENT_CERTIFICATE", given),
+        }
     }
 
     fn protocol(&self, signal: &str) -> Result<Protocol, Invalid> {

@@ -59,7 +59,7 @@ impl Otlp {
     /// An endpoint, a header or a certificate that cannot be used, or no thread.
     pub fn start(settings: Settings) -> Result<(Otlp, OtlpHandle), Invalid> {
         let queue = Arc::new(Queue::new(settings.queue));
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(&settings.traces));
         let (done, ended) = channel();
         let (ready, is_ready) = channel();
         let (batch, traces, metrics) = (

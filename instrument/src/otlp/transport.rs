@@ -2,6 +2,7 @@
 //!
 //! Invariant: each ends in "taken", in "again later", or in "never"; and within the timeout of its target.
 
+use std::error::Error;
 use std::fmt;
 use std::io::Write;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use reqwest::header::{
 };
 
 use super::grpc::Grpc;
+use super::pem;
 use super::settings::{Invalid, Protocol, Target};
 
 /// Why a request was not taken.
@@ -27,6 +29,10 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    pub(super) fn of(error: &dyn Error) -> Failure {
+        Failure::retry(chain(error))
+    }
+
     pub(super) fn retry(problem: impl fmt::Display) -> Failure {
         let (after, problem) = (None, problem.to_string());
         Failure::Retry { after, problem }
@@ -39,6 +45,20 @@ impl fmt::Display for Failure {
             Failure::Retry { problem, .. } | Failure::Never(problem) => f.write_str(problem),
         }
     }
+}
+
+/// An error with what it comes from: a library's own words are "transport error".
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut said = vec![error.to_string()];
+    let mut from = error.source();
+    while let Some(error) = from {
+        let text = error.to_string();
+        if !said.iter().any(|said| said.contains(&text)) {
+            said.push(text);
+        }
+        from = error.source();
+    }
+    said.join(": ")
 }
 
 /// A connection, made at its first use.
@@ -81,16 +101,6 @@ pub(super) fn invalid(what: &str, problem: impl fmt::Display) -> Invalid {
     }
 }
 
-pub(super) fn read(path: &std::path::Path) -> Result<Vec<u8>, Invalid> {
-    let told = |error| {
-        invalid(
-            &path.display().to_string(),
-            format!("cannot be read: {error}"),
-        )
-    };
-    std::fs::read(path).map_err(told)
-}
-
 fn http(target: &Target) -> Result<Transport, Invalid> {
     let mut headers = HeaderMap::new();
     for (name, value) in &target.headers {
@@ -109,18 +119,14 @@ fn http(target: &Target) -> Result<Transport, Invalid> {
         .timeout(target.timeout)
         .default_headers(headers)
         .user_agent(concat!("gilscope/", env!("CARGO_PKG_VERSION")));
-    let unusable = |error: reqwest::Error| invalid(&target.url, format!("cannot be used: {error}"));
+    let unusable =
+        |error: reqwest::Error| invalid(&target.url, format!("cannot be used: {}", chain(&error)));
     if let Some(path) = &target.certificate {
-        let bundle = reqwest::Certificate::from_pem_bundle(&read(path)?);
-        client = client.tls_certs_merge(bundle.map_err(|error| {
-            invalid(
-                &path.display().to_string(),
-                format!("is no certificate: {error}"),
-            )
-        })?);
+        let bundle = reqwest::Certificate::from_pem_bundle(&pem::certificates(path)?);
+        client = client.tls_certs_merge(bundle.map_err(unusable)?);
     }
     if let Some((certificate, key)) = &target.client {
-        let pem = [read(certificate)?, read(key)?].concat();
+        let pem = [pem::certificates(certificate)?, pem::key(key)?].concat();
         client = client.identity(reqwest::Identity::from_pem(&pem).map_err(unusable)?);
     }
     let client = client.build().map_err(unusable)?;
@@ -140,12 +146,19 @@ async fn post(client: &reqwest::Client, target: &Target, body: Bytes) -> Result<
             .into();
         post = post.header(CONTENT_ENCODING, "gzip");
     }
-    let response = post.body(body).send().await.map_err(Failure::retry)?;
+    let response = post
+        .body(body)
+        .send()
+        .await
+        .map_err(|error| Failure::of(&error.without_url()))?;
     let status = response.status();
     if !status.is_success() {
         return Err(of_response(status, response.headers()));
     }
-    response.bytes().await.map_err(Failure::retry)
+    response
+        .bytes()
+        .await
+        .map_err(|error| Failure::of(&error.without_url()))
 }
 
 fn of_response(status: reqwest::StatusCode, headers: &HeaderMap) -> Failure {

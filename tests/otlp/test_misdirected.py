@@ -1,0 +1,67 @@
+"""Requests that arrive where something else is spoken: one clear line, and every span counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otelcol import Collector
+
+TOLD = "gilscope: spans are lost on their way to the collector: "
+OTHER = {"grpc": "http/protobuf", "http/protobuf": "grpc"}
+LIMIT = 30
+
+
+def told_of(endpoint: str, capfd: pytest.CaptureFixture[str]) -> str:
+    """What is said of an export that must fail."""
+    with gilscope.instrument(otlp=endpoint) as exporter, gilscope.PyRuntime() as rt:
+        for future in [rt.submit(int) for _ in range(20)]:
+            future.result(LIMIT)
+        rt.shutdown()
+        exporter.close()
+    assert exporter.exported == 0
+    assert sum(exporter.lost.values()) >= 7 * 20
+    told = capfd.readouterr().err
+    assert told.startswith(TOLD)
+    assert told.count("\n") == 1
+    return told
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_b4_port_of_the_other_protocol(
+    collector: Collector,
+    settings: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+    protocol: str,
+) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL=protocol)
+    url = collector.url(OTHER[protocol])
+    hint = f"({protocol} to {url}; is that a port for {OTHER[protocol]}?)\n"
+    assert told_of(url, capfd).endswith(hint)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_b4_port_without_tls(
+    collector: Collector,
+    settings: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+    protocol: str,
+) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL=protocol)
+    url = collector.url(protocol).replace("http", "https")
+    assert told_of(url, capfd).endswith(f"({protocol} to {url}; is that a port without TLS?)\n")
+
+
+def test_password_in_the_address_is_not_told(
+    collector: Collector, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = collector.ports["grpc"]
+    told = told_of(f"http://somebody:secret@127.0.0.1:{port}", capfd)
+    assert f"to http://127.0.0.1:{port};" in told
+    assert "secret" not in told
