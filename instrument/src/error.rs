@@ -3,24 +3,10 @@
 //! Invariant: bounded to 1 kB of message, and without the message where `GILSCOPE_REDACT` is set.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 const MAX_TYPE: usize = 256;
 const MAX_MESSAGE: usize = 1024;
 const MAX_STACK: usize = 16 << 10;
-
-/// Whether a sink is attached that wants stacks.
-static STACKS: AtomicBool = AtomicBool::new(false);
-
-/// Whether whoever records an error should say its stack, which costs a walk. One relaxed load.
-pub fn wants_stacks() -> bool {
-    STACKS.load(Relaxed)
-}
-
-/// For the converter.
-pub(crate) fn set_wants_stacks(wanted: bool) {
-    STACKS.store(wanted, Relaxed);
-}
 
 /// Type and message of what ended a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,13 +15,14 @@ pub struct ErrorText {
     pub type_name: String,
     /// The message, cut to 1 kB; empty where `GILSCOPE_REDACT` is set.
     pub message: String,
-    /// Where it was raised and what it was raised from, oldest first, cut to 16 kB; empty where nobody
-    /// [wants](wants_stacks) it, or `GILSCOPE_REDACT` is set.
+    /// Where it was raised and what it was raised from, oldest first, cut to 16 kB; empty where nothing
+    /// [is exported](crate::exporting), or `GILSCOPE_REDACT` is set.
     pub stack: String,
 }
 
 impl ErrorText {
-    pub(crate) fn new(type_name: &str, message: &str, stack: &str) -> ErrorText {
+    /// Each text cut; the type alone where `GILSCOPE_REDACT` is set.
+    pub fn new(type_name: &str, message: &str, stack: &str) -> ErrorText {
         let (message, stack) = if redact() { ("", "") } else { (message, stack) };
         ErrorText {
             type_name: cut(type_name, MAX_TYPE),

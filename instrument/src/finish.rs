@@ -40,6 +40,8 @@ pub(crate) fn fused(entry: &impl Read, now: u64, status: Status, flags: Flags) -
         task: bits & mode::TASK != 0,
         full: bits & mode::FULL != 0,
         has_error: bits & mode::ERROR != 0,
+        has_notes: bits & mode::NOTES != 0,
+        trace_flags: (bits >> mode::TRACE_SHIFT) as u16,
         status,
         flags,
         name: Name(entry.get(word::NAME_POLLS) as u32),

@@ -18,7 +18,10 @@ mod in_flight;
 #[cfg(feature = "otlp")]
 mod instrument;
 mod name;
+pub mod notes;
 mod open;
+#[cfg(feature = "opentelemetry")]
+pub mod opentelemetry;
 #[cfg(feature = "otlp")]
 pub mod otlp;
 pub mod point;
@@ -26,6 +29,7 @@ mod record;
 mod recorder;
 #[doc(hidden)]
 pub mod ring;
+mod sampling;
 mod side;
 pub mod sink;
 mod span;
@@ -33,11 +37,12 @@ mod stamps;
 mod stats;
 mod status;
 mod sync;
+mod trace;
 
 pub use converter::{SinkId, abandon, attach_sink, close_sinks, detach_sink, flush};
 pub use definition::{define, is_defined};
 pub use detail::{Detail, detail, enabled, read_environment, set_detail};
-pub use error::{ErrorText, wants_stacks};
+pub use error::ErrorText;
 pub use finish::GivenUp;
 pub use fork::after_fork_child;
 pub use histogram::Histogram;
@@ -48,8 +53,10 @@ pub use instrument::{Builder, Instrument};
 pub use name::{Name, intern, resolve};
 pub use point::Point;
 pub use recorder::{LoopRecorder, OpenCall, OpenTask};
-pub use sink::Sink;
+pub use sampling::Sampler;
+pub use sink::{Sink, exporting};
 pub use span::{Span, SpanKind, ThreadInfo};
-pub use stamps::CallStamps;
+pub use stamps::{CallStamps, REMOTE};
 pub use stats::{Dropped, FunctionStats, PartStats, Stats, reset_stats, stats};
 pub use status::{Flags, Status};
+pub use trace::{EnteredTrace, SAMPLED, TraceContext};

@@ -55,6 +55,10 @@ pub(crate) mod mode {
     pub(crate) const POLLING: u64 = 4;
     pub(crate) const SUSPENDED: u64 = 8;
     pub(crate) const ERROR: u64 = 16;
+    pub(crate) const NOTES: u64 = 32;
+    /// The trace flags and whether the parent is remote, as `CallStamps::flags` has them.
+    pub(crate) const TRACE_SHIFT: u32 = 32;
+    pub(crate) const TRACE_FLAGS: u64 = 0xFF << TRACE_SHIFT;
 }
 
 /// A consistent copy of an entry.

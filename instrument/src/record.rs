@@ -15,6 +15,8 @@ pub(crate) const TASK: u8 = 2;
 pub(crate) const STEP: u8 = 3;
 /// First byte of a loop turn: one slot.
 pub(crate) const TURN: u8 = 4;
+/// First byte of who woke a call or task: one slot, before that of the step that follows.
+pub(crate) const WAKE: u8 = 5;
 
 pub(crate) fn kind(words: &Words) -> u8 {
     words[0] as u8
@@ -43,6 +45,9 @@ pub(crate) struct Fused {
     pub(crate) polls: u32,
     pub(crate) turn: u32,
     pub(crate) has_error: bool,
+    pub(crate) has_notes: bool,
+    /// As `CallStamps::flags`.
+    pub(crate) trace_flags: u16,
     /// Ticks in all polls.
     pub(crate) polled: u64,
 }
@@ -55,8 +60,11 @@ impl Fused {
             | (self.status as u64) << 8
             | u64::from(self.flags.0) << 16
             | u64::from(self.name.0) << 32;
-        let tail =
-            u64::from(self.full) | u64::from(self.has_error) << 1 | u64::from(self.polls) << 32;
+        let tail = u64::from(self.full)
+            | u64::from(self.has_error) << 1
+            | u64::from(self.has_notes) << 2
+            | u64::from(self.trace_flags) << 16
+            | u64::from(self.polls) << 32;
         [
             [
                 head,
@@ -87,6 +95,8 @@ impl Fused {
             task: kind(a) == TASK,
             full: b[0] & 1 != 0,
             has_error: b[0] & 2 != 0,
+            has_notes: b[0] & 4 != 0,
+            trace_flags: (b[0] >> 16) as u16,
             status: Status::from_u8((a[0] >> 8) as u8),
             flags: Flags((a[0] >> 16) as u16),
             name: Name((a[0] >> 32) as u32),
@@ -158,6 +168,39 @@ impl Step {
     }
 }
 
+/// Who woke a call or task: the poll of another one on the same loop.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Wake {
+    /// The one that was woken.
+    pub(crate) id: u64,
+    /// Which of its polls followed.
+    pub(crate) poll: u32,
+    /// The call or task in whose poll it happened, and which poll that was.
+    pub(crate) waker: u64,
+    pub(crate) waker_poll: u32,
+    pub(crate) waker_trace: [u64; 2],
+}
+
+impl Wake {
+    #[inline(always)]
+    pub(crate) fn encode(&self) -> Words {
+        let polls = u64::from(self.poll) | u64::from(self.waker_poll) << 32;
+        let [high, low] = self.waker_trace;
+        [u64::from(WAKE), self.id, self.waker, polls, high, low, 0, 0]
+    }
+
+    #[inline(always)]
+    pub(crate) fn decode(words: &Words) -> Wake {
+        Wake {
+            id: words[1],
+            poll: words[3] as u32,
+            waker: words[2],
+            waker_poll: (words[3] >> 32) as u32,
+            waker_trace: [words[4], words[5]],
+        }
+    }
+}
+
 /// One turn of a loop: from attached to detached.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(crate) struct Turn {
@@ -204,6 +247,8 @@ mod tests {
             task: true,
             full: true,
             has_error: true,
+            has_notes: true,
+            trace_flags: 0x1AB,
             status: Status::Deadline,
             flags: Flags::IMMEDIATE | Flags::DETACHED,
             name: Name(u32::MAX),
@@ -252,5 +297,14 @@ mod tests {
         };
         assert_eq!(Turn::decode(&turn.encode()), turn);
         assert_eq!((kind(&step.encode()), kind(&turn.encode())), (STEP, TURN));
+        let wake = Wake {
+            id: 1,
+            poll: u32::MAX,
+            waker: 2,
+            waker_poll: 3,
+            waker_trace: [4, 5],
+        };
+        assert_eq!(Wake::decode(&wake.encode()), wake);
+        assert_eq!(kind(&wake.encode()), WAKE);
     }
 }

@@ -9,6 +9,7 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::error::ErrorText;
 use crate::name::Name;
+use crate::notes::Notes;
 use crate::stamps::CallStamps;
 use crate::status::Status;
 use crate::{clock, global};
@@ -19,6 +20,8 @@ const CAPACITY: usize = 4096;
 pub(crate) enum Item {
     /// What ended the call or task `id`.
     Error { id: u64, text: Arc<ErrorText> },
+    /// What user code said of the call `id`.
+    Notes { id: u64, notes: Arc<Notes> },
     /// A call that never reached the loop thread.
     Refused(Refused),
 }
@@ -69,6 +72,12 @@ impl Lane {
 pub(crate) fn error(id: u64, type_name: &str, message: &str, stack: &str) {
     let text = Arc::new(ErrorText::new(type_name, message, stack));
     global::global().side.push(Item::Error { id, text });
+}
+
+#[cold]
+pub(crate) fn notes(id: u64, notes: Notes) {
+    let notes = Arc::new(notes);
+    global::global().side.push(Item::Notes { id, notes });
 }
 
 #[cold]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::error::ErrorText;
 use crate::name::Name;
+use crate::notes::Notes;
 use crate::status::{Flags, Status};
+use crate::trace::SAMPLED;
 
 /// What a span is. One word per idea, everywhere.
 #[repr(u8)]
@@ -113,6 +115,12 @@ pub struct Span {
     pub cpu_ns: u64,
     /// What ended the call or task, if it raised or panicked.
     pub error: Option<Arc<ErrorText>>,
+    /// `call`: what user code said of it, where that is exported.
+    pub notes: Option<Arc<Notes>>,
+    /// The eight trace flags, and [`REMOTE`](crate::REMOTE).
+    pub trace_flags: u16,
+    /// `poll`: in which poll of another call or task of its loop it was woken, if in one.
+    pub woken_by: Option<(u64, [u64; 2])>,
     /// The thread it was recorded on.
     pub thread: Arc<ThreadInfo>,
     /// `poll`, `loop.turn`: the id of the turn, or 0 outside of any.
@@ -126,5 +134,10 @@ impl Span {
     /// Its length in ticks.
     pub fn ticks(&self) -> u64 {
         self.end - self.start
+    }
+
+    /// Whether it is to be exported.
+    pub fn is_sampled(&self) -> bool {
+        self.trace_flags & u16::from(SAMPLED) != 0
     }
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gilscope import rust, simulation
     from gilscope._instrument import instrument
+    from gilscope._logging import TraceFilter
     from gilscope._native import (
         ArgumentError,
         CallCancelled,
@@ -67,6 +68,7 @@ __all__ = [
     "ResultError",
     "RuntimeStopped",
     "RustPanic",
+    "TraceFilter",
     "WrongThread",
     "instrument",
     "py_runtime",
@@ -79,6 +81,7 @@ __all__ = [
 # Every name that does not come from `gilscope._native`.
 _ELSEWHERE = {
     "PyRuntime": "gilscope._runtime",
+    "TraceFilter": "gilscope._logging",
     "instrument": "gilscope._instrument",
     "py_runtime": "gilscope._runtime",
     "rust": "gilscope.rust",

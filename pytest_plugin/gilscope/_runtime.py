@@ -125,6 +125,7 @@ class Calls:
         name: str | _Same | None = _SAME,
         deadline: float | _Same | None = _SAME,
         context: Context | _Same | None = _SAME,
+        parent: str | _Same | None = _SAME,
         on_drop: Literal["cancel", "detach"] | _Same = _SAME,
         full: Literal["wait", "fail"] | _Same = _SAME,
         thread: bool | _Same = _SAME,
@@ -135,6 +136,8 @@ class Calls:
         `DeadlineExceeded`, waiting for room included; zero or less fails at once, infinity is none,
         as None is. `context` is used as it is; by default a copy of the caller's. While somebody
         else is in it, a call that has begun waits, and one that begins fails with RuntimeError.
+        `parent` is the span of another process that the call is below, as the header
+        `traceparent` has it; by default the span that is current here, see docs/context.md.
         `on_drop`: "cancel", or "detach" to let the call run on when an `await` of it is cancelled.
         `full`: "wait" for room, or "fail" with `QueueFull`. `thread`: run a blocking function in
         the runtime's pool. What they mean for a stream is said there.
@@ -145,6 +148,7 @@ class Calls:
             "name": name,
             "deadline": deadline,
             "context": context,
+            "parent": parent,
             "on_drop": on_drop,
             "full": full,
             "thread": thread,

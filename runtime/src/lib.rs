@@ -66,6 +66,7 @@ mod python;
 pub mod queue;
 mod runtime;
 mod tasks;
+mod trace;
 mod unwind;
 
 /// Spans, statistics and sinks: what this runtime records.
@@ -80,18 +81,22 @@ pub use error::{CancelledBy, Error, ErrorText, Outcome, Place, PythonError, Stop
 pub use future::into_py_future;
 pub use future::into_python::stream_into_py;
 pub use future::stream::PyStream;
+pub use gilscope_instrument::TraceContext;
 pub use handle::{PyFun, PyHandle};
 pub use host::cell::discover;
 pub use life::exit::{EXIT_DEADLINE, ExitGuard};
 pub use life::shutdown::{ShutdownMode, ShutdownReport};
 pub use runtime::{Config, DefaultRuntime, PY_RUNTIME, PyRuntime, py_runtime};
 pub use tasks::{SpawnHandle, sleep, spawn};
+pub use trace::carried::{Carried, InTrace};
 
 /// Their Rust is compiled with the other examples.
 #[cfg(doctest)]
 mod guides {
     #[doc = include_str!("../../README.md")]
     struct Readme;
+    #[doc = include_str!("../../docs/context.md")]
+    struct Context;
     #[doc = include_str!("../../docs/host-table.md")]
     struct HostTable;
     #[doc = include_str!("../../docs/shutdown.md")]

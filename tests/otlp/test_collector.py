@@ -8,6 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from otelcol import flat
 
 import gilscope
 
@@ -161,3 +162,48 @@ def test_call_says_where_its_function_is_defined(
     assert attributes["code.function.name"] == f"{__name__}.{codes[kind].__qualname__}"
     assert attributes["code.file.path"] == __file__
     assert attributes["code.line.number"] == code.co_firstlineno
+
+
+def test_poll_links_to_the_poll_that_woke_it(
+    collector: Collector, settings: Callable[..., None]
+) -> None:
+    async def waits(event: asyncio.Event) -> None:
+        await event.wait()
+
+    async def wakes(event: asyncio.Event) -> None:
+        await asyncio.sleep(0)
+        event.set()
+
+    async def alone() -> None:
+        await asyncio.sleep(0.001)
+
+    settings(EXPORTER_OTLP_ENDPOINT=collector.url("http/protobuf"))
+    with gilscope.trace() as trace, gilscope.instrument(), gilscope.PyRuntime() as rt:
+        event = rt.call(asyncio.Event)
+        waiter = rt.submit(waits, event)
+        rt.call(wakes, event)
+        waiter.result(30)
+        rt.call(alone)
+    collector.stop()
+    polls: dict[str, list[dict[str, Any]]] = {}
+    by_id = {span["spanId"]: span for span in collector.receiver.spans()}
+    for span in by_id.values():
+        if span["name"] == "poll":
+            owner = by_id[span["parentSpanId"]]["name"].rpartition(".")[2]
+            polls.setdefault(owner, []).append(span)
+
+    def woken_by(span: dict[str, Any]) -> list[tuple[str, str]]:
+        links = [(flat(link["attributes"]), link) for link in span["links"]]
+        return [
+            (link["traceId"], link["spanId"])
+            for attributes, link in links
+            if attributes == {"gilscope.link": "wake"}
+        ]
+
+    first, second = sorted(polls["waits"], key=lambda span: span["attributes"]["gilscope.poll"])
+    (setter,) = (s for s in polls["wakes"] if s["attributes"]["gilscope.poll"] == 2)
+    assert woken_by(first) == []
+    assert woken_by(second) == [(setter["traceId"], setter["spanId"])]
+    assert [woken_by(span) for span in polls["alone"]] == [[], []]  # a timer is no span
+    (recorded,) = (s for s in trace.spans if s["id"] == second["spanId"])
+    assert recorded["woken_by"] == setter["spanId"]

@@ -219,7 +219,8 @@ def test_b4_process_that_ends_while_its_collector_does_not_answer(collector: Ans
 
 def test_fork_while_exporting(script: Callable[..., str], collector: Answers) -> None:
     code = """
-        import os, sys, gilscope
+        import os, sys, warnings, gilscope
+        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside threads
         exporter = gilscope.instrument(otlp=sys.argv[1])
         rt = gilscope.py_runtime()
         futures = [rt.submit(int) for _ in range(1000)]

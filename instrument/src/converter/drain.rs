@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use super::expand::{self, Owner};
-use super::join::{ById, Errors, MAX_PER_CALL, MAX_WAITING, Waiting};
+use super::join::{ById, Early, Errors, MAX_PER_CALL, MAX_WAITING, Waiting};
 use crate::clock::Rate;
 use crate::error::ErrorText;
 use crate::finish::{self, GivenUp};
 use crate::global::{LoopShared, lock};
 use crate::name::Name;
+use crate::notes::Notes;
 use crate::open::{Copied, mode, word};
-use crate::record::{self, Fused, Step, Turn};
+use crate::record::{self, Fused, Step, Turn, Wake};
 use crate::ring::Consumer;
 use crate::span::{Span, SpanKind};
 use crate::stats::Tables;
@@ -50,6 +51,7 @@ pub(super) struct Out {
     pub(super) wanted: bool,
     pub(super) spans: Vec<Span>,
     pub(super) errors: Errors,
+    pub(super) notes: Early<Notes>,
     pub(super) kept: usize,
 }
 
@@ -59,6 +61,7 @@ impl Out {
             wanted: false,
             spans: Vec::with_capacity(BATCH + 64),
             errors: Errors::default(),
+            notes: Early::default(),
             kept: 0,
         }
     }
@@ -106,6 +109,12 @@ impl Loop {
                     }
                     if !self.told.contains_key(&step.id) {
                         self.step(step, out, tables, rate);
+                    }
+                }
+                record::WAKE => {
+                    let wake = Wake::decode(&words);
+                    if out.wanted && !self.told.contains_key(&wake.id) {
+                        self.waiting.entry(wake.id).or_default().wake = Some(wake);
                     }
                 }
                 record::TURN => {
@@ -179,7 +188,8 @@ impl Loop {
         if !out.wanted {
             return;
         }
-        waiting.kept.push(step);
+        let wake = waiting.wake.take().filter(|wake| wake.poll == step.poll);
+        waiting.kept.push((step, wake));
         out.kept += 1;
         if waiting.kept.len() >= MAX_PER_CALL || out.kept >= MAX_WAITING {
             early(&self.shared, waiting, step.id, out);
@@ -196,7 +206,7 @@ impl Loop {
         if let Some(error) = error.as_ref().filter(|_| !record.task) {
             tables.error(&error.type_name);
         }
-        let waiting = if record.full && record.polls > 1 {
+        let waiting = if record.full && !self.waiting.is_empty() {
             self.waiting.remove(&record.id)
         } else {
             None
@@ -207,8 +217,13 @@ impl Loop {
         }
         let kept = waiting.map(|waiting| waiting.kept).unwrap_or_default();
         out.kept -= kept.len();
+        let notes = if record.has_notes {
+            out.notes.remove(record.id)
+        } else {
+            None
+        };
         if out.wanted {
-            expand::fused(record, &self.shared, &kept, error, &mut out.spans);
+            expand::fused(record, &self.shared, &kept, error, notes, &mut out.spans);
         }
     }
 }
@@ -269,12 +284,13 @@ fn early(shared: &LoopShared, waiting: &mut Waiting, id: u64, out: &mut Out) {
         call: words[if task { word::ENQUEUED } else { word::ID }],
         trace: [words[word::TRACE_HIGH], words[word::TRACE_LOW]],
         name: Name(words[word::NAME_POLLS] as u32),
+        trace_flags: (words[word::MODE] >> mode::TRACE_SHIFT) as u16,
     };
     out.kept -= waiting.kept.len();
     waiting
         .kept
         .drain(..)
-        .for_each(|step| owner.step(&step, &mut out.spans));
+        .for_each(|kept| owner.step(&kept, &mut out.spans));
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
+use super::join::Kept;
 use crate::error::ErrorText;
 use crate::global::LoopShared;
 use crate::ids::mix;
 use crate::name::Name;
-use crate::record::{Fused, Step, Turn};
+use crate::notes::Notes;
+use crate::record::{Fused, Turn, Wake};
+use crate::sampling;
 use crate::side::Refused;
 use crate::span::{Span, SpanKind, ThreadInfo};
 use crate::status::{Flags, Status};
@@ -21,6 +24,7 @@ pub(super) struct Owner<'a> {
     pub(super) call: u64,
     pub(super) trace: [u64; 2],
     pub(super) name: Name,
+    pub(super) trace_flags: u16,
 }
 
 impl<'a> Owner<'a> {
@@ -36,6 +40,7 @@ impl<'a> Owner<'a> {
             call,
             trace: record.trace,
             name: record.name,
+            trace_flags: record.trace_flags,
         }
     }
 
@@ -58,6 +63,9 @@ impl<'a> Owner<'a> {
             flags: Flags::default(),
             cpu_ns: 0,
             error: None,
+            notes: None,
+            trace_flags: self.trace_flags & 0xFF,
+            woken_by: None,
             thread: thread.clone(),
             turn: 0,
             totals: None,
@@ -72,14 +80,23 @@ impl<'a> Owner<'a> {
     }
 
     /// The two spans of a step.
-    pub(super) fn step(&self, step: &Step, out: &mut Vec<Span>) {
+    pub(super) fn step(&self, (step, wake): &Kept, out: &mut Vec<Span>) {
         let suspended = self.part(SpanKind::Suspended, step.poll, step.suspended, step.start);
         out.push(Span {
             at: step.at,
             wake: step.woken,
             ..suspended
         });
-        out.push(self.poll(step.poll, step.start, step.end, step.turn));
+        let waker = |wake: &Wake| {
+            (
+                part_id(wake.waker, SpanKind::Poll, wake.waker_poll),
+                wake.waker_trace,
+            )
+        };
+        out.push(Span {
+            woken_by: wake.as_ref().map(waker),
+            ..self.poll(step.poll, step.start, step.end, step.turn)
+        });
     }
 }
 
@@ -121,8 +138,9 @@ pub(super) fn totals(record: &Fused) -> [u64; 7] {
 pub(super) fn fused(
     record: &Fused,
     shared: &LoopShared,
-    steps: &[Step],
+    steps: &[Kept],
     error: Option<Arc<ErrorText>>,
+    notes: Option<Arc<Notes>>,
     out: &mut Vec<Span>,
 ) {
     let owner = Owner::of(record, shared);
@@ -136,7 +154,9 @@ pub(super) fn fused(
         parent: record.parent,
         status: record.status,
         flags: record.flags,
+        trace_flags: record.trace_flags,
         error,
+        notes,
         totals: (!record.full).then(|| totals(record)),
         ..owner.part(kind, record.polls, record.called, record.end)
     });
@@ -158,7 +178,7 @@ pub(super) fn fused(
     out.push(owner.part(SpanKind::Ready, 0, record.attached, record.first_start));
     if record.polls > 0 {
         out.push(owner.poll(1, record.first_start, record.first_end, record.turn));
-        steps.iter().for_each(|step| owner.step(step, out));
+        steps.iter().for_each(|kept| owner.step(kept, out));
         if !record.task {
             out.push(owner.part(SpanKind::Callback, 0, record.last_end, record.end));
         }
@@ -174,6 +194,8 @@ pub(super) fn turn(record: &Turn, shared: &LoopShared) -> Span {
         call: 0,
         trace: [0; 2],
         name: Name(0),
+        // A trace of its own, with its own id in the low half.
+        trace_flags: sampling::flags([0, id], None).into(),
     };
     Span {
         id,
@@ -204,6 +226,9 @@ pub(super) fn refused(item: &Refused, caller: &Arc<ThreadInfo>, out: &mut Vec<Sp
         flags: Flags::default(),
         cpu_ns: 0,
         error: None,
+        notes: None,
+        trace_flags: (stamps.flags & 0xFF) as u16,
+        woken_by: None,
         thread: caller.clone(),
         turn: 0,
         totals: None,
@@ -216,6 +241,7 @@ pub(super) fn refused(item: &Refused, caller: &Arc<ThreadInfo>, out: &mut Vec<Sp
         item.end,
     );
     out.push(Span {
+        trace_flags: stamps.flags as u16,
         status: item.status,
         ..call
     });

@@ -8,13 +8,13 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::error::ErrorText;
-use crate::record::Step;
+use crate::record::{Step, Wake};
 
 /// Steps that wait for one call before they are handed out early.
 pub(super) const MAX_PER_CALL: usize = 64;
 /// Steps that wait for all calls together.
 pub(super) const MAX_WAITING: usize = 1 << 16;
-const MAX_ERRORS: usize = 1 << 14;
+const MAX_EARLY: usize = 1 << 14;
 
 /// Ids are random already.
 #[derive(Default)]
@@ -36,7 +36,10 @@ impl Hasher for IdHasher {
 
 pub(super) type ById<T> = HashMap<u64, T, BuildHasherDefault<IdHasher>>;
 
-/// What is known of an open call that was polled more than once.
+/// A step, and who woke the call before it.
+pub(super) type Kept = (Step, Option<Wake>);
+
+/// What is known of an open call that was polled more than once, or woken to be.
 #[derive(Default)]
 pub(super) struct Waiting {
     /// Handle in the slab.
@@ -44,24 +47,34 @@ pub(super) struct Waiting {
     /// How many steps came, those handed out early included.
     pub(super) steps: u32,
     /// Those not handed out yet; empty while no sink wants spans.
-    pub(super) kept: Vec<Step>,
+    pub(super) kept: Vec<Kept>,
+    /// Who woke it, until the step that follows comes.
+    pub(super) wake: Option<Wake>,
 }
 
-/// Error texts that came before their call's end.
-#[derive(Default)]
-pub(super) struct Errors(ById<Arc<ErrorText>>);
+/// What came through the side lane before its call's end.
+pub(super) struct Early<T>(ById<Arc<T>>);
 
-impl Errors {
+/// Error texts.
+pub(super) type Errors = Early<ErrorText>;
+
+impl<T> Default for Early<T> {
+    fn default() -> Self {
+        Early(ById::default())
+    }
+}
+
+impl<T> Early<T> {
     /// False if there was no room.
-    pub(super) fn insert(&mut self, id: u64, text: Arc<ErrorText>) -> bool {
-        if self.0.len() >= MAX_ERRORS {
+    pub(super) fn insert(&mut self, id: u64, it: Arc<T>) -> bool {
+        if self.0.len() >= MAX_EARLY {
             return false;
         }
-        self.0.insert(id, text);
+        self.0.insert(id, it);
         true
     }
 
-    pub(super) fn remove(&mut self, id: u64) -> Option<Arc<ErrorText>> {
+    pub(super) fn remove(&mut self, id: u64) -> Option<Arc<T>> {
         self.0.remove(&id)
     }
 
@@ -70,6 +83,6 @@ impl Errors {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= MAX_ERRORS
+        self.0.len() >= MAX_EARLY
     }
 }

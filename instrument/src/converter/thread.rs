@@ -158,6 +158,11 @@ impl Converter {
                         self.global.side.count_drop();
                     }
                 }
+                Item::Notes { id, notes } => {
+                    if !self.out.notes.insert(id, notes) {
+                        self.global.side.count_drop();
+                    }
+                }
                 Item::Refused(item) => self.refused(&item),
             }
         }
@@ -231,8 +236,8 @@ impl Converter {
             .sinks
             .iter()
             .any(|attached| attached.sink.wants_spans());
-        let stacks = self.sinks.iter().any(|each| each.sink.wants_stacks());
-        crate::error::set_wants_stacks(stacks);
+        let exports = self.sinks.iter().any(|each| each.sink.exports());
+        crate::sink::set_exporting(exports);
         self.global.control.set_attached(self.sinks.len());
     }
 
@@ -309,7 +314,7 @@ impl Converter {
     /// or dropped by now: if the pass does not find it, it was dropped. Looked for only after
     /// new drops, or when too many error texts wait.
     fn possibly_lost(&mut self) -> Vec<u64> {
-        let mut needed = self.out.errors.is_full();
+        let mut needed = self.out.errors.is_full() || self.out.notes.is_full();
         for each in &mut self.loops {
             let dropped = each.consumer.dropped();
             needed |= dropped != each.swept;
@@ -325,6 +330,7 @@ impl Converter {
         let waiting = self.loops.iter().flat_map(|each| each.waiting.keys());
         waiting
             .chain(self.out.errors.ids())
+            .chain(self.out.notes.ids())
             .filter(|id| !open.contains(id))
             .copied()
             .collect()
@@ -333,6 +339,7 @@ impl Converter {
     fn sweep(&mut self, lost: &[u64]) {
         for id in lost {
             self.out.errors.remove(*id);
+            self.out.notes.remove(*id);
             for each in &mut self.loops {
                 if let Some(waiting) = each.waiting.remove(id) {
                     self.out.kept -= waiting.kept.len();

@@ -62,7 +62,7 @@ impl Exporter {
     }
 
     async fn spans(&self, transport: &mut Transport, mut spans: Vec<Span>) {
-        spans.retain(|span| self.settings.sampler.takes(span.trace));
+        spans.retain(Span::is_sampled);
         let mut left = spans.as_slice();
         while !left.is_empty() {
             let (body, taken) = request(&self.settings.resource, left);

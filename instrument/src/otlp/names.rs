@@ -77,7 +77,13 @@ pub(super) const CPU: Attribute = attribute(
     "CPU time of the loop's thread in it, in nanoseconds; what is left of its length is not ours",
 );
 
-const ATTRIBUTES: [Attribute; 14] = [
+pub(super) const LINK: Attribute = attribute(
+    "gilscope.link",
+    "links of `poll`",
+    "`turn`: to the turn it ran in; `wake`: to the poll of a call or task of the same loop that woke it",
+);
+
+const ATTRIBUTES: [Attribute; 15] = [
     SPAN,
     RUNTIME,
     THREAD_NAME,
@@ -92,6 +98,7 @@ const ATTRIBUTES: [Attribute; 14] = [
     AWAIT,
     CALLS,
     CPU,
+    LINK,
 ];
 
 /// A metric that is a histogram of durations, in seconds.

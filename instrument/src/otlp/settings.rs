@@ -12,7 +12,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::resource::Resource;
-use super::sampler::Sampler;
+use super::sampler;
+use crate::sampling::Sampler;
 
 /// Spans that wait to be exported, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise: 16 MB of them, a
 /// third of a second at 20,000 calls a second in full detail.
@@ -117,7 +118,7 @@ impl Settings {
             traces: env.target("TRACES", "v1/traces", endpoint)?,
             metrics: env.target("METRICS", "v1/metrics", endpoint)?,
             resource: Resource::from(&env)?,
-            sampler: Sampler::from(&env)?,
+            sampler: sampler::read(&env)?,
             queue: queue.max(1),
             batch: batch.unwrap_or(BATCH).clamp(1, queue.max(1)),
             delay: Duration::from_millis(delay),

@@ -58,6 +58,7 @@ impl Otlp {
     /// # Errors
     /// An endpoint, a header or a certificate that cannot be used, or no thread.
     pub fn start(settings: Settings) -> Result<(Otlp, OtlpHandle), Invalid> {
+        settings.sampler.install();
         let queue = Arc::new(Queue::new(settings.queue));
         let counters = Arc::new(Counters::new(&settings.traces));
         let (done, ended) = channel();
@@ -125,12 +126,12 @@ impl Sink for Otlp {
 
     fn close(&mut self) -> io::Result<()> {
         // The thread gives up before this one does, so that what it then counts and says is there.
-        self.queue.close(Instant::now() + self.close.mul_f32(0.8));
-        let _ = self.ended.recv_timeout(self.close.mul_f32(0.9));
+        self.queue.close(Instant::now() + self.close.mul_f32(0.7));
+        let _ = self.ended.recv_timeout(self.close);
         Ok(())
     }
 
-    fn wants_stacks(&self) -> bool {
+    fn exports(&self) -> bool {
         true
     }
 

@@ -20,12 +20,14 @@ use crate::converter::Control;
 use crate::detail::{Detail, detail, enabled};
 use crate::global::{self, LoopShared};
 use crate::name::Name;
+use crate::notes::Notes;
 use crate::open::{Read as _, SlabWriter, mode, word};
 use crate::ring::{self, Producer, Pushed, Words};
 use crate::span::ThreadInfo;
 use crate::stamps::CallStamps;
 use crate::status::{Flags, Status};
-use crate::{clock, new_id};
+use crate::trace::TraceContext;
+use crate::{clock, new_id, side};
 
 const DEFAULT_RING: usize = 1 << 16;
 
@@ -49,7 +51,10 @@ pub struct LoopRecorder {
     turn: Cell<TurnState>,
     turns: Cell<u32>,
     served: Cell<u32>,
+    /// The call that is being polled.
     current: Cell<u32>,
+    /// The task made inside a call that is being polled.
+    current_task: Cell<u32>,
 }
 
 impl LoopRecorder {
@@ -89,6 +94,7 @@ impl LoopRecorder {
             turns: Cell::new(0),
             served: Cell::new(0),
             current: Cell::new(0),
+            current_task: Cell::new(0),
         }
     }
 
@@ -111,6 +117,7 @@ impl LoopRecorder {
         } else {
             0
         };
+        let trace_flags = u64::from(stamps.flags) << mode::TRACE_SHIFT;
         entry.write(|entry| {
             entry.set(word::TRACE_HIGH, stamps.trace[0]);
             entry.set(word::TRACE_LOW, stamps.trace[1]);
@@ -119,7 +126,7 @@ impl LoopRecorder {
             entry.set(word::ENQUEUED, enqueued);
             entry.set(word::RETURNED, returned);
             entry.set(word::ATTACHED, attached);
-            begin(entry, stamps.id, name, full);
+            begin(entry, stamps.id, name, full | trace_flags);
         });
         OpenCall(handle)
     }
@@ -155,7 +162,7 @@ impl LoopRecorder {
     }
 
     /// What ended the call, each text cut; the type alone where `GILSCOPE_REDACT` is set. `stack` may be
-    /// empty, unless somebody [wants](crate::wants_stacks) it. Before `close`.
+    /// empty, unless it [is exported](crate::exporting). Before `close`.
     #[cold]
     pub fn error(&self, call: OpenCall, type_name: &str, message: &str, stack: &str) {
         self.record_error(call.0, type_name, message, stack);
@@ -173,13 +180,31 @@ impl LoopRecorder {
         OpenCall(self.current.get())
     }
 
-    /// The ids of an open call, to make spans below it: `(span id, trace)`.
-    pub fn ids(&self, call: OpenCall) -> Option<(u64, [u64; 2])> {
-        let entry = self.slab.slab.get(call.0)?;
-        Some((
-            entry.get(word::ID),
-            [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
-        ))
+    /// What user code said of the call's span. Before `close`, and once.
+    #[cold]
+    pub fn notes(&self, call: OpenCall, notes: Notes) {
+        if let Some(entry) = self.slab.slab.get(call.0) {
+            side::notes(entry.get(word::ID), notes);
+            entry.write(|entry| entry.set(word::MODE, entry.get(word::MODE) | mode::NOTES));
+        }
+    }
+
+    /// The span of the call that is being polled now, itself or by a task made inside it.
+    pub fn context(&self) -> Option<TraceContext> {
+        let entry = self.polled()?;
+        let bits = entry.get(word::MODE);
+        let call = if bits & mode::TASK == 0 {
+            word::ID
+        } else {
+            word::ENQUEUED
+        };
+        Some(TraceContext {
+            trace: [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
+            span: entry.get(call),
+            flags: (bits >> mode::TRACE_SHIFT) as u8,
+            remote: false,
+            state: None,
+        })
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 use super::LoopRecorder;
 use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
+use crate::record::Wake;
 use crate::status::{Flags, Status};
 use crate::{clock, finish, side};
 
@@ -86,8 +87,14 @@ impl LoopRecorder {
 
     #[inline]
     pub(super) fn leave(&self, entry: &Entry, handle: u32) {
-        if self.current.get() == handle {
-            self.current.set(entry.get(word::OUTER) as u32);
+        let task = entry.get(word::MODE) & mode::TASK != 0;
+        let current = if task {
+            &self.current_task
+        } else {
+            &self.current
+        };
+        if current.get() == handle {
+            current.set(entry.get(word::OUTER) as u32);
         }
     }
 
@@ -109,7 +116,36 @@ impl LoopRecorder {
         {
             let now = clock::now();
             entry.write(|entry| entry.set(word::WOKEN, now));
+            if entry.get(word::MODE) & mode::FULL != 0 {
+                self.push_wake(entry);
+            }
         }
+    }
+
+    /// Records who woke it, if that is another call or task that is being polled on this loop now.
+    #[inline]
+    fn push_wake(&self, woken: &Entry) {
+        let Some(waker) = self.polled() else { return };
+        if std::ptr::eq(waker, woken) {
+            return;
+        }
+        let polls = |entry: &Entry| (entry.get(word::NAME_POLLS) >> 32) as u32;
+        let wake = Wake {
+            id: woken.get(word::ID),
+            poll: polls(woken) + 1,
+            waker: waker.get(word::ID),
+            waker_poll: polls(waker),
+            waker_trace: [waker.get(word::TRACE_HIGH), waker.get(word::TRACE_LOW)],
+        };
+        self.push([wake.encode()]);
+    }
+
+    /// The innermost call or task that is being polled now.
+    #[inline]
+    pub(super) fn polled(&self) -> Option<&Entry> {
+        let slab = &self.slab.slab;
+        slab.get(self.current_task.get())
+            .or_else(|| slab.get(self.current.get()))
     }
 
     pub(super) fn record_error(&self, handle: u32, type_name: &str, message: &str, stack: &str) {

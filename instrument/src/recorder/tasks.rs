@@ -29,7 +29,8 @@ impl LoopRecorder {
         if !enabled() {
             return OpenTask(0);
         }
-        let (id, full) = (parent.get(word::ID), parent.get(word::MODE) & mode::FULL);
+        let kept = mode::FULL | mode::TRACE_FLAGS;
+        let (id, kept) = (parent.get(word::ID), parent.get(word::MODE) & kept);
         let call = call(parent);
         let trace = [parent.get(word::TRACE_HIGH), parent.get(word::TRACE_LOW)];
         let Some((entry, handle)) = self.slab.take() else {
@@ -44,7 +45,7 @@ impl LoopRecorder {
             entry.set(word::ENQUEUED, call);
             entry.set(word::RETURNED, now);
             entry.set(word::ATTACHED, now);
-            begin(entry, new_id(), name, full | mode::TASK);
+            begin(entry, new_id(), name, kept | mode::TASK);
         });
         OpenTask(handle)
     }
@@ -53,7 +54,8 @@ impl LoopRecorder {
     #[inline]
     pub fn task_poll_start(&self, task: OpenTask) {
         if let Some(entry) = self.slab.slab.get(task.0) {
-            self.start(entry, task.0, 0);
+            let outer = self.current_task.replace(task.0);
+            self.start(entry, task.0, outer);
         }
     }
 
@@ -62,6 +64,7 @@ impl LoopRecorder {
     pub fn task_poll_end(&self, task: OpenTask) {
         if let Some(entry) = self.slab.slab.get(task.0) {
             self.end(entry, task.0, clock::now());
+            self.leave(entry, task.0);
         }
     }
 

@@ -8,6 +8,7 @@
 
 use crate::clock;
 use crate::name::text;
+use crate::notes::{self, Notes};
 use crate::span::{Span, SpanKind};
 
 const PARTS: [&str; 7] = [
@@ -79,6 +80,10 @@ fn of_its_kind(out: &mut Vec<u8>, span: &Span) {
         key(out, "turn");
         hex_or_null(out, Some(&[span.turn]));
     }
+    if let Some((poll, _)) = span.woken_by {
+        key(out, "woken_by");
+        hex_or_null(out, Some(&[poll]));
+    }
 }
 
 /// How a call or task ended.
@@ -103,6 +108,9 @@ fn end(out: &mut Vec<u8>, span: &Span) {
         string(out, &error.message);
         out.push(b'}');
     }
+    if let Some(notes) = &span.notes {
+        noted(out, notes);
+    }
     if let Some(totals) = span.totals {
         key(out, "parts");
         let object = out.len();
@@ -112,6 +120,48 @@ fn end(out: &mut Vec<u8>, span: &Span) {
         // The comma before the first key.
         out[object] = b'{';
         out.push(b'}');
+    }
+}
+
+/// What user code said. Rare, so that serde may take its time.
+#[cold]
+fn noted(out: &mut Vec<u8>, notes: &Notes) {
+    let mut json = |name: &str, value: serde_json::Value| {
+        key(out, name);
+        // Writing to memory does not fail.
+        let _ = serde_json::to_writer(&mut *out, &value);
+    };
+    if !notes.attributes().is_empty() {
+        json("attributes", object(notes.attributes()));
+    }
+    if !notes.events().is_empty() {
+        let event = |event: &notes::Event| {
+            serde_json::json!({
+                "name": event.name,
+                "time_ns": event.time_ns,
+                "attributes": object(&event.attributes),
+            })
+        };
+        json("events", notes.events().iter().map(event).collect());
+    }
+}
+
+fn object(attributes: &[(String, notes::Value)]) -> serde_json::Value {
+    let pairs = attributes.iter();
+    serde_json::Value::Object(
+        pairs
+            .map(|(key, given)| (key.clone(), value(given)))
+            .collect(),
+    )
+}
+
+fn value(given: &notes::Value) -> serde_json::Value {
+    match given {
+        notes::Value::Bool(it) => (*it).into(),
+        notes::Value::Int(it) => (*it).into(),
+        notes::Value::Float(it) => (*it).into(),
+        notes::Value::Text(it) => it.as_str().into(),
+        notes::Value::List(values) => values.iter().map(value).collect(),
     }
 }
 

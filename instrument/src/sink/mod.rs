@@ -10,6 +10,7 @@ mod memory;
 mod null;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 pub use chrome::Chrome;
 pub use json_lines::{JsonLines, json_line};
@@ -17,6 +18,19 @@ pub use memory::{Memory, MemoryHandle};
 pub use null::Null;
 
 use crate::span::Span;
+
+/// Whether a sink is attached that exports.
+static EXPORTING: AtomicBool = AtomicBool::new(false);
+
+/// Whether spans leave the process: see [`Sink::exports`]. Any thread; one relaxed load.
+pub fn exporting() -> bool {
+    EXPORTING.load(Relaxed)
+}
+
+/// For the converter.
+pub(crate) fn set_exporting(exporting: bool) {
+    EXPORTING.store(exporting, Relaxed);
+}
 
 /// Takes spans. Used on the converter's thread only; must not block for long.
 pub trait Sink: Send {
@@ -31,8 +45,9 @@ pub trait Sink: Send {
         0
     }
 
-    /// Whether errors are to come with their stacks.
-    fn wants_stacks(&self) -> bool {
+    /// Whether its spans leave the process. While they do, errors come with their stacks, and calls are
+    /// the parents of the spans that user code makes inside them.
+    fn exports(&self) -> bool {
         false
     }
 

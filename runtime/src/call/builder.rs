@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use gilscope_instrument::{CallStamps, Name};
+use gilscope_instrument::{CallStamps, Name, TraceContext};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -53,6 +53,7 @@ pub(crate) struct Options {
     /// What an error says that the deadline was: of a stream it is that for all of its calls.
     pub(crate) whole: Option<Duration>,
     pub(crate) context: Option<PyHandle>,
+    pub(crate) parent: Option<TraceContext>,
     pub(crate) on_drop: OnDrop,
     pub(crate) full: Full,
     pub(crate) flags: u32,
@@ -129,6 +130,13 @@ impl<A: PyArgs> CallBuilder<A> {
     /// Runs the call in a Context that is nobody else's.
     pub(crate) fn own_context(mut self, context: Py<PyAny>) -> Self {
         self.options.context = Some(PyHandle::new(context));
+        self
+    }
+
+    /// Puts the call below this span, instead of the one that is current where the call is made: see
+    /// [`TraceContext::enter`].
+    pub fn parent(mut self, parent: TraceContext) -> Self {
+        self.options.parent = Some(parent);
         self
     }
 
@@ -371,7 +379,8 @@ where
     T: Send + 'static,
     D: Callback<T> + 'static,
 {
-    let stamps: CallStamps = host.begin();
+    let parent = options.parent.or_else(crate::trace::here);
+    let stamps: CallStamps = host.begin(parent.as_ref());
     let id = CallId::of(&stamps);
     let timer = Timer::new(options.deadline);
     let detach = if options.on_drop == OnDrop::Detach {
@@ -392,6 +401,7 @@ where
         host_name: host.intern(name),
         deadline: options.whole.or(options.deadline).unwrap_or_default(),
         stamps,
+        tracestate: parent.and_then(|parent| parent.state),
         context: options.context,
     });
     if let Some(deadline) = options.deadline {

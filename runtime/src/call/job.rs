@@ -109,6 +109,36 @@ pub(crate) struct Job<S, T, D> {
     context: Option<PyHandle>,
 }
 
+/// The text that `raw.tracestate` points to, in a box of its own: few calls have one.
+#[repr(C)]
+struct State {
+    raw: t::RawText,
+    #[allow(dead_code, reason = "held for `raw`, which borrows from it")]
+    text: Arc<str>,
+}
+
+impl State {
+    fn boxed(text: Option<Arc<str>>) -> *const t::RawText {
+        let Some(text) = text else {
+            return std::ptr::null();
+        };
+        let raw = t::RawText {
+            bytes: text.as_ptr(),
+            length: text.len(),
+        };
+        Box::into_raw(Box::new(State { raw, text })).cast()
+    }
+}
+
+impl<S, T, D> Drop for Job<S, T, D> {
+    fn drop(&mut self) {
+        if !self.raw.tracestate.is_null() {
+            // SAFETY: made by `State::boxed`, whose `raw` is at offset 0, and dropped once.
+            drop(unsafe { Box::from_raw(self.raw.tracestate.cast_mut().cast::<State>()) });
+        }
+    }
+}
+
 /// What a job is made of.
 pub(crate) struct Parts<S, T, D> {
     pub(crate) start: S,
@@ -121,6 +151,7 @@ pub(crate) struct Parts<S, T, D> {
     /// What an error says that it was.
     pub(crate) deadline: Duration,
     pub(crate) stamps: CallStamps,
+    pub(crate) tracestate: Option<Arc<str>>,
     pub(crate) context: Option<PyHandle>,
 }
 
@@ -156,6 +187,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
                 .as_ref()
                 .map_or(std::ptr::null_mut(), |context| context.get().as_ptr()),
             deadline: u64::try_from(parts.deadline.as_nanos()).unwrap_or(u64::MAX),
+            tracestate: State::boxed(parts.tracestate),
         };
         let job = Arc::new(Self {
             raw,

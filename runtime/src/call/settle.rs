@@ -140,6 +140,7 @@ mod tests {
             host_name: Name::default(),
             deadline: Duration::ZERO,
             stamps: CallStamps::default(),
+            tracestate: None,
             context: None,
         };
         (Told::allocate(parts), told)

@@ -21,6 +21,7 @@ use crate::life::park::{ParkOnExit, Parking};
 use crate::python::imports;
 use crate::python::names::name;
 use crate::tasks::{self, SpawnHandle};
+use crate::trace::carried::Carried;
 
 /// Makes the Python value of a result, attached, on the awaiting loop's thread.
 pub(crate) type Resolve =
@@ -54,7 +55,7 @@ pub(crate) fn awaitable(
     future: impl Future<Output = Resolve> + Send + 'static,
     on_cancel: Option<OnCancel>,
 ) -> PyResult<Bound<'_, PyAny>> {
-    let future: BoxFuture = Box::pin(future);
+    let future: BoxFuture = Box::pin(Carried::from_here(future));
     let state = Mutex::new(State::New { future });
     Bound::new(
         py,

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use gilscope_instrument::{CallStamps, Name, Status};
+use gilscope_instrument::{CallStamps, Name, Status, TraceContext};
 
 use crate::error::Stopped;
 use crate::host::table as t;
@@ -158,8 +158,8 @@ impl HostRef {
         Err(unsafe { Box::from_raw(post) }.work)
     }
 
-    pub(crate) fn begin(&self) -> CallStamps {
-        let mut stamps = CallStamps::default();
+    pub(crate) fn begin(&self, parent: Option<&TraceContext>) -> CallStamps {
+        let mut stamps = parent.map(CallStamps::below).unwrap_or_default();
         // SAFETY: `stamps` is live for the call.
         unsafe { (self.0.begin)(self.0.ctx, &raw mut stamps) };
         stamps

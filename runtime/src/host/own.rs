@@ -267,8 +267,8 @@ unsafe extern "C" fn now(_ctx: Ctx) -> u64 {
 }
 
 pub(super) unsafe extern "C" fn begin(_ctx: Ctx, stamps: *mut CallStamps) {
-    // SAFETY: the caller passes a valid out pointer.
-    unsafe { *stamps = CallStamps::begin() };
+    // SAFETY: the caller passes a valid pointer to stamps.
+    unsafe { *stamps = (*stamps).begun() };
 }
 
 pub(super) unsafe extern "C" fn refused(

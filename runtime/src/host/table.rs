@@ -181,6 +181,30 @@ pub struct RawJob {
     pub context: Obj,
     /// The deadline in ns, of a stream for the whole of it; 0 also where there is none.
     pub deadline: u64,
+    /// The tracestate of the call's trace, owned by the job, or NULL.
+    pub tracestate: *const RawText,
+}
+
+/// Text (UTF-8, not NUL-terminated).
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawText {
+    /// Its first byte.
+    pub bytes: *const u8,
+    /// Its length in bytes.
+    pub length: usize,
+}
+
+impl RawJob {
+    /// The tracestate of the call's trace.
+    pub(crate) fn tracestate(&self) -> Option<&str> {
+        // SAFETY: the job keeps the text, and what it points to.
+        let bytes = unsafe {
+            let text = self.tracestate.as_ref()?;
+            std::slice::from_raw_parts(text.bytes, text.length)
+        };
+        std::str::from_utf8(bytes).ok()
+    }
 }
 
 /// Something to run attached on the loop thread: a completion, a release, a Python callback.
@@ -281,7 +305,7 @@ pub struct HostTable {
     pub runtime_id: unsafe extern "C" fn(Ctx) -> u64,
     /// Nanoseconds of the host's clock.
     pub now: unsafe extern "C" fn(Ctx) -> u64,
-    /// Starts a call's span.
+    /// Starts a call's span. In: zero, or what a call begins with that is below another span.
     pub begin: unsafe extern "C" fn(Ctx, *mut CallStamps),
     /// Ends the span of a call that never reached the queue, with a status.
     pub refused: unsafe extern "C" fn(Ctx, *const CallStamps, name: u32, status: u8),

@@ -106,6 +106,11 @@ impl LoopState {
             self.with_slot(index, |slot| slot.context = Some(context.clone().unbind()));
         }
         let context = Entered::new(context)?;
+        if crate::trace::concerns(raw)
+            && let Some(span) = crate::trace::enter(py, raw)
+        {
+            self.spans.borrow_mut().insert(index, span);
+        }
         let (mut error, mut report) = (ptr::null_mut(), Report::default());
         // SAFETY: the job is live and is started once; the out pointers outlive the call.
         let object = unsafe { (job.vtable().start)(job.as_ptr(), &raw mut error, &raw mut report) };
@@ -265,7 +270,7 @@ impl LoopState {
     pub(crate) fn record_error(&self, call: OpenCall, job: &JobRef, error: &Bound<'_, PyAny>) {
         if call != OpenCall::default() && !is_end_of_stream(job.raw().flags, error) {
             let text = crate::python::text::render(error, false);
-            let stack = if gilscope_instrument::wants_stacks() {
+            let stack = if gilscope_instrument::exporting() {
                 crate::python::stack::of(error)
             } else {
                 String::new()
@@ -328,6 +333,7 @@ impl LoopState {
         drop(removed);
         let task = self.with_slot(index, std::mem::take);
         drop(task);
+        self.end_span(index, call);
         let mut flags = flags;
         if job.has(t::CALLER_DROPPED) {
             flags = flags | Flags::CALLER_DROPPED;
@@ -350,6 +356,20 @@ impl LoopState {
             status,
             flags,
         });
+    }
+}
+
+impl LoopState {
+    /// Records what Python code said of a call's span.
+    #[inline]
+    fn end_span(&self, index: usize, call: OpenCall) {
+        if self.spans.borrow().is_empty() {
+            return;
+        }
+        let span = self.spans.borrow_mut().remove(&index);
+        if let Some(notes) = span.and_then(|span| span.get().end()) {
+            self.recorder.notes(call, notes);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! call into Python or into user code.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +16,7 @@ use pyo3::prelude::*;
 use super::shared::Shared;
 use crate::driver::{Spare, Task};
 use crate::host::JobRef;
+use crate::trace::call_span::CallSpan;
 
 /// See the module's text.
 pub(crate) struct LoopState {
@@ -26,6 +28,8 @@ pub(crate) struct LoopState {
     pub(crate) helpers: Helpers,
     /// By slot: the task of a started call and who asked to cancel it.
     pub(crate) tasks: RefCell<Vec<Slot>>,
+    /// By slot, and only where Python code may say something of it: the span of a started call.
+    pub(crate) spans: RefCell<HashMap<usize, Py<CallSpan>>>,
     pub(crate) children: RefCell<super::child::Children>,
     /// Outcomes that are ready and not handed over.
     pub(crate) outbox: RefCell<Vec<Ready>>,
@@ -183,6 +187,7 @@ impl LoopState {
             base_context: context.unbind(),
             helpers,
             tasks: Default::default(),
+            spans: Default::default(),
             children: Default::default(),
             outbox: Default::default(),
             delivered: Default::default(),

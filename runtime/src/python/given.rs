@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use gilscope_instrument::TraceContext;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -123,6 +124,21 @@ pub(crate) fn name(given: Given<'_, '_>) -> PyResult<Option<String>> {
         Ok(text) => Ok(Some(text.to_string_lossy().into_owned())),
         Err(_) => Err(wrong_type("name", "a string or None", given)),
     }
+}
+
+/// A span of another process, as the header `traceparent` has it.
+///
+/// # Errors
+/// `TypeError` for what is no string, `ValueError` for what is no such header.
+pub(crate) fn parent(given: Given<'_, '_>) -> PyResult<Option<TraceContext>> {
+    const ALLOWED: &str = "a traceparent like \"00-<32 hex digits>-<16>-<2>\" or None";
+    let Some(given) = given else { return Ok(None) };
+    let Ok(text) = given.cast::<PyString>() else {
+        return Err(wrong_type("parent", ALLOWED, given));
+    };
+    let parent = TraceContext::from_headers(&text.to_string_lossy(), None);
+    let parent = parent.ok_or_else(|| wrong_value("parent", ALLOWED, given))?;
+    Ok(Some(parent))
 }
 
 /// Yes or no.

@@ -48,6 +48,7 @@ pub(crate) fn make_types(py: Python<'_>) {
         py.get_type::<crate::future::port::ForeignPort>(),
         py.get_type::<crate::python::outcome::PyOutcome>(),
         py.get_type::<crate::python::runtime::Handle>(),
+        py.get_type::<crate::trace::call_span::CallSpan>(),
     ]);
 }
 

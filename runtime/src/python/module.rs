@@ -37,9 +37,11 @@ mod native {
     use crate::python::simulation::{Simulation, ThreadEntry};
     #[pymodule_export]
     use crate::python::trace::{
-        in_flight, reset_stats, stats, trace_detail, trace_flush, trace_memory, trace_start,
-        trace_stop,
+        current_trace, in_flight, reset_stats, stats, trace_detail, trace_flush, trace_memory,
+        trace_start, trace_stop,
     };
+    #[pymodule_export]
+    use crate::trace::call_span::CallSpan;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use gilscope_instrument::TraceContext;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -17,6 +18,7 @@ pub(crate) struct CallOptions {
     name: Option<String>,
     deadline: Option<Duration>,
     context: Parking<Option<Py<PyAny>>>,
+    parent: Option<TraceContext>,
     on_drop: OnDrop,
     full: Full,
     thread: bool,
@@ -25,11 +27,12 @@ pub(crate) struct CallOptions {
 #[pymethods]
 impl CallOptions {
     #[new]
-    #[pyo3(signature = (*, name=None, deadline=None, context=None, on_drop=None, full=None, thread=None))]
+    #[pyo3(signature = (*, name=None, deadline=None, context=None, parent=None, on_drop=None, full=None, thread=None))]
     fn new(
         name: Given<'_, '_>,
         deadline: Given<'_, '_>,
         context: Given<'_, '_>,
+        parent: Given<'_, '_>,
         on_drop: Given<'_, '_>,
         full: Given<'_, '_>,
         thread: Given<'_, '_>,
@@ -41,6 +44,7 @@ impl CallOptions {
             name: given::name(name)?,
             deadline: given::deadline(deadline)?,
             context: Parking::new(given::context(context)?),
+            parent: given::parent(parent)?,
             on_drop: on_drop.map_or(Ok(OnDrop::Cancel), |it| {
                 given::word("on_drop", it, &on_drops)
             })?,
@@ -62,9 +66,19 @@ impl CallOptions {
         mut call: CallBuilder<A>,
     ) -> PyResult<CallBuilder<A>> {
         call = match &*self.context {
-            Some(context) => call.context(context.clone_ref(py)),
+            Some(context) => {
+                // It is the call's Context as it is, so what is current in it is what the call is below.
+                let call = call.context(context.clone_ref(py));
+                match crate::trace::of_context(context.bind(py)) {
+                    Some(parent) => call.parent(parent),
+                    None => call,
+                }
+            }
             None => call.own_context(current_context(py)?),
         };
+        if let Some(parent) = &self.parent {
+            call = call.parent(parent.clone());
+        }
         if let Some(name) = &self.name {
             call = call.name(name);
         }

@@ -101,6 +101,20 @@ pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList
     PyList::new(py, spans.collect::<PyResult<Vec<_>>>()?)
 }
 
+/// The trace and span id that are current in this thread, as hexadecimal digits, and the trace flags; or
+/// None outside of any.
+#[pyfunction]
+pub(crate) fn current_trace(py: Python<'_>) -> Option<(String, String, u8)> {
+    let _parks = ParkOnExit::new();
+    let context = crate::trace::current(py)?;
+    let [high, low] = context.trace;
+    Some((
+        format!("{high:016x}{low:016x}"),
+        format!("{:016x}", context.span),
+        context.flags,
+    ))
+}
+
 /// Why a trace may not be used. Made under the lock, where no Python code may run; raised outside.
 #[derive(Debug, PartialEq, Eq)]
 enum Refused {

@@ -28,6 +28,8 @@
 //! - `collect(fun, *args, take, pause, ints)` → items and error: an async generator as a `Stream`
 //! - `stream(n, fail_at, capacity)` → async generator and `Tracked`: a `Stream` as an async generator
 //! - `drop_unattached(object)`: lets go of a handle on a tokio thread, without the GIL
+//! - `calls_below(fun, *args)`, `current_in_rust()`, `call_below(how, traceparent, tracestate, fun,
+//!   *args)`: trace context in Rust
 //! - `ticks_while_gil_held(fun, seconds, calls)`: how often a tokio task ran meanwhile
 //! - `rounds_while_gil_held(fun, fails, seconds)`: how often each thing that needs no GIL was done
 //! - `racy_bump(get, put, seconds)`, `from_thread(value, seconds)`, `spawn_panic(seconds)`: for
@@ -62,6 +64,7 @@ mod shop;
 mod sim;
 mod streams;
 mod touchy;
+mod trace;
 mod undriven;
 
 use pyo3::prelude::*;
@@ -106,6 +109,8 @@ mod gilscope_test_ext {
     use crate::streams::{collect, stream};
     #[pymodule_export]
     use crate::touchy::touchy;
+    #[pymodule_export]
+    use crate::trace::{call_below, calls_below, current_in_rust};
     #[pymodule_export]
     use crate::undriven::{Undriven, inside_undriven, undriven};
 

@@ -1,0 +1,81 @@
+//! Trace context across the border: what a call is below, and what is below a call.
+//!
+//! Invariant: nothing is imported for it; where Python's `opentelemetry` was not imported by somebody
+//! else, there is nobody in Python to tell.
+
+pub(crate) mod call_span;
+pub(crate) mod carried;
+mod otel;
+mod values;
+
+use gilscope_instrument::{CallStamps, TraceContext, exporting};
+use pyo3::prelude::*;
+
+use crate::attached::is_attached;
+use crate::host::table::{self as t, RawJob};
+use call_span::CallSpan;
+
+/// What a call, or a future, that begins here is below: what Rust code of this thread entered; else, if
+/// it is attached, what is current in Python; else the call that is being polled on it.
+pub(crate) fn here() -> Option<TraceContext> {
+    if let Some(context) = TraceContext::current() {
+        return Some(context);
+    }
+    // Only a thread of Python's can be inside a poll.
+    if !is_attached() {
+        return None;
+    }
+    Python::attach(|py| {
+        otel::current(py).or_else(|| {
+            let state = crate::loop_thread::state::current();
+            state.and_then(|state| state.recorder.context())
+        })
+    })
+}
+
+/// What is current in a Python Context.
+pub(crate) fn of_context(context: &Bound<'_, PyAny>) -> Option<TraceContext> {
+    otel::of_context(context)
+}
+
+/// What is current in this thread's Python code.
+pub(crate) fn current(py: Python<'_>) -> Option<TraceContext> {
+    otel::current(py).or_else(here)
+}
+
+/// Whether [`enter`] has something to do. A few loads.
+#[inline]
+pub(crate) fn concerns(raw: &RawJob) -> bool {
+    exporting() || raw.stamps.parent != 0 && raw.context.is_null()
+}
+
+/// Makes the call's span the current one for Python code, in the Context that was just entered for the
+/// call. While nothing is exported nobody would ever see that span: then it is the caller's, which a
+/// Python caller's Context has already. A Context that is somebody else's, too, is left as it is.
+#[cold]
+pub(crate) fn enter(py: Python<'_>, raw: &RawJob) -> Option<Py<CallSpan>> {
+    if raw.flags & t::JOB_SHARES_CONTEXT != 0 || !otel::is_loaded(py) {
+        return None;
+    }
+    let stamps = &raw.stamps;
+    let exported = exporting() && stamps.id != 0;
+    let stamps = if exported {
+        *stamps
+    } else {
+        CallStamps { id: 0, ..*stamps }
+    };
+    let mut context = stamps.context()?;
+    if let Some(state) = raw.tracestate() {
+        context = context.with_state(state);
+    }
+    let span = CallSpan::new(context, exported);
+    let span = Py::new(py, span).and_then(|span| otel::make_current(py, &span).map(|()| span));
+    match span {
+        Ok(span) => Some(span),
+        Err(error) => {
+            // The call is worth more than its place in a trace.
+            error.write_unraisable(py, None);
+            None
+        }
+    }
+}
