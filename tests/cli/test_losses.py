@@ -39,7 +39,7 @@ def test_an_overflow_of_the_ring(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     assert "\n  ring: it has 64 slots, GILSCOPE_RING=128 doubles it\n" in done.err
     assert "recorded calls without their polls after an overflow" in done.err
     assert "\nwhat was dropped is not in this table\n" in done.err
-    assert "\ntrace: t.json (incomplete; open https://ui.perfetto.dev" in done.err
+    assert "\ntrace: t.json (incomplete; gilscope view t.json" in done.err
     said = cli.run("double", "ten", "--trace", "t.json").err
     assert not re.search("ring:|recorded calls|this table|incomplete", said)
 

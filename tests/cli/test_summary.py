@@ -100,8 +100,8 @@ def test_calls_of_the_table_are_the_inputs(cli: Cli) -> None:
     ("function", "options", "command"),
     [
         ("double", [], "gilscope run functions.py:double --input functions.py:ten --trace "),
-        ("double", ["--trace", "t.json"], "python3 -m webbrowser https://ui.perfetto.dev"),
-        ("double", ["--trace", "t.jsonl"], "head -n 3 t.jsonl"),
+        ("double", ["--trace", "t.json"], "gilscope view t.json"),
+        ("double", ["--trace", "t.jsonl"], "gilscope view t.jsonl"),
         ("picky", ["--out", "o.jsonl"], "grep "),
     ],
 )
@@ -115,7 +115,7 @@ def test_its_last_line_is_the_next_command(
 def test_chrome_trace(cli: Cli) -> None:
     done = cli.run("double", "ten", "--trace", "t.json")
     assert done.code == 0, done.err
-    assert re.search(r"^trace: t\.json .*https://ui\.perfetto\.dev", done.err, re.MULTILINE)
+    assert "\ntrace: t.json (gilscope view t.json)\n" in done.err
     trace = json.loads((cli.folder / "t.json").read_bytes())
     events = trace["traceEvents"] if isinstance(trace, dict) else trace
     assert len(events) > 10
@@ -124,7 +124,7 @@ def test_chrome_trace(cli: Cli) -> None:
 def test_json_lines_trace(cli: Cli) -> None:
     done = cli.run("double", "ten", "--trace", "t.jsonl")
     assert done.code == 0, done.err
-    assert "https://ui.perfetto.dev" in done.err
+    assert "\ntrace: t.jsonl (gilscope view t.jsonl)\n" in done.err
     records = [json.loads(line) for line in (cli.folder / "t.jsonl").read_text().splitlines()]
     assert len(records) > 10
 

@@ -9,6 +9,7 @@ import click
 
 from gilscope.cli.errors import Refused, say_error
 from gilscope.cli.run import run
+from gilscope.cli.view import view
 
 __all__ = ["main"]
 
@@ -17,7 +18,8 @@ Rust calls async Python without touching the GIL, and every call can be seen.
 
 \b
 Start here:
-  gilscope run --help
+  gilscope run --help     call an async function and record it
+  gilscope view --help    look at what was recorded
 """
 
 
@@ -28,6 +30,7 @@ def cli() -> None:
 
 
 cli.add_command(run)
+cli.add_command(view)
 
 
 def main(args: list[str] | None = None) -> int:

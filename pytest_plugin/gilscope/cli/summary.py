@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from gilscope._units import duration
 from gilscope.cli.errors import counted
 from gilscope.cli.losses import PARTS, dropped, dropped_line, left_out, remedies
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _SLOWEST = 5
 # Quantiles are upper bounds, those of a histogram's bucket.
 _TIMES = ("p50 ≤", "p99 ≤", "max", "sum")
-_PERFETTO = "https://ui.perfetto.dev"
 
 
 @dataclass(slots=True)
@@ -166,9 +166,7 @@ def _how_to_look(report: Report, trace: str) -> str:
 
 
 def _viewer(trace: str) -> str:
-    if trace.endswith(".jsonl"):
-        return f"one record per line; with --trace NAME.json it opens on {_PERFETTO}"
-    return f"open {_PERFETTO} and drop the file there"
+    return f"gilscope view {shlex.quote(trace)}"
 
 
 def _next(report: Report) -> str:
@@ -178,19 +176,4 @@ def _next(report: Report) -> str:
         return f"GILSCOPE_DETAIL=full {report.command} --trace trace.json"
     if report.trace is None:
         return f"{report.command} --trace trace.json"
-    if report.trace.endswith(".jsonl"):
-        return f"head -n 3 {shlex.quote(report.trace)}"
-    return f"python3 -m webbrowser {_PERFETTO}"
-
-
-def duration(ns: float) -> str:
-    """`ns` nanoseconds in the unit that fits, three digits."""
-    for limit, divisor, unit in ((1e3, 1, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms")):
-        if ns < limit:
-            return f"{_three(ns / divisor)} {unit}"
-    return f"{_three(ns / 1e9)} s" if ns < 120e9 else f"{ns / 60e9:,.1f} min"
-
-
-def _three(value: float) -> str:
-    digits = 0 if value >= 100 or value == 0 else 1 if value >= 10 else 2
-    return f"{value:.{digits}f}"
+    return _viewer(report.trace)

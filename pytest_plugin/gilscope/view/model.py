@@ -1,0 +1,162 @@
+"""What a trace says: calls with the pieces of their life, tasks, turns of loops, findings.
+
+Times are integers, nanoseconds of whatever clock the file counts in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# In the order of a call's life; docs/spans.md says what each is.
+PARTS = ("enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback")
+
+Lane = tuple[int, str]
+"""A loop thread: a number (its runtime, or its tid) and its name."""
+
+
+@dataclass(slots=True)
+class Piece:
+    """A part of a call or task, at its place in time."""
+
+    kind: str
+    start: int
+    end: int
+    at: str | None = None
+    """Where it awaits, for a `suspended`."""
+    wake: int | None = None
+    """When what it awaits was done, for a `suspended`."""
+    number: int = 0
+    """Which poll it is or precedes."""
+
+
+@dataclass(slots=True)
+class Work:
+    """A call, or a task made inside one."""
+
+    kind: str
+    id: str
+    name: str
+    start: int
+    end: int
+    status: str
+    lane: Lane
+    trace: str | None = None
+    parent: str | None = None
+    call: str | None = None
+    polls: int = 0
+    flags: list[str] = field(default_factory=list)
+    error: str | None = None
+    pieces: list[Piece] = field(default_factory=list)
+    totals: dict[str, int] = field(default_factory=dict)
+    """Time of each part, where the pieces were not recorded (detail `call`)."""
+    children: list[Work] = field(default_factory=list)
+    """Tasks made inside it, and calls made from it, in the order in which they began."""
+
+    @property
+    def duration(self) -> int:
+        """Nanoseconds from its begin to its end."""
+        return self.end - self.start
+
+    def parts(self) -> dict[str, int]:
+        """How long each part took in all."""
+        if self.totals:
+            return self.totals
+        sums: dict[str, int] = {}
+        for piece in self.pieces:
+            sums[piece.kind] = sums.get(piece.kind, 0) + piece.end - piece.start
+        return sums
+
+
+@dataclass(slots=True)
+class Turn:
+    """The time for which a loop thread held the GIL in one go."""
+
+    start: int
+    end: int
+    calls: int
+    cpu: int
+
+
+@dataclass(slots=True)
+class Finding:
+    """Something that is wrong, as the run itself found it."""
+
+    id: str
+    name: str
+    sentence: str
+    hint: str | None = None
+    call: str | None = None
+    thread: str | None = None
+    start: int | None = None
+    duration: int = 0
+    stack: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Trace:
+    """All that a file holds."""
+
+    path: str
+    calls: list[Work] = field(default_factory=list)
+    tasks: list[Work] = field(default_factory=list)
+    turns: dict[Lane, list[Turn]] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    spans: int = 0
+    notes: list[str] = field(default_factory=list)
+    """What is missing in it or was left out; each is one line for the reader."""
+
+    def bounds(self) -> tuple[int, int]:
+        """The first and the last moment of it, equal if there is nothing."""
+        works = [*self.calls, *self.tasks]
+        turns = [turn for lane in self.turns.values() for turn in lane]
+        found = [finding.start for finding in self.findings if finding.start is not None]
+        if not works and not turns and not found:
+            return 0, 0
+        start = min([*(w.start for w in works), *(t.start for t in turns), *found])
+        end = max([*(w.end for w in works), *(t.end for t in turns), *found])
+        return start, end
+
+    def lanes(self) -> list[Lane]:
+        """Every loop thread in it, in order."""
+        return sorted({*self.turns, *(call.lane for call in self.calls)})
+
+
+def put_together(trace: Trace) -> Trace:
+    """Give every task and every inner call to what it was made in; sort by time."""
+    works = {work.id: work for work in (*trace.calls, *trace.tasks)}
+    for work in works.values():
+        work.pieces.sort(key=_order)
+        owner = works.get(work.parent or "") or works.get(work.call or "")
+        if owner is not None and owner is not work and not _is_inside(owner, work, works):
+            owner.children.append(work)
+    for work in works.values():
+        work.children.sort(key=lambda child: child.start)
+    trace.calls.sort(key=lambda call: (call.start, call.id))
+    trace.tasks.sort(key=lambda task: (task.start, task.id))
+    for turns in trace.turns.values():
+        turns.sort(key=lambda turn: turn.start)
+    return trace
+
+
+def _order(piece: Piece) -> tuple[int, int, int]:
+    return piece.start, piece.end, PARTS.index(piece.kind)
+
+
+def _is_inside(owner: Work, work: Work, works: dict[str, Work]) -> bool:
+    """Whether `owner` is itself below `work`: a file may say so, a tree cannot."""
+    seen: set[str] = set()
+    above: Work | None = owner
+    while above is not None and above.id not in seen:
+        if above is work:
+            return True
+        seen.add(above.id)
+        above = works.get(above.parent or "") or (
+            works.get(above.call or "") if above.call != above.id else None
+        )
+    return False
+
+
+def text_or_none(value: Any) -> str | None:
+    """`value` if it is a text that says something."""
+    return value if isinstance(value, str) and value else None
