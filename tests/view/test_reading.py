@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
 from gilscope.view.errors import BadTrace
 from gilscope.view.reading import read
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
+import shlex
 import sys
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
-from gilscope.cli.errors import Refused
+from gilscope.cli.errors import Refused, os_reason
+
+if TYPE_CHECKING:
+    from gilscope.view.model import Trace
 
 _HELP = """\
 Show where the time went in TRACE, a file that `gilscope run --trace` or `gilscope.trace` wrote.
@@ -44,7 +50,14 @@ Exit code: 0 when something was shown, 2 when TRACE is no trace.
     metavar="N",
     help="How many of the slowest calls are shown as trees.",
 )
-def view(trace: str, slowest: int) -> int:
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value="",
+    metavar="[=OUT]",
+    help="Write a page for a browser; without OUT beside the trace, as TRACE.html.",
+)
+def view(trace: str, slowest: int, html: str | None) -> int:
     """Read the file, then show it."""
     from gilscope.view.errors import BadTrace
     from gilscope.view.reading import read
@@ -53,6 +66,12 @@ def view(trace: str, slowest: int) -> int:
         found = read(trace)
     except BadTrace as bad:
         raise Refused(bad.message, bad.hint) from None
+    if html is not None:
+        return _write_page(found, html or f"{os.path.splitext(trace)[0]}.html")
+    return _print(found, slowest)
+
+
+def _print(found: Trace, slowest: int) -> int:
     from gilscope.view.terminal import lines
 
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -60,4 +79,19 @@ def view(trace: str, slowest: int) -> int:
     console = Console(highlight=False, emoji=False)
     for line in lines(found, slowest=slowest):
         console.print(line, soft_wrap=True)
+    return 0
+
+
+def _write_page(found: Trace, out: str) -> int:
+    from gilscope.view.html import page
+
+    if os.path.realpath(out) == os.path.realpath(found.path):
+        raise Refused(f"--html would replace the trace {found.path}", "name another file")
+    try:
+        with open(out, "w", encoding="utf-8") as file:
+            file.write(page(found))
+    except OSError as error:
+        raise Refused(f"cannot write {out}: {os_reason(error)}") from None
+    click.echo(f"page: {out}")
+    click.echo(f"next: xdg-open {shlex.quote(out)}")
     return 0

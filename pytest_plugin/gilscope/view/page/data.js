@@ -1,0 +1,99 @@
+// The payload, as gilscope/view/payload.py packs it, made into objects.
+const raw = await unpack(document.getElementById("trace").textContent);
+
+/** JSON, compressed, in base64. */
+async function unpack(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).json();
+}
+
+function pieces(flat, start) {
+  const found = [];
+  let at = start;
+  for (let i = 0; i < flat.length;) {
+    const kind = raw.kinds[flat[i]];
+    const piece = { kind, start: at, end: at + flat[i + 1], place: "", wake: -1, count: 1, number: 0 };
+    i += 2;
+    if (kind === "suspended") {
+      piece.place = raw.texts[flat[i]];
+      if (flat[i + 1] >= 0) piece.wake = piece.end - flat[i + 1];
+      i += 2;
+    } else if (kind === "merged") {
+      piece.count = flat[i];
+      i += 1;
+    }
+    at = piece.end;
+    found.push(piece);
+  }
+  let number = 0;
+  for (const piece of found) {
+    if (piece.kind === "poll") piece.number = ++number;
+    if (piece.kind === "merged") number = NaN;
+  }
+  return found;
+}
+
+function task(packed, call) {
+  const [name, since, dur, status, polls, error, flat] = packed;
+  const start = call.start + since;
+  return {
+    kind: "task", name: raw.texts[name], start, end: start + dur, dur, status: raw.texts[status], polls,
+    error: raw.texts[error], pieces: pieces(flat, start), call, lane: call.lane, tasks: [], totals: 0,
+  };
+}
+
+function call(packed) {
+  const [name, start, dur, status, lane, id, trace, polls, error, flags, parent, flat, totals, count, tasks] = packed;
+  const made = {
+    kind: "call", name: raw.texts[name], start, end: start + dur, dur, status: raw.texts[status], lane, id,
+    trace, polls, error: raw.texts[error], flags: raw.texts[flags], parent, pieces: pieces(flat, start), totals,
+    taskCount: count, tasks: [],
+  };
+  made.tasks = tasks.map((packed) => task(packed, made));
+  return made;
+}
+
+/** Pairs of time and value, of which each time is packed as what came since the one before. */
+function steps(flat) {
+  const found = [];
+  let at = 0;
+  for (let i = 0; i < flat.length; i += 2) {
+    at += flat[i];
+    found.push([at, flat[i + 1]]);
+  }
+  return found;
+}
+
+function lane(packed, index) {
+  const turns = [];
+  let at = 0;
+  for (let i = 0; i < packed.turns.length; i += 6) {
+    const [since, dur, calls, cpu, count, held] = packed.turns.slice(i, i + 6);
+    turns.push({ kind: "hold", start: at + since, end: at + since + dur, calls, cpu, count, held });
+    at += since + dur;
+  }
+  return { name: packed.name, index, turns, polls: [], waits: [] };
+}
+
+const trace = { ...raw, calls: raw.calls.map(call), lanes: raw.lanes.map(lane) };
+trace.flight = steps(raw.flight);
+trace.queue = steps(raw.queue);
+trace.byId = new Map(trace.calls.map((call) => [call.id, call]));
+
+// What the loop threads did, as far as the calls drawn here tell.
+for (const call of trace.calls) {
+  const own = trace.lanes[call.lane];
+  if (!own) continue;
+  for (const work of [call, ...call.tasks]) {
+    for (const piece of work.pieces) {
+      if (piece.kind === "poll") own.polls.push({ ...piece, work });
+      if (piece.kind === "gil.wait" && piece.end > piece.start) own.waits.push({ ...piece, work });
+    }
+  }
+}
+for (const own of trace.lanes) {
+  for (const boxes of [own.polls, own.waits]) boxes.sort((a, b) => a.start - b.start);
+  // Calls that one wait of the thread let in have the same one.
+  own.waits = own.waits.filter((box, i, all) => i === 0 || box.end !== all[i - 1].end || box.start !== all[i - 1].start);
+}

@@ -1,0 +1,126 @@
+// The panel: the whole life of the chosen call, or percentiles of all while none is chosen.
+const panel = document.getElementById("panel");
+const PARTS = ["enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback"];
+const MOST = 300;
+
+function key(kind) {
+  const box = element("i", "key");
+  box.style.background = theme.colours[kind];
+  return box;
+}
+
+function showPanel() {
+  panel.replaceChildren(...(view.chosen ? life(view.chosen) : overview()));
+  panel.scrollTop = 0;
+}
+
+function overview() {
+  const head = element("h2", "", "All calls");
+  if (!trace.rows.length) return [head, element("p", "soft", "There is none in this trace.")];
+  const made = table(["part", "p50", "p90", "p99", "max"], trace.rows.map(([name, ...cells]) => [name, ...cells.slice(0, 4).map(took)]));
+  const share = new Map(trace.rows.map((row) => [row[0], row[5]]));
+  return [
+    head,
+    element("p", "soft", `${counted(trace.count, "call")}. Click on one, or press ↓, to see its whole life.`),
+    bar(PARTS.map((part) => [part, share.get(part)])),
+    made,
+    element("h3", "", "How to read it"),
+    ...Object.entries(MEANING).map(([kind, text]) => element("p", "", key(kind), element("b", "", kind === "hold" ? "GIL held" : kind), ` – ${text}`)),
+    element("p", "", key("wake"), element("b", "", "wake"), " – what was awaited is done; the arrow ends at the poll that follows"),
+  ];
+}
+
+function bar(shares) {
+  const made = element("div", "bar");
+  for (const [kind, share] of shares) {
+    const part = element("i");
+    part.style.width = `${100 * share}%`;
+    part.style.background = theme.colours[kind];
+    part.title = `${kind} ${(100 * share).toFixed(1)} %`;
+    made.append(part);
+  }
+  return made;
+}
+
+function table(heads, lines) {
+  const made = element("table", "");
+  const row = (cells, tag) => element("tr", "", ...cells.map((cell) => element(tag, "", cell)));
+  made.append(element("thead", "", row(heads, "th")));
+  made.append(element("tbody", "", ...lines.map((cells) => {
+    const known = PARTS.includes(cells[0]);
+    return row([known ? element("span", "", key(cells[0]), cells[0]) : cells[0], ...cells.slice(1)], "td");
+  })));
+  return made;
+}
+
+function sums(work) {
+  const found = Object.fromEntries(PARTS.map((part, i) => [part, work.totals ? work.totals[i] : 0]));
+  let merged = 0;
+  for (const piece of work.pieces) {
+    if (piece.kind in found) found[piece.kind] += piece.end - piece.start;
+    else if (piece.kind === "merged") merged += piece.end - piece.start;
+  }
+  return { found, merged };
+}
+
+function life(call) {
+  const status = element("span", call.status === "ok" ? "status" : "status bad", call.status);
+  const lines = [
+    element("h2", "", call.name),
+    element("p", "", status, ` ${took(call.dur)}, began at ${took(call.start)}, ${counted(call.polls, "poll")}`),
+  ];
+  if (call.flags) lines.push(element("p", "soft", call.flags));
+  if (call.error) lines.push(element("p", "error", call.error));
+  const about = trace.findings.filter((finding) => finding.call === call.id);
+  for (const finding of about) lines.push(element("p", "error", `${finding.id} ${finding.sentence}`));
+  lines.push(...partsOf(call));
+  if (call.pieces.length) lines.push(element("h3", "", "Its life"), lifeList(call));
+  if (call.taskCount) lines.push(...tasksOf(call));
+  lines.push(element("h3", "", "Ids"), ids(call));
+  return lines;
+}
+
+function partsOf(call) {
+  const { found, merged } = sums(call);
+  const whole = call.dur || 1;
+  const cells = PARTS.map((part) => [part, took(found[part]), `${(100 * found[part] / whole).toFixed(1)} %`]);
+  if (merged) cells.push(["drawn as one", took(merged), `${(100 * merged / whole).toFixed(1)} %`]);
+  const made = table(["part", "time", "share"], cells);
+  const sum = element("tr", "sum", element("td", "", "call"), element("td", "", took(call.dur)), element("td", "", "100.0 %"));
+  made.lastChild.append(sum);
+  return [bar(PARTS.map((part) => [part, found[part] / whole])), made];
+}
+
+function lifeList(work) {
+  const list = element("ul", "life");
+  const shown = work.pieces.filter((piece) => piece.end > piece.start || piece.kind === "poll");
+  for (const piece of shown.slice(0, MOST)) {
+    const name = piece.kind === "poll" ? `poll ${piece.number || ""}` : piece.kind === "merged" ? `${number(piece.count)} short` : piece.kind;
+    const colour = piece.kind === "poll" && work.kind === "task" ? "task" : piece.kind;
+    const place = element("span", "place", piece.place ? `at ${piece.place}` : "");
+    if (piece.wake >= 0) place.append(`${piece.place ? ", " : ""}woken ${took(piece.end - piece.wake)} before its turn`);
+    list.append(element("li", "", element("span", "", key(colour), name), element("span", "", took(piece.end - piece.start)), place));
+  }
+  if (shown.length > MOST) list.append(element("li", "soft", `… ${number(shown.length - MOST)} more`));
+  return list;
+}
+
+function tasksOf(call) {
+  const lines = [element("h3", "", `${counted(call.taskCount, "task")} made in it`)];
+  for (const task of call.tasks) {
+    lines.push(element("p", "", element("b", "", task.name), ` ${took(task.dur)}, ${task.status}, ${counted(task.polls, "poll")}`));
+    if (task.error) lines.push(element("p", "error", task.error));
+    lines.push(lifeList(task));
+  }
+  if (call.taskCount > call.tasks.length) lines.push(element("p", "soft", `… ${number(call.taskCount - call.tasks.length)} more`));
+  return lines;
+}
+
+function ids(call) {
+  const made = element("div", "ids");
+  const lane = trace.lanes[call.lane];
+  for (const [name, text] of [["call", call.id], ["trace", call.trace], ["parent", call.parent], ["thread", lane ? lane.name : ""]]) {
+    if (text) made.append(element("span", "soft", name), element("span", "", text));
+  }
+  return made;
+}

@@ -1,0 +1,178 @@
+"""What the page gets: the model in few bytes, JSON of numbers and one table of texts.
+
+page/data.js reads it. Times are nanoseconds since the first moment of the trace.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gilscope.view.choice import MERGED, choose, evenly, fewer_pieces, fewer_steps, fewer_turns
+from gilscope.view.model import PARTS
+from gilscope.view.numbers import in_flight, queue_depth, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gilscope.view.model import Finding, Lane, Piece, Trace, Work
+
+KINDS = (*PARTS, MERGED, "gap")
+_SUSPENDED, _MERGED, _GAP = (KINDS.index(kind) for kind in ("suspended", MERGED, "gap"))
+
+# Together they keep the page of 1,000 calls under half a megabyte.
+_PIECES = 24_000
+_PIECES_OF_ONE = (12, 160)
+_TASKS = 40
+_TURNS = 2_000
+_STEPS = 1_500
+_FINDINGS = 200
+_TEXT = 2_000
+
+
+class Payload:
+    """Collects what goes into the page."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.shown = choose(trace)
+        self.zero, self.end = trace.bounds()
+        self._texts: dict[str, int] = {"": 0}
+        self._lanes: dict[Lane, int] = {lane: i for i, lane in enumerate(trace.lanes())}
+        works = len(self.shown) + sum(len(call.children) for call in self.shown)
+        least, most = _PIECES_OF_ONE
+        self._pieces = min(max(_PIECES // max(works, 1), least), most)
+
+    def build(self) -> dict[str, Any]:
+        """All of it, fit for `json.dumps`."""
+        trace = self.trace
+        found = evenly(sorted(trace.findings, key=lambda one: -one.duration), _FINDINGS)
+        calls = [self._work(call) for call in self.shown]
+        return {
+            "path": trace.path,
+            "span": self.end - self.zero,
+            "count": len(trace.calls),
+            "tasks": len(trace.tasks),
+            "notes": [*self._capped(), *trace.notes],
+            "kinds": KINDS,
+            "lanes": [self._lane(lane) for lane in self._lanes],
+            "calls": calls,
+            "flight": _flat(fewer_steps(in_flight(trace), _STEPS), self.zero),
+            "queue": _flat(fewer_steps(queue_depth(trace), _STEPS), self.zero),
+            "rows": self._rows(),
+            "findings": [self._finding(finding) for finding in found],
+            "texts": list(self._texts),  # last: building the others fills it
+        }
+
+    def _capped(self) -> list[str]:
+        trace = self.trace
+        notes = []
+        if len(self.shown) < len(trace.calls):
+            notes.append(
+                f"{len(self.shown):,} of {len(trace.calls):,} calls are drawn: those of findings,"
+                " some that failed, the slowest, and of the rest some at even distances."
+                " Percentiles and counters are of all calls."
+            )
+        if any(len(turns) > _TURNS for turns in trace.turns.values()):
+            notes.append("Turns of a loop that lie close together are drawn as one.")
+        if any(len(work.pieces) > self._pieces for work in self._drawn()):
+            notes.append("Polls and waits of a call that are too many are drawn as one, in grey.")
+        if len(trace.findings) > _FINDINGS:
+            notes.append(f"{_FINDINGS} of {len(trace.findings):,} findings are listed.")
+        return notes
+
+    def _drawn(self) -> list[Work]:
+        return [*self.shown, *(child for call in self.shown for child in call.children)]
+
+    def _rows(self) -> list[list[Any]]:
+        calls = self.trace.calls
+        return [
+            [row.name, row.p50, row.p90, row.p99, row.max, round(row.share, 4)]
+            for row in (rows(calls) if calls else ())
+        ]
+
+    def _text(self, text: str | None) -> int:
+        text = text or ""
+        cut = text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
+        return self._texts.setdefault(cut, len(self._texts))
+
+    def _work(self, work: Work) -> list[Any]:
+        tasks = [child for child in work.children if child.kind == "task"]
+        return [
+            self._text(work.name),
+            work.start - self.zero,
+            work.duration,
+            self._text(work.status),
+            self._lanes.get(work.lane, 0),
+            work.id,
+            work.trace or "",
+            work.polls,
+            self._text(work.error),
+            self._text(", ".join(work.flags)),
+            work.parent or "",
+            self._flat_pieces(work),
+            [work.totals.get(part, 0) for part in PARTS] if work.totals else 0,
+            len(tasks),
+            [self._task(task, work) for task in tasks[:_TASKS]],
+        ]
+
+    def _task(self, task: Work, call: Work) -> list[Any]:
+        return [
+            self._text(task.name),
+            task.start - call.start,
+            task.duration,
+            self._text(task.status),
+            task.polls,
+            self._text(task.error),
+            self._flat_pieces(task),
+        ]
+
+    def _flat_pieces(self, work: Work) -> list[int]:
+        """Kind and duration of each, where one ends the next begins.
+
+        After those of a `suspended` where it awaits, and how long before its end it was woken (-1:
+        not known); after those of a merged piece how many it stands for.
+        """
+        flat: list[int] = []
+        at = work.start
+        for piece in fewer_pieces(work.pieces, self._pieces):
+            if piece.start > at:
+                flat += (_GAP, piece.start - at)
+            flat += self._piece(piece)
+            at = piece.end
+        return flat
+
+    def _piece(self, piece: Piece) -> Sequence[int]:
+        kind, took = KINDS.index(piece.kind), piece.end - piece.start
+        if kind == _MERGED:
+            return (kind, took, piece.number)
+        if kind == _SUSPENDED:
+            known = piece.wake is not None and piece.start <= piece.wake <= piece.end
+            wake = piece.end - (piece.wake or 0) if known else -1
+            return (kind, took, self._text(piece.at), wake)
+        return (kind, took)
+
+    def _lane(self, lane: Lane) -> dict[str, Any]:
+        flat: list[int] = []
+        at = self.zero
+        for turn, count, held in fewer_turns(self.trace.turns.get(lane, []), _TURNS):
+            flat += (turn.start - at, turn.end - turn.start, turn.calls, turn.cpu, count, held)
+            at = turn.end
+        names = [name for _, name in self._lanes]
+        label = f"{lane[1]} ({lane[0]})" if names.count(lane[1]) > 1 else lane[1]
+        return {"name": label, "turns": flat}
+
+    def _finding(self, finding: Finding) -> dict[str, Any]:
+        start = None if finding.start is None else finding.start - self.zero
+        said = {"id": finding.id, "name": finding.name, "sentence": finding.sentence[:_TEXT]}
+        more = {"hint": finding.hint, "call": finding.call, "thread": finding.thread}
+        stack = [frame[:_TEXT] for frame in finding.stack[:64]]
+        return {**said, **more, "start": start, "dur": finding.duration, "stack": stack}
+
+
+def _flat(steps: Sequence[tuple[int, int]], zero: int) -> list[int]:
+    """Time since the one before, and value."""
+    flat: list[int] = []
+    for at, value in steps:
+        flat += (at - zero, value)
+        zero = at
+    return flat
