@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import sys
+import webbrowser
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +25,7 @@ Without an option it prints text: findings first, then the slowest calls, then p
 \b
   gilscope view trace.jsonl                 the text
   gilscope view trace.jsonl --html          a page, trace.html, for a browser; needs no network
+  gilscope view trace.jsonl --perfetto      in https://ui.perfetto.dev, served from this machine
 
 \b
 How to read a call:
@@ -57,17 +59,28 @@ Exit code: 0 when something was shown, 2 when TRACE is no trace.
     metavar="[=OUT]",
     help="Write a page for a browser; without OUT beside the trace, as TRACE.html.",
 )
-def view(trace: str, slowest: int, html: str | None) -> int:
+@click.option(
+    "--perfetto",
+    is_flag=False,
+    flag_value="",
+    metavar="[=OUT]",
+    help="Serve the trace once, on loopback, to https://ui.perfetto.dev; with OUT write the file.",
+)
+def view(trace: str, slowest: int, html: str | None, perfetto: str | None) -> int:
     """Read the file, then show it."""
     from gilscope.view.errors import BadTrace
     from gilscope.view.reading import read
 
+    if html is not None and perfetto is not None:
+        raise Refused("--html and --perfetto do not go together", "ask for one after the other")
     try:
         found = read(trace)
+        if html is not None:
+            return _write_page(found, html or f"{os.path.splitext(trace)[0]}.html")
+        if perfetto is not None:
+            return _to_perfetto(found, perfetto)
     except BadTrace as bad:
         raise Refused(bad.message, bad.hint) from None
-    if html is not None:
-        return _write_page(found, html or f"{os.path.splitext(trace)[0]}.html")
     return _print(found, slowest)
 
 
@@ -85,13 +98,45 @@ def _print(found: Trace, slowest: int) -> int:
 def _write_page(found: Trace, out: str) -> int:
     from gilscope.view.html import page
 
-    if os.path.realpath(out) == os.path.realpath(found.path):
-        raise Refused(f"--html would replace the trace {found.path}", "name another file")
-    try:
-        with open(out, "w", encoding="utf-8") as file:
-            file.write(page(found))
-    except OSError as error:
-        raise Refused(f"cannot write {out}: {os_reason(error)}") from None
+    _write(found, out, "--html", page(found))
     click.echo(f"page: {out}")
     click.echo(f"next: xdg-open {shlex.quote(out)}")
     return 0
+
+
+def _to_perfetto(found: Trace, out: str) -> int:
+    from gilscope.view.perfetto import convert
+    from gilscope.view.serve import PAGE, Server
+
+    converted = convert(found)
+    if converted.left_out:
+        click.echo(
+            f"note: the oldest {converted.left_out:,} calls and tasks are left out", err=True
+        )
+    if out:
+        _write(found, out, "--perfetto", converted.text)
+        click.echo(f"trace: {out}")
+        click.echo(f"next: open {PAGE} and drop the file there")
+        return 0
+    server = Server(converted.text)
+    click.echo(f"next: open {server.address}")
+    click.echo("served once, on loopback alone; Ctrl-C ends it", err=True)
+    if sys.stdout.isatty() and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        webbrowser.open(server.address)
+    try:
+        server.serve()
+    except KeyboardInterrupt:
+        click.echo("stopped: nobody took the trace", err=True)
+        return 130
+    click.echo("the page has it", err=True)
+    return 0
+
+
+def _write(found: Trace, out: str, option: str, text: str) -> None:
+    if os.path.realpath(out) == os.path.realpath(found.path):
+        raise Refused(f"{option} would replace the trace {found.path}", "name another file")
+    try:
+        with open(out, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise Refused(f"cannot write {out}: {os_reason(error)}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 from gilscope.view.model import Piece, Turn
@@ -76,7 +77,7 @@ def fewer_turns(turns: Sequence[Turn], limit: int) -> list[_Turns]:
     """
     if len(turns) <= limit:
         return [(turn, 1, turn.end - turn.start) for turn in turns]
-    gaps = sorted(after.start - turn.end for turn, after in zip(turns, turns[1:], strict=False))
+    gaps = sorted(after.start - turn.end for turn, after in pairwise(turns))
     widest = gaps[len(turns) - limit]
     merged: list[_Turns] = []
     for turn in turns:

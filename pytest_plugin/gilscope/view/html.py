@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from gilscope.view.model import Trace
 
 # Each after those that it needs.
-_LIBRARY = ["d3-array", "d3-color", "d3-dispatch", "d3-format", "d3-timer", "d3-ease", "d3-interpolate", "d3-selection", "d3-drag", "d3-transition", "d3-time", "d3-time-format", "d3-scale", "d3-zoom"]
+_LIBRARY = (
+    *("d3-array", "d3-color", "d3-dispatch", "d3-format", "d3-timer", "d3-ease", "d3-interpolate"),
+    *("d3-selection", "d3-drag", "d3-transition", "d3-time", "d3-time-format", "d3-scale"),
+    "d3-zoom",
+)
 _SCRIPTS = ("theme.js", "data.js", "draw.js", "panel.js", "main.js")
 
 

@@ -1,0 +1,192 @@
+"""A trace as Chrome JSON in the dialect that Perfetto shows best.
+
+Per loop thread a track of slices: `gil.wait`, and `gil.hold` with the polls in it. Per call and
+task a track of its parts (`id2.local`: with a plain `id` everything starts collapsed). Wakes are
+slices of a track of their own, as an arrow has to begin in a slice; each leads to its poll.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from gilscope.view.numbers import in_flight, queue_depth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gilscope.view.model import Finding, Lane, Piece, Trace, Work
+
+EVENTS = 400_000
+"""About 50 MB, which the page still takes; of more the oldest are left out."""
+
+_PROCESS = 1
+# A track whose number is that of the process gets a badge, "main thread".
+_FIRST_TRACK = 10
+_WAKE_NS = 1000
+
+Event = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Track:
+    """A loop thread, and the wakes of what runs there."""
+
+    number: int
+    name: str
+    wakes: list[tuple[int, int, str]] = field(default_factory=list)
+    """When woken, when polled, of what."""
+
+    @property
+    def of_wakes(self) -> int:
+        return self.number + 1
+
+
+@dataclass(slots=True)
+class Converted:
+    """The file's text, and how many calls and tasks are not in it."""
+
+    text: str
+    left_out: int
+
+
+def convert(trace: Trace, limit: int = EVENTS) -> Converted:
+    """All of it, or the latest that make `limit` events."""
+    zero, _ = trace.bounds()
+    maker = _Maker(zero, trace.lanes())
+    works, left_out = _latest([*trace.calls, *trace.tasks], limit)
+    events = [*maker.names(trace.path), *maker.turns(trace), *maker.works(works)]
+    events += [*maker.arrows(), *maker.findings(trace.findings)]
+    events += maker.counter("calls in flight", in_flight(trace))
+    events += maker.counter("queue depth", queue_depth(trace))
+    lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in events)
+    other = json.dumps({"gilscope": True, "left_out": left_out})
+    whole = f'{{"displayTimeUnit":"ns","traceEvents":[\n{lines}\n],"otherData":{other}}}\n'
+    return Converted(whole, left_out)
+
+
+def _latest(works: list[Work], limit: int) -> tuple[list[Work], int]:
+    """Those that ended last, as far as the limit allows, in order of their begin."""
+    works.sort(key=lambda work: -work.end)
+    events = 0
+    for count, work in enumerate(works):
+        events += 2 + 6 * len(work.pieces)
+        if events > limit:
+            return sorted(works[:count], key=lambda work: work.start), len(works) - count
+    return sorted(works, key=lambda work: work.start), 0
+
+
+class _Maker:
+    def __init__(self, zero: int, lanes: Iterable[Lane]) -> None:
+        self._zero = zero
+        numbers = range(_FIRST_TRACK, 1 << 30, 2)
+        self._tracks = {lane: _Track(n, lane[1]) for n, lane in zip(numbers, lanes, strict=False)}
+
+    def _us(self, ns: int) -> float:
+        return (ns - self._zero) / 1000
+
+    def names(self, path: str) -> Iterator[Event]:
+        yield _named("process_name", None, name=f"gilscope {path.rpartition('/')[2]}")
+        for index, track in enumerate(self._tracks.values()):
+            for number, name in ((track.number, track.name), (track.of_wakes, "wakes")):
+                shown = name if number == track.number else f"{track.name}: wakes"
+                yield _named("thread_name", number, name=shown)
+                order = 2 * index + number - track.number
+                yield _named("thread_sort_index", number, sort_index=order)
+
+    def turns(self, trace: Trace) -> Iterator[Event]:
+        for lane, turns in trace.turns.items():
+            for turn in turns:
+                args = {"calls": turn.calls, "cpu_us": turn.cpu / 1000}
+                track = self._tracks[lane].number
+                yield self._slice("gil.hold", track, turn.start, turn.end, args)
+
+    def works(self, works: Iterable[Work]) -> Iterator[Event]:
+        waits: dict[tuple[int, int, int], Event] = {}
+        for work in works:
+            track = self._tracks.get(work.lane)
+            yield from self._work(work, track.number if track else _FIRST_TRACK)
+            if track is None:
+                continue
+            before: Piece | None = None
+            for piece in work.pieces:
+                if piece.kind == "poll":
+                    args = {"function": work.name, "call": work.call or work.id}
+                    yield self._slice("poll", track.number, piece.start, piece.end, args)
+                    self._wake(track, before, piece, work.name)
+                elif piece.kind == "gil.wait" and piece.end > piece.start:
+                    # One wait of the thread, however many calls it let in.
+                    key = (track.number, piece.start, piece.end)
+                    waits[key] = self._slice("gil.wait", *key, {})
+                before = piece
+        yield from waits.values()
+
+    def _wake(self, track: _Track, before: Piece | None, poll: Piece, name: str) -> None:
+        if before is not None and before.wake is not None and before.wake <= poll.start:
+            track.wakes.append((before.wake, poll.start, name))
+
+    def _work(self, work: Work, track: int) -> Iterator[Event]:
+        args: dict[str, Any] = {"status": work.status, "polls": work.polls, "id": work.id}
+        more = {"trace": work.trace, "parent": work.parent, "error": work.error}
+        args.update({key: value for key, value in more.items() if value})
+        args.update({f"{part}_us": took / 1000 for part, took in work.totals.items()})
+        if work.flags:
+            args["flags"] = ", ".join(work.flags)
+        local = f"0x{work.id}"
+        yield self._nested("b", work.kind, work.name, local, track, work.start, args)
+        for piece in work.pieces:
+            if piece.end == piece.start and piece.kind != "poll":
+                continue
+            said: Event = {"at": piece.at, "poll": piece.number}
+            args = {key: value for key, value in said.items() if value}
+            yield self._nested("b", work.kind, piece.kind, local, track, piece.start, args)
+            yield self._nested("e", work.kind, piece.kind, local, track, piece.end, {})
+        yield self._nested("e", work.kind, work.name, local, track, work.end, {})
+
+    def arrows(self) -> Iterator[Event]:
+        number = 0
+        for track in self._tracks.values():
+            track.wakes.sort()
+            times = sorted({wake for wake, _, _ in track.wakes})
+            after = dict(pairwise(times))
+            for wake, poll, name in track.wakes:
+                end = wake + min(_WAKE_NS, after.get(wake, wake + _WAKE_NS) - wake)
+                yield self._slice("wake", track.of_wakes, wake, end, {"function": name})
+                number += 1
+                arrow = {"cat": "wake", "name": "wake", "id": number, "pid": _PROCESS}
+                yield {"ph": "s", **arrow, "tid": track.of_wakes, "ts": self._us(wake)}
+                yield {"ph": "f", **arrow, "tid": track.number, "ts": self._us(poll), "bp": "e"}
+
+    def findings(self, findings: Iterable[Finding]) -> Iterator[Event]:
+        for number, found in enumerate(findings):
+            if found.start is None:
+                continue
+            args = {"sentence": found.sentence, "hint": found.hint, "call": found.call}
+            args["stack"] = "\n".join(found.stack) or None
+            known = {key: value for key, value in args.items() if value}
+            name, local = f"{found.id} {found.name}", f"finding {number}"
+            end = found.start + found.duration
+            yield self._nested("b", "finding", name, local, _FIRST_TRACK, found.start, known)
+            yield self._nested("e", "finding", name, local, _FIRST_TRACK, end, {})
+
+    def counter(self, name: str, steps: Iterable[tuple[int, int]]) -> Iterator[Event]:
+        for at, value in steps:
+            counted = {"ph": "C", "name": name, "pid": _PROCESS, "ts": self._us(at)}
+            yield {**counted, "args": {"calls": value}}
+
+    def _slice(self, name: str, track: int, start: int, end: int, args: Event) -> Event:
+        where = {"ph": "X", "cat": "loop", "name": name, "pid": _PROCESS, "tid": track}
+        return {**where, "ts": self._us(start), "dur": (end - start) / 1000, "args": args}
+
+    def _nested(
+        self, phase: str, kind: str, name: str, local: str, track: int, at: int, args: Event
+    ) -> Event:
+        where = {"ph": phase, "cat": kind, "name": name, "id2": {"local": local}}
+        return {**where, "pid": _PROCESS, "tid": track, "ts": self._us(at), "args": args}
+
+
+def _named(what: str, track: int | None, **args: object) -> Event:
+    tid = _PROCESS if track is None else track
+    return {"ph": "M", "name": what, "pid": _PROCESS, "tid": tid, "args": args}
