@@ -9,4 +9,6 @@ use crate::{global, ids};
 pub fn after_fork_child() {
     ids::reseed();
     global::replace();
+    #[cfg(unix)]
+    crate::tree::after_fork_child();
 }

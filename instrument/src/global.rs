@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::converter::Control;
+use crate::doing::DoingSince;
 use crate::finish::GivenUp;
 use crate::name::Index;
 use crate::open::Slab;
@@ -21,6 +22,8 @@ pub(crate) struct LoopShared {
     pub(crate) slab: Arc<Slab>,
     /// High half of the ids of its turns.
     pub(crate) turn_base: u64,
+    /// What its thread does.
+    pub(crate) doing: DoingSince,
     pub(crate) gone: AtomicBool,
     /// Calls open on it that have ended for everybody else: its runtime gave it up.
     pub(crate) given_up: Mutex<Vec<GivenUp>>,

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use crate::global;
+use crate::chain::Chain;
+use crate::global::{self, LoopShared};
 use crate::name::Name;
 use crate::open::{Copied, mode, word};
 use crate::span::{SpanKind, ThreadInfo};
@@ -62,6 +63,8 @@ pub struct InFlight {
     pub since: u64,
     /// Where it awaits, if it is suspended.
     pub at: Name,
+    /// The chain of what awaits what, if it is suspended and [`tree::wanted`](crate::tree::wanted).
+    pub chain: Chain,
     /// How many polls have begun.
     pub polls: u32,
     /// Its loop's thread.
@@ -72,10 +75,10 @@ impl InFlight {
     fn new(words: &Copied, thread: &Arc<ThreadInfo>) -> InFlight {
         let task = words[word::MODE] & mode::TASK != 0;
         let (phase, since) = phase(words);
-        let at = if matches!(phase, Phase::Suspended | Phase::Woken) {
-            words[word::AT]
+        let (at, chain) = if matches!(phase, Phase::Suspended | Phase::Woken) {
+            (words[word::AT], words[word::CHAIN])
         } else {
-            0
+            (0, 0)
         };
         InFlight {
             kind: if task { SpanKind::Task } else { SpanKind::Call },
@@ -89,6 +92,7 @@ impl InFlight {
             phase,
             since,
             at: Name(at as u32),
+            chain: chain.into(),
             polls: (words[word::NAME_POLLS] >> 32) as u32,
             thread: thread.clone(),
         }
@@ -114,15 +118,13 @@ fn phase(words: &Copied) -> (Phase, u64) {
 /// a loop.
 pub fn in_flight() -> Vec<InFlight> {
     let loops = global::current().loops();
-    let mut open: Vec<InFlight> = Vec::new();
-    for shared in loops {
-        open.extend(
-            shared
-                .slab
-                .read_all()
-                .map(|words| InFlight::new(&words, &shared.thread)),
-        );
-    }
+    let mut open: Vec<InFlight> = loops.iter().flat_map(|each| open_on(each)).collect();
     open.sort_by_key(|entry| (entry.called, entry.id));
     open
+}
+
+/// What is open on one loop, in no order.
+pub(crate) fn open_on(shared: &LoopShared) -> impl Iterator<Item = InFlight> {
+    let open = shared.slab.read_all();
+    open.map(|words| InFlight::new(&words, &shared.thread))
 }

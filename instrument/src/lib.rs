@@ -4,10 +4,12 @@
 //! never allocates on the hot path; every buffer is bounded and every drop is counted by reason.
 #![warn(missing_docs)]
 
+mod chain;
 pub mod clock;
 mod converter;
 mod definition;
 mod detail;
+mod doing;
 mod error;
 mod finish;
 mod fork;
@@ -38,7 +40,10 @@ mod stats;
 mod status;
 mod sync;
 mod trace;
+#[cfg(unix)]
+pub mod tree;
 
+pub use chain::{Chain, Link};
 pub use converter::{SinkId, abandon, attach_sink, close_sinks, detach_sink, flush};
 pub use definition::{define, is_defined};
 pub use detail::{Detail, detail, enabled, read_environment, set_detail};

@@ -45,7 +45,9 @@ pub(crate) mod word {
     pub(crate) const POLLED: usize = 18;
     /// The call that was being polled when this one's poll began.
     pub(crate) const OUTER: usize = 19;
-    pub(crate) const COUNT: usize = 20;
+    /// The chain at whose end it awaits; of no meaning unless it is suspended.
+    pub(crate) const CHAIN: usize = 20;
+    pub(crate) const COUNT: usize = 21;
 }
 
 /// Bits of the word `MODE`.

@@ -1,4 +1,4 @@
-"""`gilscope.instrument`: everything that is recorded, sent to where it is watched."""
+"""`gilscope.instrument`: what is recorded, sent to where it is watched, or told to who asks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class instrument:
-    """Export what this process records to an OpenTelemetry collector.
+    """Export what this process records to an OpenTelemetry collector, or tell `gilscope tree`.
 
     From now until `close()`, the end of the block it is used in, or the exit of the process. `otlp`
     is the collector's address, "http://localhost:4318" say, or True for what the standard variables
@@ -22,12 +22,23 @@ class instrument:
 
     No call waits for a collector, and one that is not there is no error: what it does not take is
     counted, and said in one line on stderr. Raises `ValueError` for an address or a variable that
-    cannot be used, with its name.
+    cannot be used, with its name. It is the default, unless `tree` is all that is asked for.
+
+    `tree=True` has this process answer `gilscope tree PID`, on a Unix socket that only its own user
+    can open; without this, the variable `GILSCOPE_TREE=1` does so from the first runtime on.
+    Raises `OSError` if there is no folder for the socket that is this user's alone.
     """
 
-    def __init__(self, *, otlp: bool | str = True) -> None:
+    def __init__(self, *, otlp: bool | str | None = None, tree: bool = False) -> None:
+        if otlp is None:
+            otlp = not tree
         endpoint = otlp if isinstance(otlp, str) else None
-        self._export = _native.Export(endpoint) if otlp is not False else None
+        self._tree = _native.Tree() if tree else None
+        try:
+            self._export = _native.Export(endpoint) if otlp is not False else None
+        except BaseException:
+            self._close_tree()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -42,8 +53,13 @@ class instrument:
 
     def close(self) -> None:
         """Send what is left, for at most a second, and stop. A second time does nothing."""
+        self._close_tree()
         if self._export is not None:
             self._export.close()
+
+    def _close_tree(self) -> None:
+        if self._tree is not None:
+            self._tree.close()
 
     @property
     def active(self) -> bool:

@@ -16,8 +16,10 @@ use std::thread::Thread;
 use steps::begin;
 use turns::TurnState;
 
+use crate::chain::Chain;
 use crate::converter::Control;
 use crate::detail::{Detail, detail, enabled};
+use crate::doing::DoingSince;
 use crate::global::{self, LoopShared};
 use crate::name::Name;
 use crate::notes::Notes;
@@ -55,6 +57,8 @@ pub struct LoopRecorder {
     current: Cell<u32>,
     /// The task made inside a call that is being polled.
     current_task: Cell<u32>,
+    /// Whether the loop tells when it waits and attaches.
+    seen: Cell<bool>,
 }
 
 impl LoopRecorder {
@@ -67,6 +71,8 @@ impl LoopRecorder {
     /// The same with a ring of a given number of slots.
     pub fn with_ring(runtime: u16, thread: &str, slots: usize) -> Self {
         crate::detail::read_environment();
+        #[cfg(unix)]
+        crate::tree::read_environment();
         let global = global::current();
         let (producer, consumer) = ring::ring(size(slots));
         let slab = SlabWriter::new();
@@ -78,6 +84,7 @@ impl LoopRecorder {
             }),
             slab: slab.slab.clone(),
             turn_base: new_id() & !0xFFFF_FFFF | 1 << 63,
+            doing: DoingSince::default(),
             gone: AtomicBool::new(false),
             given_up: Mutex::default(),
         });
@@ -95,6 +102,7 @@ impl LoopRecorder {
             served: Cell::new(0),
             current: Cell::new(0),
             current_task: Cell::new(0),
+            seen: Cell::new(true),
         }
     }
 
@@ -153,6 +161,12 @@ impl LoopRecorder {
     #[inline]
     pub fn suspended(&self, call: OpenCall, at: Name) {
         self.mark_suspended(call.0, at);
+    }
+
+    /// The chain of places at which the call awaits. After `suspended`.
+    #[inline]
+    pub fn awaits(&self, call: OpenCall, chain: Chain) {
+        self.mark_chain(call.0, chain);
     }
 
     /// The call was woken: it is due to be polled again. The first wake counts.

@@ -3,6 +3,7 @@
 //! Invariant: each stamp is at least as late as the one before it, so that parts never overlap.
 
 use super::LoopRecorder;
+use crate::chain::Chain;
 use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
 use crate::record::Wake;
@@ -104,8 +105,16 @@ impl LoopRecorder {
             entry.write(|entry| {
                 let before = entry.get(word::AT) & !0xFFFF_FFFF;
                 entry.set(word::AT, before | u64::from(at.0));
+                entry.set(word::CHAIN, 0);
                 entry.set(word::MODE, entry.get(word::MODE) | mode::SUSPENDED);
             });
+        }
+    }
+
+    #[inline]
+    pub(super) fn mark_chain(&self, handle: u32, chain: Chain) {
+        if let Some(entry) = self.slab.slab.get(handle) {
+            entry.write(|entry| entry.set(word::CHAIN, chain.into()));
         }
     }
 

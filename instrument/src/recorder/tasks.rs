@@ -4,6 +4,7 @@
 
 use super::steps::begin;
 use super::{LoopRecorder, OpenCall, OpenTask};
+use crate::chain::Chain;
 use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
 use crate::status::{Flags, Status};
@@ -72,6 +73,12 @@ impl LoopRecorder {
     #[inline]
     pub fn task_suspended(&self, task: OpenTask, at: Name) {
         self.mark_suspended(task.0, at);
+    }
+
+    /// The chain of places at which the task awaits. After `task_suspended`.
+    #[inline]
+    pub fn task_awaits(&self, task: OpenTask, chain: Chain) {
+        self.mark_chain(task.0, chain);
     }
 
     /// The task was woken.

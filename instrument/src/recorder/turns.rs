@@ -3,6 +3,7 @@
 //! Invariant: a turn that began ends, also when recording is switched off in between.
 
 use super::LoopRecorder;
+use crate::doing::Doing;
 use crate::record::Turn;
 use crate::{clock, enabled};
 
@@ -16,10 +17,18 @@ pub(super) struct TurnState {
 }
 
 impl LoopRecorder {
-    /// The loop's wait returned at `at` (a stamp made before attaching).
+    /// The loop's wait, or other work that it detached for, returned at `at`. Told before attaching, it
+    /// can be seen that the thread waits for that.
     #[inline]
     pub fn returned(&self, at: u64) {
         self.returned.set(at);
+        self.does(Doing::GilWait, at);
+    }
+
+    /// When it attaches and waits is not told: the loop's wait is not gilscope's own.
+    pub fn unseen(&self) {
+        self.seen.set(false);
+        self.shared.doing.set(Doing::Unknown, 0);
     }
 
     /// The thread attached: a turn begins (and one that was left open ends).
@@ -38,7 +47,9 @@ impl LoopRecorder {
     #[inline]
     pub fn turn_end(&self) {
         if self.turn.get().number != 0 {
-            self.end_turn(clock::now(), clock::thread_cpu_ns());
+            let now = clock::now();
+            self.end_turn(now, clock::thread_cpu_ns());
+            self.does(Doing::Waiting, now);
         }
     }
 
@@ -54,6 +65,13 @@ impl LoopRecorder {
         }
     }
 
+    #[inline]
+    fn does(&self, doing: Doing, since: u64) {
+        if enabled() && self.seen.get() {
+            self.shared.doing.set(doing, since);
+        }
+    }
+
     fn begin_turn(&self, start: u64, cpu_ns: u64) {
         let number = self.turns.get().wrapping_add(1).max(1);
         self.turns.set(number);
@@ -63,6 +81,7 @@ impl LoopRecorder {
             start,
             cpu_ns,
         });
+        self.does(Doing::Turn, start);
     }
 
     fn end_turn(&self, now: u64, cpu_ns: u64) {

@@ -10,6 +10,7 @@ import click
 from gilscope.cli.errors import Refused, say_error
 from gilscope.cli.run import run
 from gilscope.cli.view import view
+from gilscope.cli.tree import tree
 
 __all__ = ["main"]
 
@@ -20,6 +21,7 @@ Rust calls async Python without touching the GIL, and every call can be seen.
 Start here:
   gilscope run --help     call an async function and record it
   gilscope view --help    look at what was recorded
+  gilscope tree --help    ask a running process what it awaits
 """
 
 
@@ -31,6 +33,7 @@ def cli() -> None:
 
 cli.add_command(run)
 cli.add_command(view)
+cli.add_command(tree)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from gilscope.cli.patience import Patience
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gilscope._native import Batch, Export
+    from gilscope._native import Batch, Export, Tree
     from gilscope.cli.inputs import Source
 
 # Seconds that rows may take to be written once every call has its outcome.
@@ -53,8 +53,20 @@ class _Fed:
     """Whether the source said that there is no more."""
 
 
+# What answers `gilscope tree`, if it does.
+_answering: Tree | None = None
+
+
 def execute(plan: Plan, command: str) -> int:
     """Run it and return the exit code."""
+    _answer()
+    try:
+        return _execute(plan, command)
+    finally:
+        _answer_no_more()
+
+
+def _execute(plan: Plan, command: str) -> int:
     # Here, so that `gilscope --help` and a refused run load neither.
     from gilscope import _native, py_runtime
 
@@ -240,9 +252,25 @@ def _exit_code(counts: dict[str, int], failed: bool, interrupt: Interrupt) -> in
     return 1 if failed or counts["errors"] or counts["cancelled"] else 0
 
 
+def _answer() -> None:
+    """Answer `gilscope tree`, where that can be done and is not switched off."""
+    global _answering
+    from gilscope import _native
+
+    if os.environ.get("GILSCOPE_TREE") != "0":
+        with suppress(OSError):
+            _answering = _native.Tree()
+
+
+def _answer_no_more() -> None:
+    if _answering is not None:
+        _answering.close()
+
+
 def _leave(code: int) -> None:
     """End the process now: rows and trace are written, and threads of user code hold it up."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # nobody reads it any more, or the user's code closed it
             stream.flush()
+    _answer_no_more()
     os._exit(code)

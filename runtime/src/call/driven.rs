@@ -92,6 +92,10 @@ impl Driven {
             state
                 .recorder
                 .suspended(self.call, crate::python::place::awaiting(coroutine));
+            if gilscope_instrument::tree::wanted() {
+                let chain = crate::python::place::chain(coroutine);
+                state.recorder.awaits(self.call, chain);
+            }
         }
     }
 

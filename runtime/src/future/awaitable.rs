@@ -5,11 +5,15 @@
 //! Only the result comes back. Whoever abandons it aborts the Rust side.
 
 use std::any::TypeId;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CStr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
+use gilscope_instrument::Name;
 use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -46,26 +50,73 @@ where
     T: for<'py> IntoPyObject<'py> + Send + 'static,
     E: Into<PyErr> + Send + 'static,
 {
-    awaitable(py, resolving(future), None)
+    awaitable(py, resolving(future), None, std::any::type_name::<F>())
 }
 
-/// As [`into_py_future`], but a cancelled `await` asks by `on_cancel` and waits for the outcome.
-pub(crate) fn awaitable(
-    py: Python<'_>,
+/// As [`into_py_future`], but a cancelled `await` asks by `on_cancel` and waits for the outcome. `what`
+/// it is stands in the tree.
+pub(crate) fn awaitable<'py>(
+    py: Python<'py>,
     future: impl Future<Output = Resolve> + Send + 'static,
     on_cancel: Option<OnCancel>,
-) -> PyResult<Bound<'_, PyAny>> {
+    what: &'static str,
+) -> PyResult<Bound<'py, PyAny>> {
     let future: BoxFuture = Box::pin(Carried::from_here(future));
     let state = Mutex::new(State::New { future });
     Bound::new(
         py,
         RustFuture {
             state,
+            what,
             on_cancel: Parking::new(on_cancel),
             thrown: Mutex::new(None),
         },
     )
     .map(Bound::into_any)
+}
+
+/// What an object is that Python awaits, if it is a Rust future. Runs no user code.
+pub(crate) fn name_of(object: &Bound<'_, PyAny>) -> Option<Name> {
+    type Names = HashMap<usize, Name>;
+    thread_local! {
+        static NAMES: RefCell<Names> = RefCell::default();
+    }
+    let what = match object.cast_exact::<RustFuture>() {
+        Ok(future) => future.get().what,
+        // Another library's class, of the same name.
+        Err(_) if type_name(object) == c"gilscope._native.RustFuture" => "of another library",
+        Err(_) => return None,
+    };
+    // Static, so its address is its own; there are as many as the program has types.
+    let key = what.as_ptr() as usize;
+    Some(NAMES.with_borrow_mut(|names| {
+        *names
+            .entry(key)
+            .or_insert_with(|| gilscope_instrument::intern(&short(what)))
+    }))
+}
+
+fn type_name<'a>(object: &'a Bound<'_, PyAny>) -> &'a CStr {
+    // SAFETY: the type of a live object lives, and its name ends with NUL.
+    unsafe { CStr::from_ptr((*pyo3::ffi::Py_TYPE(object.as_ptr())).tp_name) }
+}
+
+/// A type's name without its parameters, and without what an `async` block adds.
+fn short(what: &str) -> String {
+    let (mut short, mut depth) = (String::new(), 0_usize);
+    for character in what.replace("::{{closure}}", "").chars() {
+        match character {
+            '<' => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => short.push(character),
+            _ => {}
+        }
+    }
+    // Under the name by which Python code knows them.
+    match short.strip_prefix("gilscope_runtime::python::awaitables::rust_") {
+        Some(ours) => format!("gilscope.rust.{ours}"),
+        None => short,
+    }
 }
 
 async fn resolving<F, T, E>(future: F) -> Resolve
@@ -96,6 +147,8 @@ where
 #[pyclass(frozen, weakref, module = "gilscope._native")]
 pub(crate) struct RustFuture {
     state: Mutex<State>,
+    /// A type's name, or what it is.
+    what: &'static str,
     /// May own the call, as the future does, and with it the arguments.
     on_cancel: Parking<Option<OnCancel>>,
     /// The `CancelledError` that was thrown in: if the cancel takes effect, the very same comes out.

@@ -70,7 +70,7 @@ impl RustStream {
             };
             resolve
         };
-        awaitable(py, next, None)
+        awaitable(py, next, None, "the next item of a stream")
     }
 
     fn aclose<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -82,6 +82,6 @@ impl RustStream {
             let resolve: Resolve = Box::new(|py| Ok(py.None().into_bound(py)));
             resolve
         };
-        awaitable(py, close, None)
+        awaitable(py, close, None, "the end of a stream")
     }
 }

@@ -5,12 +5,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use gilscope_instrument::tree;
+
 use crate::error::PythonError;
 use crate::loop_thread::shared::Shared;
 
 static RUNTIMES: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 pub(crate) fn add(shared: &Arc<Shared>) {
+    tree::set_queues(queues);
     let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
     runtimes.retain(|weak| weak.strong_count() > 0);
     runtimes.push(Arc::downgrade(shared));
@@ -25,6 +28,21 @@ pub(crate) fn all() -> Vec<Arc<Shared>> {
     drop(runtimes);
     live.retain(|shared| shared.generation == generation && !shared.is_stopped());
     live
+}
+
+/// What is queued, for who asks for the tree; never attached.
+fn queues() -> Vec<tree::Queue> {
+    if super::exit::finalizing() {
+        return Vec::new();
+    }
+    let of = |shared: &Arc<Shared>| tree::Queue {
+        runtime: shared.number(),
+        name: shared.config.name.clone(),
+        queued: shared.room.taken(),
+        waiting: shared.room.waiting(),
+        max_in_flight: shared.config.max_in_flight,
+    };
+    all().iter().map(of).collect()
 }
 
 /// Why a runtime, which may have ended, could not start.

@@ -191,8 +191,15 @@ impl Child {
             }
             Ok(None) => {
                 let coroutine = task.call_method0(name!(py, c"get_coro"));
-                let at = coroutine.map_or(Name(0), |it| crate::python::place::awaiting(&it));
+                let at = coroutine.as_ref();
+                let at = at.map_or(Name(0), crate::python::place::awaiting);
                 state.recorder.task_suspended(open, at);
+                if gilscope_instrument::tree::wanted()
+                    && let Ok(coroutine) = coroutine
+                {
+                    let chain = crate::python::place::chain(&coroutine);
+                    state.recorder.task_awaits(open, chain);
+                }
             }
             Err(error) => error.write_unraisable(py, Some(task)),
         }

@@ -51,12 +51,11 @@ impl LoopState {
     pub(super) fn detached(&self, py: Python<'_>, work: impl FnOnce(&Self)) {
         self.recorder.turn_end();
         let here = SameThread((self, work));
-        let returned = py.detach(move || {
+        py.detach(move || {
             let (state, work) = here.get();
             work(state);
-            clock::now()
+            state.recorder.returned(clock::now());
         });
-        self.recorder.returned(returned);
         self.recorder.attached();
     }
 

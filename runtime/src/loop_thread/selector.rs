@@ -73,12 +73,13 @@ impl Select {
         }
         state.recorder.turn_end();
         let (this, epoll) = (SameThread(state), self.epoll);
-        let (ready, returned) = py.detach(move || {
-            this.get().deliver_ready();
+        let ready = py.detach(move || {
+            let state = this.get();
+            state.deliver_ready();
             let ready = epoll_wait(epoll, events, wait);
-            (ready, clock::now())
+            state.recorder.returned(clock::now());
+            ready
         });
-        state.recorder.returned(returned);
         state.recorder.attached();
         ready
     }

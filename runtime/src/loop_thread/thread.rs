@@ -201,6 +201,9 @@ impl Core {
         };
         let recorder = LoopRecorder::new(shared.number(), &shared.config.thread_name());
         recorder.attached();
+        if selector.is_none() {
+            recorder.unseen();
+        }
         let threads = shared.config.threads;
         let state = LoopState::new(shared, recorder, &event_loop, helpers, selector.is_some())?;
         if selector.is_some() {

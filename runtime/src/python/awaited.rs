@@ -39,6 +39,11 @@ impl<'py> Suspended<'py> {
 
     /// What it awaits, if that can be suspended, too.
     pub(super) fn awaits(&self) -> Option<Self> {
+        Self::new(self.awaited()?)
+    }
+
+    /// What it awaits.
+    pub(super) fn awaited(&self) -> Option<Bound<'py, PyAny>> {
         let mut object = self.read(match self.kind {
             Kind::Coroutine => c"cr_await",
             Kind::Generator => c"gi_yieldfrom",
@@ -51,7 +56,7 @@ impl<'py> Suspended<'py> {
             }
             object = behind(&object)?;
         }
-        Self::new(object)
+        Some(object)
     }
 
     /// Its frame; `None` when it has ended.

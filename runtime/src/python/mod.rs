@@ -25,4 +25,5 @@ pub(crate) mod stack;
 pub(crate) mod submit;
 pub(crate) mod text;
 pub(crate) mod trace;
+pub(crate) mod tree;
 pub(crate) mod whose;

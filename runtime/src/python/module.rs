@@ -43,6 +43,9 @@ mod native {
     #[pymodule_export]
     use crate::trace::call_span::CallSpan;
 
+    #[pymodule_export]
+    use crate::python::tree::Tree;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let _parks = crate::life::park::ParkOnExit::new();

@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use super::awaited::Suspended;
 use super::whose::{Whose, whose};
-use gilscope_instrument::Name;
+use gilscope_instrument::{Chain, Link, Name};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -18,11 +18,15 @@ type Places = Cache<(usize, i32), (Name, Py<PyAny>)>;
 /// Code object → whether it says where user code awaits; it is kept alive by the entry.
 type Codes = Cache<usize, (Rank, Py<PyAny>)>;
 
+/// (chain, what it goes on with) → the longer chain.
+type Chains = Cache<(u64, usize), Chain>;
+
 type Cache<K, V> = HashMap<K, V, BuildHasherDefault<Mixed>>;
 
 thread_local! {
     static PLACES: RefCell<Places> = RefCell::default();
     static CODES: RefCell<Codes> = RefCell::default();
+    static CHAINS: RefCell<Chains> = RefCell::default();
 }
 
 /// Most entries of each kind per loop thread; generated code could make ever more.
@@ -50,6 +54,10 @@ impl Hasher for Mixed {
         self.write_usize(number as usize);
     }
 
+    fn write_u64(&mut self, number: u64) {
+        self.write_usize(number as usize);
+    }
+
     fn write_usize(&mut self, number: usize) {
         self.0 = (self.0 ^ number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
@@ -74,6 +82,41 @@ pub(crate) fn awaiting(coroutine: &Bound<'_, PyAny>) -> Name {
         Some(next) => innermost(outermost, next).and_then(|it| place_of(&it)),
     };
     place.unwrap_or_default()
+}
+
+/// What awaits what, from `coroutine` on; frames of ours are left out.
+pub(crate) fn chain(coroutine: &Bound<'_, PyAny>) -> Chain {
+    let mut chain = Chain::default();
+    let mut object = coroutine.clone();
+    for _ in 0..DEEPEST {
+        let Some(at) = Suspended::new(object.clone()) else {
+            break;
+        };
+        if let Some(place) = place_of(&at).filter(|place| *place != Name(0)) {
+            chain = longer(chain, Link::Python(place));
+        }
+        match at.awaited() {
+            Some(next) => object = next,
+            None => return chain,
+        }
+    }
+    match crate::future::awaitable::name_of(&object) {
+        Some(name) => longer(chain, Link::Rust(name)),
+        None => chain,
+    }
+}
+
+fn longer(chain: Chain, link: Link) -> Chain {
+    let number = match link {
+        Link::Python(name) => name.0 as usize,
+        Link::Rust(name) => name.0 as usize | 1 << 32,
+    };
+    let key = (chain.into(), number);
+    CHAINS.with_borrow_mut(|seen| match seen.get(&key) {
+        Some(known) => *known,
+        None if seen.len() < MOST => *seen.entry(key).or_insert_with(|| chain.then(link)),
+        None => chain,
+    })
 }
 
 /// The innermost one of the highest rank.

@@ -188,7 +188,7 @@ impl Runtime {
                 let _ = handle.cancel();
             }))
         };
-        awaitable(py, resolved, on_cancel)
+        awaitable(py, resolved, on_cancel, "a call")
     }
 
     /// Submits; `done(outcome)` runs attached, on whichever thread settles the call. Returns a handle

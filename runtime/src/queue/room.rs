@@ -219,6 +219,11 @@ impl<W: FnOnce()> Room<W> {
         self.size.saturating_sub(free)
     }
 
+    /// How many wait in line.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     /// No more calls: everybody who waits is woken and finds the room closed.
     pub fn close(&self) {
         let mut line = self.lock();

@@ -1,0 +1,173 @@
+"""The tree that `gilscope tree` draws, from what a process said."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from gilscope.cli.errors import counted
+from gilscope.cli.summary import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Entry = dict[str, Any]
+
+# Different branches below one; the rest is counted.
+_MOST = 100
+# Tasks inside tasks; the rest is counted.
+_DEEPEST = 50
+_LIBRARY = re.compile(r"^.*/lib/python3\.\d+/(?:site-packages/|dist-packages/)?")
+
+
+def draw(answer: Entry, program: str, *, everything: bool = False) -> None:
+    """Write the tree to standard output; branches that look alike are one, but for `everything`."""
+    console = Console(highlight=False, emoji=False, soft_wrap=True)
+    console.print(_Drawing(answer, everything).whole(program))
+
+
+class _Drawing:
+    def __init__(self, answer: Entry, everything: bool) -> None:
+        self.answer = answer
+        self.everything = everything
+        try:
+            self.folder = f"{Path('/proc', str(answer['pid']), 'cwd').readlink()}/"
+        except OSError:
+            self.folder = ""
+        entries: list[Entry] = answer["open"]
+        known = {each["id"] for each in entries}
+        self.below: dict[str, list[Entry]] = defaultdict(list)
+        """By the id of what they are below; by the thread's number for those below nothing."""
+        for each in entries:
+            parent = each["parent"]
+            # Each is older than what is below it, so that nothing can be below itself.
+            self.below[parent if parent in known else f"{each['tid']}"].append(each)
+
+    def whole(self, program: str) -> Tree:
+        tree = Tree(_clean(f"process {self.answer['pid']} {program}", "bold"))
+        queues = {each["runtime"]: each for each in self.answer["queues"]}
+        for loop in self.answer["loops"]:
+            self._loop(tree, loop, queues.pop(loop["runtime"], None))
+        for queue in queues.values():
+            branch = tree.add(_clean(f"runtime {queue['runtime']} {queue['name']}", "bold"))
+            branch.add(Text("its loop has not begun"))
+            self._queue(branch, queue)
+        if not tree.children:
+            tree.add(Text("no runtime of gilscope: nothing is called"))
+        if self.answer["detail"] == "off":
+            tree.add(Text("nothing is recorded: GILSCOPE_DETAIL=off", "yellow"))
+        if self.answer["left_out"]:
+            tree.add(Text(f"left out: the {self.answer['left_out']:,} youngest", "yellow"))
+        return tree
+
+    def _loop(self, tree: Tree, loop: Entry, queue: Entry | None) -> None:
+        text = _clean(f"loop {loop['thread']}", "bold")
+        text.append(f"  thread {loop['tid']}, ", "not bold dim")
+        text.append_text(self._doing(loop))
+        branch = tree.add(text)
+        entries = self.below[f"{loop['tid']}"]
+        self._siblings(branch, entries, 0)
+        self._queue(branch, queue)
+        if not branch.children:
+            branch.add(Text("no calls", "dim"))
+
+    def _doing(self, loop: Entry) -> Text:
+        """What a loop's thread does, as far as it is known."""
+        polled = [
+            each
+            for each in self.answer["open"]
+            if each["tid"] == loop["tid"] and each["phase"] == "poll"
+        ]
+        if loop["doing"] == "gil.wait":
+            return Text(f"waiting for the GIL for {duration(loop['since_ns'])}", "red")
+        if loop["doing"] == "waiting":
+            return Text(f"waiting for {duration(loop['since_ns'])}")
+        if polled:
+            # A poll may be inside another one's.
+            inner = min(polled, key=lambda each: each["since_ns"])
+            running = _clean(f"running a poll of {inner['name']} for ", "yellow")
+            return running.append(duration(inner["since_ns"]))
+        if loop["doing"] is None:
+            return Text("what it waits for is not seen", "dim")
+        return Text(f"running for {duration(loop['since_ns'])}")
+
+    def _queue(self, branch: Tree, queue: Entry | None) -> None:
+        if queue is None or not (queue["queued"] or queue["waiting"]):
+            return
+        text = Text(f"{counted(queue['queued'], 'call')} queued", "yellow")
+        if queue["max_in_flight"] is not None:
+            text.append(f", at most {queue['max_in_flight']:,} in flight")
+        if queue["waiting"]:
+            text.append(f"; {counted(queue['waiting'], 'call')} waiting for room in the queue")
+        branch.add(text)
+
+    def _siblings(self, branch: Tree, entries: Sequence[Entry], depth: int) -> None:
+        if depth > _DEEPEST and entries:
+            branch.add(Text(f"and {counted(len(entries), 'task')} below", "dim"))
+            return
+        if self.everything:
+            for each in entries:
+                self._entry(branch, each, 1, depth)
+            return
+        shapes = [self._shape(each, depth) for each in entries]
+        alike = Counter(shapes)
+        shown: set[object] = set()
+        for each, shape in zip(entries, shapes, strict=True):
+            if shape in shown:
+                continue
+            if len(shown) == _MOST:
+                rest = sum(alike.values()) - sum(alike[shape] for shape in shown)
+                branch.add(Text(f"and {rest:,} more (--all shows them)", "dim"))
+                return
+            shown.add(shape)
+            self._entry(branch, each, alike[shape], depth)
+
+    def _shape(self, entry: Entry, depth: int) -> object:
+        """What two entries have in common that need not both be drawn."""
+        below: Iterable[Entry] = self.below[entry["id"]] if depth < _DEEPEST else ()
+        places = tuple(each.get("python") or each.get("rust") for each in entry["chain"])
+        same = (entry["span"], entry["name"], entry["phase"], entry["at"], places)
+        return (same, tuple(self._shape(each, depth + 1) for each in below))
+
+    def _entry(self, branch: Tree, entry: Entry, alike: int, depth: int) -> None:
+        text = Text(f"{entry['span']} ", "dim")
+        text.append_text(_clean(entry["name"] or "?", "bold not dim"))
+        if alike > 1:
+            text.append(f" × {alike:,}, the oldest", "not dim")
+        text.append(f"  {self._phase(entry)}", "not dim")
+        below = branch.add(text)
+        self._chain(below, entry)
+        self._siblings(below, self.below[entry["id"]], depth + 1)
+
+    @staticmethod
+    def _phase(entry: Entry) -> str:
+        since, age = duration(entry["since_ns"]), duration(entry["age_ns"])
+        polls = f", {counted(entry['polls'], 'poll')}" if entry["polls"] else ""
+        return f"{entry['phase']} {since}{polls}, {age} old"
+
+    def _chain(self, branch: Tree, entry: Entry) -> None:
+        links = entry["chain"] or ([{"python": entry["at"]}] if entry["at"] else [])
+        for link in links:
+            if "rust" in link:
+                text = Text("rust    ", "magenta").append_text(_clean(link["rust"]))
+            else:
+                text = Text("python  ", "cyan").append_text(_clean(self._short(link["python"])))
+            branch = branch.add(text)
+
+    def _short(self, place: str) -> str:
+        """A place without the folder the process is in, or that of Python's library."""
+        if self.folder and place.startswith(self.folder):
+            return place[len(self.folder) :]
+        return _LIBRARY.sub("", place)
+
+
+def _clean(text: str, style: str = "not bold not dim") -> Text:
+    """User code names its functions: nothing in a name reaches the terminal's controls."""
+    shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return Text(shown, style)
