@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+import stat
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +70,17 @@ def listening() -> set[str]:
     return {line for line, row in rows if row[3] == LISTEN and f"socket:[{row[9]}]" in own}
 
 
+def unix_sockets() -> set[str]:
+    """The Unix sockets of this process that listen, each by its path."""
+    own = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the one that `listdir` had open
+            own.add(os.readlink(f"/proc/self/fd/{fd}"))
+    rows = [line.split() for line in Path("/proc/self/net/unix").read_text().splitlines()[1:]]
+    accepts = f"{1 << 16:08X}"  # __SO_ACCEPTCON
+    return {row[7] for row in rows if row[3] == accepts and f"socket:[{row[6]}]" in own}
+
+
 def test_nothing_listens_in_a_process_that_is_traced(tmp_path: Path) -> None:
     async def echo(value: int) -> int:
         return value
@@ -80,7 +93,38 @@ def test_nothing_listens_in_a_process_that_is_traced(tmp_path: Path) -> None:
         assert list(runtime.map(echo, range(100))) == list(range(100))
         runtime.call(gilscope.rust.sleep, 0)
         assert listening() == before
+        assert unix_sockets() == set()
     assert listening() == before
+
+
+def test_a_process_that_can_be_asked_listens_on_no_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    before = listening()
+    with gilscope.instrument(tree=True):
+        assert listening() == before
+        # The one thing that listens at all, in a folder that nobody else can enter.
+        assert unix_sockets() == {f"/tmp/gilscope-{os.geteuid()}/{os.getpid()}.sock"}
+        assert stat.S_IMODE(os.lstat(f"/tmp/gilscope-{os.geteuid()}").st_mode) == 0o700
+
+
+def test_only_the_tree_of_the_instrument_listens() -> None:
+    """In the code that is shipped; what is bound in tests and benchmarks is their own."""
+    listens = re.compile(
+        r"\b(?:Tcp|Unix|Udp)(?:Listener|Socket|Datagram)\b|libc::(?:bind|listen)\b"
+    )
+    found = {
+        str(path.relative_to(ROOT))
+        for folder in ("instrument/src", "runtime/src")
+        for path in (ROOT / folder).rglob("*.rs")
+        if listens.search(path.read_text().partition("#[cfg(test)]")[0])
+    }
+    assert found == {"instrument/src/tree/server.rs"}
+    shipped = (ROOT / "pytest_plugin").rglob("*.py")
+    serves = re.compile(r"\.listen\(|http\.server|socketserver")
+    assert not [path for path in shipped if serves.search(path.read_text())]
 
 
 # --- 9: one word per idea

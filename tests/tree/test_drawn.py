@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import textwrap
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     Start = Callable[..., Program]
     Ask = Callable[..., Asked]
 
+# Its first line is line 13 of the program.
 APP = """
 async def nap():
     await gilscope.rust.sleep(3600)
@@ -26,6 +28,12 @@ async def child():
 
 async def handler():
     await asyncio.gather(child(), fetch(), child())
+
+async def end(event):
+    await event.wait()
+
+async def never():
+    await asyncio.Event().wait()
 """
 
 
@@ -33,6 +41,14 @@ def drawn(asked: Asked) -> str:
     assert (asked.code, asked.err.count("\n")) == (0, 1), asked
     assert asked.err.startswith("next: gilscope tree ")
     return asked.text
+
+
+def once(ask: Callable[[], str], says: str) -> str:
+    """The first answer that says so."""
+    end = time.monotonic() + 60
+    while says not in (answer := ask()):
+        assert time.monotonic() < end, answer
+    return answer
 
 
 def expected(text: str) -> str:
@@ -68,3 +84,211 @@ sys.stdin.read()
             └── call gilscope._native.rust_sleep  suspended T, 1 poll, T old
                 └── rust    gilscope.rust.sleep
         """)
+
+
+def test_with_all_each_is_drawn_by_itself(start: Start, tree: Ask) -> None:
+    program = start(
+        APP
+        + """
+runtime = gilscope.PyRuntime("app")
+futures = [runtime.submit(never), runtime.submit(never)]
+ready(2)
+sys.stdin.read()
+"""
+    )
+    assert drawn(tree(program.pid, "--all")) == expected("""
+        process N python app.py
+        └── loop gilscope-app  thread N, waiting for T
+            ├── call __main__.never  suspended T, 1 poll, T old
+            │   └── python  app.py:29 in never
+            │       └── python  asyncio/locks.py:N in wait
+            └── call __main__.never  suspended T, 1 poll, T old
+                └── python  app.py:29 in never
+                    └── python  asyncio/locks.py:N in wait
+        """)
+
+
+def test_a_poll_and_what_is_queued_behind_it(start: Start, tree: Ask) -> None:
+    program = start(
+        APP
+        + """
+async def busy():
+    await asyncio.sleep(0)
+    print("ready", flush=True)
+    os.read(0, 1)  # holds the loop, and not the GIL
+
+runtime = gilscope.PyRuntime("app", max_in_flight=2, queue_size=3)
+first = runtime.submit(never)
+while not any(each["phase"] == "suspended" for each in gilscope._native.in_flight()):
+    time.sleep(0.001)
+futures = [runtime.submit(busy)]
+while not any(each["phase"] == "poll" for each in gilscope._native.in_flight()):
+    time.sleep(0.001)
+futures += [runtime.submit(never) for _ in range(5)]
+threading.Event().wait()
+"""
+    )
+
+    # They are on their way to the queue.
+    assert once(lambda: drawn(tree(program.pid)), "2 calls waiting") == expected("""
+        process N python app.py
+        └── loop gilscope-app  thread N, running a poll of __main__.busy for T
+            ├── call __main__.never  suspended T, 1 poll, T old
+            │   └── python  app.py:29 in never
+            │       └── python  asyncio/locks.py:N in wait
+            ├── call __main__.busy  poll T, 2 polls, T old
+            └── 3 calls queued, at most 2 in flight; 2 calls waiting for room in the queue
+        """)
+
+
+def test_a_process_whose_gil_is_held_answers_and_says_so(start: Start, tree: Ask) -> None:
+    program = start(
+        APP
+        + """
+runtime = gilscope.PyRuntime("app")
+async def soon():
+    while True:
+        await asyncio.sleep(0.05)
+
+libc = ctypes.PyDLL(None)  # its functions keep the GIL
+future = runtime.submit(soon)
+ready(1)
+libc.sleep(600)
+"""
+    )
+    assert once(lambda: drawn(tree(program.pid)), "for the GIL") == expected("""
+        process N python app.py
+        └── loop gilscope-app  thread N, waiting for the GIL for T
+            └── call __main__.soon  suspended T, 1 poll, T old
+                └── python  app.py:34 in soon
+                    └── python  asyncio/tasks.py:N in sleep
+        """)
+
+
+def test_a_runtime_without_calls_and_none_at_all(start: Start, tree: Ask) -> None:
+    program = start(
+        """
+        runtime = gilscope.PyRuntime("idle")
+        runtime.call(asyncio.sleep, 0)
+        tree = gilscope.instrument(tree=True)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        runtime.shutdown()
+        print("stopped", flush=True)
+        sys.stdin.read()
+        """
+    )
+    assert drawn(tree(program.pid)) == expected("""
+        process N python app.py
+        └── loop gilscope-idle  thread N, waiting for T
+            └── no calls
+        """)
+    assert program.process.stdin is not None
+    program.process.stdin.write("\n")
+    program.process.stdin.flush()
+    assert program.line() == "stopped"
+    # Its loop is taken off the list soon.
+    assert once(lambda: drawn(tree(program.pid)), "no runtime") == expected("""
+        process N python app.py
+        └── no runtime of gilscope: nothing is called
+        """)
+
+
+def test_a_loop_that_is_not_gilscopes_own_and_nothing_recorded(start: Start, tree: Ask) -> None:
+    text = """
+        import uvloop
+        runtime = gilscope.PyRuntime("other", loop_factory=uvloop.new_event_loop)
+        started = threading.Event()
+
+        async def never():
+            started.set()
+            await asyncio.Event().wait()
+
+        future = runtime.submit(never)
+        started.wait()
+        """
+    program = start(text + "ready(1)\n        sys.stdin.read()")
+    assert drawn(tree(program.pid)) == expected("""
+        process N python app.py
+        └── loop gilscope-other  thread N, what it waits for is not seen
+            └── call __main__.never  suspended T, 1 poll, T old
+                └── python  app.py:19 in never
+                    └── python  asyncio/locks.py:N in wait
+        """)
+    program = start(text + "ready(0)\n        sys.stdin.read()", GILSCOPE_DETAIL="off")
+    assert drawn(tree(program.pid)) == expected("""
+        process N python app.py
+        ├── loop gilscope-other  thread N, what it waits for is not seen
+        │   └── no calls
+        └── nothing is recorded: GILSCOPE_DETAIL=off
+        """)
+
+
+def test_names_of_user_code_do_not_reach_the_terminal(start: Start, tree: Ask) -> None:
+    program = start(
+        """
+        async def evil():
+            await asyncio.Event().wait()
+
+        name = "[red]\\x1b[2J\\u202e\\n:smile:"
+        runtime = gilscope.PyRuntime("app")
+        future = runtime.submit(evil)
+        named = runtime.options(name=name).submit(evil)
+        ready(2)
+        sys.stdin.read()
+        """
+    )
+    asked = tree(program.pid)
+    assert "call [red]\\x1b[2J\\u202e\\n:smile:  suspended" in drawn(asked)
+    assert "\x1b" not in asked.out
+
+
+def test_as_json_it_is_what_the_process_said(start: Start, tree: Ask) -> None:
+    program = start(
+        APP
+        + """
+runtime = gilscope.PyRuntime("app", max_in_flight=3)
+future = runtime.submit(handler)
+ready(4)
+sys.stdin.read()
+"""
+    )
+    asked = tree(program.pid, "--json")
+    assert (asked.code, asked.err) == (0, "")
+    said: dict[str, Any] = json.loads(asked.out)
+    assert said["gilscope_tree"] == 1
+    assert (said["pid"], said["detail"], said["left_out"]) == (program.pid, "full", 0)
+    (loop,) = said["loops"]
+    assert (loop["thread"], loop["doing"]) == ("gilscope-app", "waiting")
+    (queue,) = said["queues"]
+    counts = {"queued": 0, "waiting": 0, "max_in_flight": 3}
+    assert queue == {"runtime": loop["runtime"], "name": "app", **counts}
+    call, *tasks = said["open"]
+    assert call["span"] == "call"
+    assert call["name"] == "__main__.handler"
+    assert {each["parent"] for each in tasks} == {each["call"] for each in tasks} == {call["id"]}
+    assert sorted(each["name"] for each in tasks) == ["child", "child", "fetch"]
+    (fetch,) = (each for each in tasks if each["name"] == "fetch")
+    assert [next(iter(link)) for link in fetch["chain"]] == ["python", "python", "rust"]
+    assert fetch["chain"][1]["python"] == fetch["at"]
+    assert all(0 <= each["since_ns"] <= each["age_ns"] for each in said["open"])
+
+
+def test_without_a_number_those_that_can_be_asked_are_listed(start: Start, tree: Ask) -> None:
+    nobody = tree()
+    assert (nobody.code, nobody.out) == (0, "")
+    assert nobody.err.splitlines()[0] == "no process of this user can be asked"
+    program = start(
+        APP
+        + """
+runtime = gilscope.PyRuntime("app")
+future = runtime.submit(handler)
+ready(4)
+sys.stdin.read()
+"""
+    )
+    listed = tree()
+    assert (listed.code, listed.err) == (0, f"next: gilscope tree {program.pid}\n")
+    assert listed.out.lstrip() == f"{program.pid}  python app.py: 1 call in flight\n"
+    (row,) = json.loads(tree("--json").out)
+    assert (row["pid"], row["calls"]) == (program.pid, 1)

@@ -323,6 +323,7 @@ mod tests {
             runtime: 1,
         };
         let shared = Arc::new(LoopShared {
+            doing: Default::default(),
             thread: Arc::new(thread),
             slab: writer.slab.clone(),
             turn_base: 0,

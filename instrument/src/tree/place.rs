@@ -132,6 +132,7 @@ fn is_refused(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
     use std::os::unix::net::UnixListener;
 
@@ -158,10 +159,10 @@ mod tests {
     fn a_folder_that_others_can_enter_a_link_and_a_file_are_refused() {
         let folder = folder("refused");
         make(&folder).expect("made");
-        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o750)).expect("set");
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o750)).expect("set");
         let why = make(&folder).expect_err("open to the group").to_string();
         assert!(why.contains("750"), "{why}");
-        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).expect("set");
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).expect("set");
         let (link, file) = (folder.join("link"), folder.join("file"));
         symlink(&folder, &link).expect("linked");
         std::fs::write(&file, "").expect("written");

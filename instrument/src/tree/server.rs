@@ -210,6 +210,6 @@ mod tests {
     #[test]
     fn the_system_says_who_has_connected() {
         let (client, _server) = UnixStream::pair().expect("a pair");
-        assert_eq!(peer(&client), Some(super::place::own_uid()));
+        assert_eq!(peer(&client), Some(crate::tree::place::own_uid()));
     }
 }

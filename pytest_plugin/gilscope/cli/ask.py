@@ -38,10 +38,7 @@ def ask(pid: int, patience: float = PATIENCE) -> dict[str, Any]:
         raise Refused(f"there is no process {pid}{left}")
     if path is None:
         raise _not_asked_for(pid)
-    answer = _understood(pid, _exchange(pid, path, time.monotonic() + patience, patience))
-    if "error" in answer:
-        raise Refused(f"process {pid} refused: {one_line(str(answer['error']))}")
-    return answer
+    return _understood(pid, _exchange(pid, path, time.monotonic() + patience, patience))
 
 
 def askable() -> list[int]:
@@ -200,6 +197,10 @@ def _understood(pid: int, line: bytes) -> dict[str, Any]:
             f"process {pid} speaks another version than this gilscope",
             "ask with the gilscope that it was started with",
         )
+    if "error" in answer:
+        raise Refused(f"process {pid} refused: {one_line(str(answer['error']))}")
+    if not all(isinstance(answer.get(part), list) for part in ("loops", "queues", "open")):
+        raise Refused(f"the answer of process {pid} is not whole")
     return answer
 
 

@@ -28,7 +28,8 @@ _LIBRARY = re.compile(r"^.*/lib/python3\.\d+/(?:site-packages/|dist-packages/)?"
 
 def draw(answer: Entry, program: str, *, everything: bool = False) -> None:
     """Write the tree to standard output; branches that look alike are one, but for `everything`."""
-    console = Console(highlight=False, emoji=False, soft_wrap=True)
+    # As wide as any line: what wraps them is the terminal, if it is one, and no pipe.
+    console = Console(highlight=False, emoji=False, soft_wrap=True, width=10_000)
     console.print(_Drawing(answer, everything).whole(program))
 
 

@@ -39,7 +39,10 @@ def tree(pid: int | None, as_json: bool, everything: bool) -> int:
         return 0
     from gilscope.cli.branches import draw
 
-    draw(answer, program(pid), everything=everything)
+    try:
+        draw(answer, program(pid), everything=everything)
+    except (KeyError, TypeError):
+        raise Refused(f"the answer of process {pid} is not whole") from None
     click.echo(f"next: gilscope tree {pid} --json", err=True)
     return 0
 
