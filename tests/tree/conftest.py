@@ -34,6 +34,14 @@ def ready(count, phase="suspended"):
 """
 
 
+def normal(text: str) -> str:
+    """A drawing without numbers that change from run to run."""
+    text = re.sub(r"\b[\d.,]+ (?:ns|µs|ms|s|min)\b", "T", text)
+    text = re.sub(r"\b(process|thread) \d+", r"\1 N", text)
+    # A place of Python's own library: `in Event.wait` on some versions.
+    return re.sub(r"(asyncio/\w+\.py):\d+ in (?:\w+\.)?(\w+)", r"\1:N in \2", text)
+
+
 @dataclass(frozen=True)
 class Asked:
     """How `gilscope tree` ended."""
@@ -45,10 +53,7 @@ class Asked:
     @property
     def text(self) -> str:
         """What it drew, without numbers that change from run to run."""
-        text = re.sub(r"\b[\d.,]+ (?:ns|µs|ms|s|min)\b", "T", self.out)
-        text = re.sub(r"\b(process|thread) \d+", r"\1 N", text)
-        # A place of Python's own library: `in Event.wait` on some versions.
-        return re.sub(r"(asyncio/\w+\.py):\d+ in (?:\w+\.)?(\w+)", r"\1:N in \2", text)
+        return normal(self.out)
 
 
 class Program:
@@ -100,11 +105,18 @@ def start(
     """Start a program, wait for its first line, `ready`, and end it after the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(text: str, *args: str, says: str = "ready", **variables: str) -> Program:
-            (tmp_path / "app.py").write_text(PRELUDE + textwrap.dedent(text))
+        def start(
+            text: str,
+            *args: str,
+            says: str = "ready",
+            prelude: str = PRELUDE,
+            file: str = "app.py",
+            **variables: str,
+        ) -> Program:
+            (tmp_path / file).write_text(prelude + textwrap.dedent(text))
             process = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "app.py", *args],
+                    [sys.executable, file, *args],
                     cwd=tmp_path,
                     env={**environment, **variables},
                     stdin=subprocess.PIPE,
@@ -135,3 +147,8 @@ def tree(environment: dict[str, str]) -> Callable[..., Asked]:
         return Asked(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def without_numbers() -> Callable[[str], str]:
+    return normal

@@ -86,6 +86,40 @@ sys.stdin.read()
         """)
 
 
+def test_a_call_made_inside_another_is_below_it(start: Start, tree: Ask) -> None:
+    program = start(
+        APP
+        + """
+one, other = gilscope.PyRuntime("one"), gilscope.PyRuntime("other")
+
+async def both():
+    await asyncio.gather(other.call_async(fetch), never())
+
+future = one.submit(both)
+# `both`, what `gather` makes of its two, and the call on the other runtime.
+ready(4)
+sys.stdin.read()
+"""
+    )
+    assert drawn(tree(program.pid)) == expected("""
+        process N python app.py
+        ├── loop gilscope-one  thread N, waiting for T
+        │   └── call __main__.both  suspended T, 1 poll, T old
+        │       ├── python  app.py:34 in both
+        │       ├── call __main__.fetch on gilscope-other  suspended T, 1 poll, T old
+        │       │   └── python  app.py:17 in fetch
+        │       │       └── python  app.py:14 in nap
+        │       │           └── rust    gilscope.rust.sleep
+        │       ├── task ?  suspended T, 1 poll, T old
+        │       │   └── rust    a call
+        │       └── task never  suspended T, 1 poll, T old
+        │           └── python  app.py:29 in never
+        │               └── python  asyncio/locks.py:N in wait
+        └── loop gilscope-other  thread N, waiting for T
+            └── 1 below what made them
+        """)
+
+
 def test_with_all_each_is_drawn_by_itself(start: Start, tree: Ask) -> None:
     program = start(
         APP
@@ -187,8 +221,7 @@ def test_a_runtime_without_calls_and_none_at_all(start: Start, tree: Ask) -> Non
     program.process.stdin.write("\n")
     program.process.stdin.flush()
     assert program.line() == "stopped"
-    # Its loop is taken off the list soon.
-    assert once(lambda: drawn(tree(program.pid)), "no runtime") == expected("""
+    assert drawn(tree(program.pid)) == expected("""
         process N python app.py
         └── no runtime of gilscope: nothing is called
         """)

@@ -4,6 +4,7 @@
 
 use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -64,7 +65,9 @@ fn line(value: &Value) -> Vec<u8> {
 
 fn tree() -> Value {
     let queues = super::queues();
-    let loops = global::current().loops();
+    let mut loops = global::current().loops();
+    // What is left of one that has ended is for the converter.
+    loops.retain(|each| !each.gone.load(Ordering::Acquire));
     let now = clock::now();
     let mut open: Vec<InFlight> = loops.iter().flat_map(|each| open_on(each)).collect();
     open.sort_by_key(|entry| (entry.called, entry.id));

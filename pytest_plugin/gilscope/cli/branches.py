@@ -43,6 +43,7 @@ class _Drawing:
             self.folder = ""
         entries: list[Entry] = answer["open"]
         known = {each["id"] for each in entries}
+        self.threads = {each["tid"]: each["thread"] for each in answer["loops"]}
         self.below: dict[str, list[Entry]] = defaultdict(list)
         """By the id of what they are below; by the thread's number for those below nothing."""
         for each in entries:
@@ -73,9 +74,12 @@ class _Drawing:
         text.append_text(self._doing(loop))
         branch = tree.add(text)
         entries = self.below[f"{loop['tid']}"]
-        self._siblings(branch, entries, 0)
+        self._siblings(branch, entries, 0, loop["tid"])
         self._queue(branch, queue)
-        if not branch.children:
+        elsewhere = sum(each["tid"] == loop["tid"] for each in self.answer["open"]) - len(entries)
+        if not entries and elsewhere:
+            branch.add(Text(f"{elsewhere:,} below what made them", "dim"))
+        elif not branch.children:
             branch.add(Text("no calls", "dim"))
 
     def _doing(self, loop: Entry) -> Text:
@@ -108,13 +112,13 @@ class _Drawing:
             text.append(f"; {counted(queue['waiting'], 'call')} waiting for room in the queue")
         branch.add(text)
 
-    def _siblings(self, branch: Tree, entries: Sequence[Entry], depth: int) -> None:
+    def _siblings(self, branch: Tree, entries: Sequence[Entry], depth: int, tid: int) -> None:
         if depth > _DEEPEST and entries:
             branch.add(Text(f"and {counted(len(entries), 'task')} below", "dim"))
             return
         if self.everything:
             for each in entries:
-                self._entry(branch, each, 1, depth)
+                self._entry(branch, each, 1, depth, tid)
             return
         shapes = [self._shape(each, depth) for each in entries]
         alike = Counter(shapes)
@@ -127,7 +131,7 @@ class _Drawing:
                 branch.add(Text(f"and {rest:,} more (--all shows them)", "dim"))
                 return
             shown.add(shape)
-            self._entry(branch, each, alike[shape], depth)
+            self._entry(branch, each, alike[shape], depth, tid)
 
     def _shape(self, entry: Entry, depth: int) -> object:
         """What two entries have in common that need not both be drawn."""
@@ -136,15 +140,17 @@ class _Drawing:
         same = (entry["span"], entry["name"], entry["phase"], entry["at"], places)
         return (same, tuple(self._shape(each, depth + 1) for each in below))
 
-    def _entry(self, branch: Tree, entry: Entry, alike: int, depth: int) -> None:
+    def _entry(self, branch: Tree, entry: Entry, alike: int, depth: int, tid: int) -> None:
         text = Text(f"{entry['span']} ", "dim")
         text.append_text(_clean(entry["name"] or "?", "bold not dim"))
+        if entry["tid"] != tid and entry["tid"] in self.threads:
+            text.append_text(_clean(f" on {self.threads[entry['tid']]}"))
         if alike > 1:
             text.append(f" × {alike:,}, the oldest", "not dim")
         text.append(f"  {self._phase(entry)}", "not dim")
         below = branch.add(text)
         self._chain(below, entry)
-        self._siblings(below, self.below[entry["id"]], depth + 1)
+        self._siblings(below, self.below[entry["id"]], depth + 1, entry["tid"])
 
     @staticmethod
     def _phase(entry: Entry) -> str:
