@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -143,12 +145,17 @@ def connect(program: Program) -> socket.socket:
 @pytest.mark.usefixtures("here")
 def test_clients_that_say_nothing_keep_nobody_else_waiting(start: Start) -> None:
     program = start(IDLE)
-    silent = [connect(program) for _ in range(7)]
-    assert ask(program.pid, patience=30)["pid"] == program.pid
-    # And they are let go of.
-    assert [client.recv(1) for client in silent] == [b""] * 7
-    for client in silent:
-        client.close()
+    end = time.monotonic() + 60
+    waited = True
+    while waited:
+        assert time.monotonic() < end, "an answer came only after those before had been let go of"
+        with ExitStack() as stack:
+            silent = [stack.enter_context(connect(program)) for _ in range(7)]
+            assert ask(program.pid, patience=30)["pid"] == program.pid
+            # On a machine so busy that they were let go of meanwhile, that says nothing.
+            waited = bool(select.select(silent, [], [], 0)[0])
+            # All of them are, in the end.
+            assert [client.recv(1) for client in silent] == [b""] * 7
 
 
 @pytest.mark.usefixtures("here")
