@@ -177,8 +177,11 @@ mod tests {
         client.write_all(b"abc\nmore").expect("written");
         assert_eq!(read_request(&server, PATIENCE).expect("a line"), b"abc");
         let (mut client, server) = UnixStream::pair().expect("a pair");
+        let limit = server.set_read_timeout(Some(Duration::from_secs(10)));
+        limit.expect("set"); // so that one without a bound fails here
         client.write_all(&[b'x'; LONGEST]).expect("written");
-        assert!(read_request(&server, PATIENCE).is_err());
+        let error = read_request(&server, PATIENCE).expect_err("too long");
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
         let (client, server) = UnixStream::pair().expect("a pair");
         drop(client);
         assert!(read_request(&server, PATIENCE).is_err());
