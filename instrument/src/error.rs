@@ -40,7 +40,7 @@ pub(crate) fn cut(text: &str, max: usize) -> String {
     text[..end.unwrap_or(0)].to_owned()
 }
 
-fn redact() -> bool {
+pub(crate) fn redact() -> bool {
     static REDACT: OnceLock<bool> = OnceLock::new();
     *REDACT.get_or_init(|| {
         std::env::var_os("GILSCOPE_REDACT").is_some_and(|value| !value.is_empty() && value != "0")

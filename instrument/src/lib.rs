@@ -11,6 +11,7 @@ mod definition;
 mod detail;
 mod doing;
 mod error;
+pub mod finding;
 mod finish;
 mod fork;
 mod global;
@@ -42,12 +43,14 @@ mod sync;
 mod trace;
 #[cfg(unix)]
 pub mod tree;
+pub mod watch;
 
 pub use chain::{Chain, Link};
 pub use converter::{SinkId, abandon, attach_sink, close_sinks, detach_sink, flush};
 pub use definition::{define, is_defined};
 pub use detail::{Detail, detail, enabled, read_environment, set_detail};
 pub use error::ErrorText;
+pub use finding::Finding;
 pub use finish::GivenUp;
 pub use fork::after_fork_child;
 pub use histogram::Histogram;

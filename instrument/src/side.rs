@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crossbeam_queue::ArrayQueue;
 
 use crate::error::ErrorText;
+use crate::finding::Look;
 use crate::name::Name;
 use crate::notes::Notes;
 use crate::stamps::CallStamps;
@@ -24,6 +25,10 @@ pub(crate) enum Item {
     Notes { id: u64, notes: Arc<Notes> },
     /// A call that never reached the loop thread.
     Refused(Refused),
+    /// What a watchdog saw.
+    Look(Look),
+    /// What Python calls the thread of that number.
+    Thread(u32, String),
 }
 
 /// A call that never reached the loop thread.
@@ -66,6 +71,11 @@ impl Lane {
     pub(crate) fn dropped(&self) -> u64 {
         self.dropped.load(Relaxed)
     }
+}
+
+/// What the converter needs no haste for.
+pub(crate) fn push(item: Item) {
+    global::global().side.push(item);
 }
 
 #[cold]

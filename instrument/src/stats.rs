@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use crate::clock;
 use crate::detail::{self, Detail};
+use crate::finding::{Findings, Store};
 use crate::global;
 use crate::histogram::Histogram;
 use crate::name::{Name, intern};
@@ -42,6 +43,8 @@ pub struct Stats {
     pub detail: Detail,
     /// How often a ring overflowed while everything was recorded, so that only calls were from then on.
     pub fell_back: u64,
+    /// What was found, worst first.
+    pub findings: Findings,
 }
 
 /// Durations of one kind of span. Quantiles are at most 12.5 % too high.
@@ -137,6 +140,7 @@ pub(crate) struct Tables {
     /// Drops before the last reset.
     dropped_base: Dropped,
     falls_base: u64,
+    pub(crate) findings: Store,
 }
 
 #[derive(Default)]
@@ -161,6 +165,7 @@ impl Default for Tables {
             dropped: Dropped::default(),
             dropped_base: Dropped::default(),
             falls_base: 0,
+            findings: Store::default(),
         }
     }
 }
@@ -227,6 +232,7 @@ impl Tables {
             incomplete: self.incomplete,
             detail: detail::detail(),
             fell_back: detail::falls().saturating_sub(self.falls_base),
+            findings: self.findings.snapshot(),
         }
     }
 

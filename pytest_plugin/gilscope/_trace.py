@@ -30,6 +30,7 @@ class trace:
         self.path = None if path is None else os.fspath(path)
         self._id: int | None = None
         self._spans: list[dict[str, Any]] = []
+        self._findings: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
         if self._id is not None:
@@ -51,6 +52,7 @@ class trace:
         try:
             if self.path is None:
                 self._spans = _native.trace_memory(opened)
+                self._findings = _native.trace_findings(opened)
             self._id = None
             _native.trace_stop(opened)
         except _native.RuntimeStopped:
@@ -62,6 +64,13 @@ class trace:
         if self.path is None and self._id is not None:
             return _native.trace_memory(self._id)
         return self._spans
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """What was found so far, as docs/findings.md describes; empty when it went to a file."""
+        if self.path is None and self._id is not None:
+            return _native.trace_findings(self._id)
+        return self._findings
 
     @staticmethod
     def memory() -> list[dict[str, Any]]:

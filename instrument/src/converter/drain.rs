@@ -9,6 +9,7 @@ use super::expand::{self, Owner};
 use super::join::{ById, Early, Errors, MAX_PER_CALL, MAX_WAITING, Waiting};
 use crate::clock::Rate;
 use crate::error::ErrorText;
+use crate::finding::{Clues, Found};
 use crate::finish::{self, GivenUp};
 use crate::global::{LoopShared, lock};
 use crate::name::Name;
@@ -34,6 +35,7 @@ pub(super) struct Loop {
     pub(super) ending: ById<Ending>,
     /// Ids of what got its spans while it was open.
     pub(super) told: ById<()>,
+    pub(super) clues: Clues,
     /// Drops when the last sweep was made.
     pub(super) swept: u64,
 }
@@ -53,16 +55,18 @@ pub(super) struct Out {
     pub(super) errors: Errors,
     pub(super) notes: Early<Notes>,
     pub(super) kept: usize,
+    pub(super) found: Found,
 }
 
 impl Out {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(rate: Rate) -> Self {
         Self {
             wanted: false,
             spans: Vec::with_capacity(BATCH + 64),
             errors: Errors::default(),
             notes: Early::default(),
             kept: 0,
+            found: Found::new(rate),
         }
     }
 }
@@ -75,6 +79,7 @@ impl Loop {
             waiting: ById::default(),
             ending: ById::default(),
             told: ById::default(),
+            clues: Clues::default(),
             swept: 0,
         }
     }
@@ -119,6 +124,7 @@ impl Loop {
                 }
                 record::TURN => {
                     let turn = Turn::decode(&words);
+                    self.clues.turn(&turn, &out.found);
                     tables.turns += 1;
                     tables.part(SpanKind::LoopTurn, rate.delta_ns(turn.end - turn.start));
                     if out.wanted {
@@ -172,6 +178,7 @@ impl Loop {
     }
 
     fn step(&mut self, step: Step, out: &mut Out, tables: &mut Tables, rate: &Rate) {
+        self.clues.step(&step, &out.found);
         if !step.task {
             let suspended = rate.delta_ns(step.start - step.suspended);
             tables.part(SpanKind::Suspended, suspended);
@@ -198,6 +205,7 @@ impl Loop {
 
     fn fused(&mut self, record: &Fused, out: &mut Out, tables: &mut Tables, rate: &Rate) {
         count(record, tables, rate);
+        self.clues.fused(record, &self.shared, &mut out.found);
         let error = if record.has_error {
             out.errors.remove(record.id)
         } else {
@@ -328,6 +336,7 @@ mod tests {
             slab: writer.slab.clone(),
             turn_base: 0,
             gone: AtomicBool::new(false),
+            watched: Default::default(),
             given_up: Mutex::default(),
         });
         (Loop::new(shared, consumer), producer)
@@ -336,7 +345,8 @@ mod tests {
     /// What is told of the call if these records are found only after the look at what is open.
     fn told_of(records: impl FnOnce(&Producer), now: u64) -> (Out, Tables) {
         let (mut each, producer) = one_open();
-        let (mut out, mut tables, rate) = (Out::new(), Tables::default(), clock::rate());
+        let (mut out, mut tables, rate) =
+            (Out::new(clock::rate()), Tables::default(), clock::rate());
         out.wanted = true;
         each.look_at_open(true);
         records(&producer);

@@ -16,6 +16,7 @@ use super::drain::{BATCH, Loop, Out};
 use super::expand;
 use crate::clock::{self, Rate};
 use crate::detail;
+use crate::finding::Heard;
 use crate::global::{Global, lock};
 use crate::open::word;
 use crate::side::{Item, Refused};
@@ -51,6 +52,7 @@ impl Drop for Ended {
 struct Attached {
     id: SinkId,
     sink: Box<dyn Sink>,
+    heard: Heard,
 }
 
 struct Converter {
@@ -78,7 +80,7 @@ impl Converter {
             loops: Vec::new(),
             sinks: Vec::new(),
             closed: Vec::new(),
-            out: Out::new(),
+            out: Out::new(clock::rate()),
             closing: false,
             caller: Arc::new(ThreadInfo {
                 name: "caller".into(),
@@ -117,6 +119,7 @@ impl Converter {
     fn pass(&mut self) {
         clock::refine();
         self.rate = clock::rate();
+        self.out.found.begin(self.rate);
         let incoming = self.global.take_incoming();
         let incoming = incoming.into_iter();
         self.loops
@@ -141,9 +144,12 @@ impl Converter {
         for (index, end) in ends.into_iter().enumerate() {
             self.drain(index, end);
             self.tell_open(index);
+            let each = &mut self.loops[index];
+            each.clues.judge(&each.shared, &mut self.out.found);
         }
         self.sweep(&lost);
         self.deliver();
+        self.deliver_findings();
         for index in (0..gone.len()).rev().filter(|index| gone[*index]) {
             self.retire(index);
         }
@@ -164,11 +170,14 @@ impl Converter {
                     }
                 }
                 Item::Refused(item) => self.refused(&item),
+                Item::Look(look) => self.out.found.looks.add(look),
+                Item::Thread(tid, name) => self.out.found.looks.name(tid, name),
             }
         }
     }
 
     fn refused(&mut self, item: &Refused) {
+        self.out.found.refused(item);
         let ns = self.rate.delta_ns(item.end - item.stamps.called);
         lock(&self.global.tables).call(item.name, item.status, ns);
         if self.out.wanted {
@@ -231,6 +240,26 @@ impl Converter {
         self.sinks_changed();
     }
 
+    /// Counts what was found in this pass and tells the sinks what is news to them.
+    fn deliver_findings(&mut self) {
+        for finding in std::mem::take(&mut self.out.found.findings) {
+            lock(&self.global.tables).findings.add(&finding);
+            let dropped = &mut self.dropped;
+            self.sinks.retain_mut(|attached| {
+                if !attached.heard.is_news(&finding) {
+                    return true;
+                }
+                let sink = AssertUnwindSafe(&mut attached.sink);
+                let taken = catch_unwind(|| { sink }.finding(&finding)).is_ok();
+                if !taken {
+                    dropped.sink += 1 + attached.sink.dropped();
+                }
+                taken
+            });
+            self.sinks_changed();
+        }
+    }
+
     fn sinks_changed(&mut self) {
         self.out.wanted = self
             .sinks
@@ -246,7 +275,8 @@ impl Converter {
         match request {
             Request::Flush(answer) => answer.send(()).unwrap_or_default(),
             Request::Attach(id, sink, answer) => {
-                self.sinks.push(Attached { id, sink });
+                let heard = Heard::default();
+                self.sinks.push(Attached { id, sink, heard });
                 self.sinks_changed();
                 answer.send(()).unwrap_or_default();
             }

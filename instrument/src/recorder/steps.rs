@@ -56,6 +56,7 @@ impl LoopRecorder {
             entry.set(word::TURNS, turns);
             entry.set(word::OUTER, u64::from(outer));
         });
+        self.shared.watched.poll_start(now);
     }
 
     #[inline(always)]
@@ -78,6 +79,7 @@ impl LoopRecorder {
             entry.set(word::MODE, bits & !mode::POLLING);
             entry.set(word::POLLED, entry.get(word::POLLED) + (end - start));
         });
+        self.shared.watched.poll_end();
     }
 
     #[inline]

@@ -14,6 +14,7 @@ pub(super) struct TurnState {
     pub(super) number: u32,
     start: u64,
     cpu_ns: u64,
+    waited: u64,
 }
 
 impl LoopRecorder {
@@ -23,6 +24,7 @@ impl LoopRecorder {
     pub fn returned(&self, at: u64) {
         self.returned.set(at);
         self.does(Doing::GilWait, at);
+        self.shared.watched.returned(at);
     }
 
     /// When it attaches and waits is not told: the loop's wait is not gilscope's own.
@@ -35,12 +37,15 @@ impl LoopRecorder {
     #[inline]
     pub fn attached(&self) {
         if !enabled() {
+            self.shared.watched.attached();
             return;
         }
         self.turn_end();
         let now = clock::now().max(self.returned.get());
         self.attached.set(now);
-        self.begin_turn(now, clock::thread_cpu_ns());
+        let since = self.shared.watched.attached();
+        let waited = if since == 0 { 0 } else { now - since };
+        self.begin_turn(now, clock::thread_cpu_ns(), waited);
     }
 
     /// The thread is about to detach: the turn ends.
@@ -60,7 +65,7 @@ impl LoopRecorder {
             let (now, cpu_ns) = (clock::now(), clock::thread_cpu_ns());
             self.end_turn(now, cpu_ns);
             if enabled() {
-                self.begin_turn(now, cpu_ns);
+                self.begin_turn(now, cpu_ns, 0);
             }
         }
     }
@@ -72,7 +77,7 @@ impl LoopRecorder {
         }
     }
 
-    fn begin_turn(&self, start: u64, cpu_ns: u64) {
+    fn begin_turn(&self, start: u64, cpu_ns: u64, waited: u64) {
         let number = self.turns.get().wrapping_add(1).max(1);
         self.turns.set(number);
         self.served.set(0);
@@ -80,6 +85,7 @@ impl LoopRecorder {
             number,
             start,
             cpu_ns,
+            waited,
         });
         self.does(Doing::Turn, start);
     }
@@ -92,6 +98,7 @@ impl LoopRecorder {
             start: turn.start,
             end: now.max(turn.start),
             cpu_ns: cpu_ns.saturating_sub(turn.cpu_ns),
+            waited: turn.waited,
         };
         self.push([record.encode()]);
         if self.control.is_idle()

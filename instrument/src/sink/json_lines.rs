@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::{Sink, line};
+use crate::finding::{Finding, json_finding};
 use crate::span::Span;
 
 /// Bytes that are written at once; a line has about 300.
@@ -66,6 +67,13 @@ impl Sink for JsonLines {
                 self.write();
             }
         }
+        self.write();
+    }
+
+    fn finding(&mut self, finding: &Finding) {
+        self.block.extend(json_finding(finding).bytes());
+        self.block.push(b'\n');
+        self.waiting += 1;
         self.write();
     }
 

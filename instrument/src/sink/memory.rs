@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Sink;
+use crate::finding::Finding;
 use crate::global::lock;
 use crate::span::Span;
 
@@ -31,6 +32,7 @@ struct Shared {
     /// The process that made it.
     pid: u32,
     spans: Mutex<Vec<Span>>,
+    findings: Mutex<Vec<Finding>>,
     capacity: usize,
     dropped: AtomicU64,
 }
@@ -47,6 +49,7 @@ impl Memory {
         let shared = Arc::new(Shared {
             pid: std::process::id(),
             spans,
+            findings: Mutex::default(),
             capacity,
             dropped: AtomicU64::new(0),
         });
@@ -71,6 +74,14 @@ impl MemoryHandle {
     pub fn take(&self) -> Vec<Span> {
         let spans = self.shared.spans();
         spans.map_or_else(Vec::new, |mut spans| std::mem::take(&mut *spans))
+    }
+
+    /// A copy of all findings so far, of each problem and function one, and those that were twice as bad.
+    pub fn findings(&self) -> Vec<Finding> {
+        if self.shared.pid != std::process::id() {
+            return Vec::new();
+        }
+        lock(&self.shared.findings).clone()
     }
 
     /// How many spans found no room.
@@ -100,6 +111,13 @@ impl Sink for Memory {
         self.shared
             .dropped
             .fetch_add((batch.len() - room) as u64, Relaxed);
+    }
+
+    fn finding(&mut self, finding: &Finding) {
+        if self.shared.pid == std::process::id() {
+            // Bounded: of each problem and function only what is news comes here.
+            lock(&self.shared.findings).push(finding.clone());
+        }
     }
 
     fn close(&mut self) -> io::Result<()> {

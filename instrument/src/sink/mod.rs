@@ -17,6 +17,7 @@ pub use json_lines::{JsonLines, json_line};
 pub use memory::{Memory, MemoryHandle};
 pub use null::Null;
 
+use crate::finding::Finding;
 use crate::span::Span;
 
 /// Whether a sink is attached that exports.
@@ -39,6 +40,10 @@ pub trait Sink: Send {
 
     /// Writes what is left. Nothing is handed over after this.
     fn close(&mut self) -> io::Result<()>;
+
+    /// Takes a finding: the first of its problem and function, and again when there is one at least
+    /// twice as bad.
+    fn finding(&mut self, _finding: &Finding) {}
 
     /// How many spans it did not take so far.
     fn dropped(&self) -> u64 {

@@ -9,8 +9,8 @@ import click
 
 from gilscope.cli.errors import Refused, say_error
 from gilscope.cli.run import run
-from gilscope.cli.view import view
 from gilscope.cli.tree import tree
+from gilscope.cli.view import view
 
 __all__ = ["main"]
 

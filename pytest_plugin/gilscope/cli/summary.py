@@ -11,6 +11,7 @@ from rich.text import Text
 
 from gilscope._units import duration
 from gilscope.cli.errors import counted
+from gilscope.cli.findings import findings_lines
 from gilscope.cli.losses import PARTS, dropped, dropped_line, left_out, remedies
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def print_summary(report: Report) -> None:
 
 
 def _lines(report: Report) -> Iterator[Text]:
+    yield from findings_lines(report.stats["findings"])
     yield from _headline(report)
     yield from _errors(report)
     yield Text()

@@ -37,8 +37,8 @@ mod native {
     use crate::python::simulation::{Simulation, ThreadEntry};
     #[pymodule_export]
     use crate::python::trace::{
-        current_trace, in_flight, reset_stats, stats, trace_detail, trace_flush, trace_memory,
-        trace_start, trace_stop,
+        current_trace, in_flight, reset_stats, stats, trace_detail, trace_findings, trace_flush,
+        trace_memory, trace_start, trace_stop,
     };
     #[pymodule_export]
     use crate::trace::call_span::CallSpan;

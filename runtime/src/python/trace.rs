@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use gilscope_instrument::finding::{Findings, json_finding};
 use gilscope_instrument::sink::{Chrome, JsonLines, Memory, MemoryHandle, json_line};
 use gilscope_instrument::{Detail, PartStats, SinkId, Stats, clock};
 use pyo3::exceptions::{PyKeyError, PyValueError};
@@ -87,18 +88,39 @@ pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
 #[pyfunction]
 pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
     let _parks = ParkOnExit::new();
-    let handle = with_traces(|traces| {
-        let memory = check(traces, id)?.memory.clone();
-        memory.ok_or(Refused::ToFile)
-    });
-    let handle = handle.map_err(|refused| refused.raise(py, id))?;
+    let handle = memory_of(id).map_err(|refused| refused.raise(py, id))?;
     let lines = py.detach(|| {
         gilscope_instrument::flush();
         handle.spans().iter().map(json_line).collect::<Vec<_>>()
     });
+    parsed(py, &lines)
+}
+
+/// The findings of a trace in memory, as in a `.jsonl` file. Raises RuntimeStopped for one from before a
+/// fork.
+#[pyfunction]
+pub(crate) fn trace_findings(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
+    let _parks = ParkOnExit::new();
+    let handle = memory_of(id).map_err(|refused| refused.raise(py, id))?;
+    let lines = py.detach(|| {
+        gilscope_instrument::flush();
+        let findings = handle.findings();
+        findings.iter().map(json_finding).collect::<Vec<_>>()
+    });
+    parsed(py, &lines)
+}
+
+fn memory_of(id: u64) -> Result<MemoryHandle, Refused> {
+    with_traces(|traces| {
+        let memory = check(traces, id)?.memory.clone();
+        memory.ok_or(Refused::ToFile)
+    })
+}
+
+fn parsed<'py>(py: Python<'py>, lines: &[String]) -> PyResult<Bound<'py, PyList>> {
     let loads = py.import("json")?.getattr("loads")?;
-    let spans = lines.iter().map(|line| loads.call1((line,)));
-    PyList::new(py, spans.collect::<PyResult<Vec<_>>>()?)
+    let objects = lines.iter().map(|line| loads.call1((line,)));
+    PyList::new(py, objects.collect::<PyResult<Vec<_>>>()?)
 }
 
 /// The trace and span id that are current in this thread, as hexadecimal digits, and the trace flags; or
@@ -185,6 +207,10 @@ pub(crate) fn trace_flush(py: Python<'_>) {
 /// of the ring that a loop which begins now would have (`GILSCOPE_RING`); `detail`: what is recorded
 /// now; `fell_back`: how often a ring overflowed, so that only calls were from then on.
 ///
+/// `findings`: `counts` by id ("GS03"), and `worst`, a list of what docs/findings.md describes: of each
+/// problem and function the one that lasted longest, and the `count` of its like; longest first, at most
+/// 64, the rest is only counted, and `dropped` says how often that was so.
+///
 /// Durations are nanoseconds. Count, sum and maximum are exact; `p50_ns` and `p99_ns` are upper bounds,
 /// those of a histogram's bucket: never below the true value, and at most 12.5 % above it.
 #[pyfunction]
@@ -249,6 +275,25 @@ fn to_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> 
     dict.set_item("incomplete", stats.incomplete)?;
     dict.set_item("detail", stats.detail.as_str())?;
     dict.set_item("fell_back", stats.fell_back)?;
+    dict.set_item("findings", findings(py, &stats.findings)?)?;
+    Ok(dict)
+}
+
+fn findings<'py>(py: Python<'py>, findings: &Findings) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    let counts = PyDict::new(py);
+    for (problem, count) in &findings.counts {
+        counts.set_item(problem.id(), count)?;
+    }
+    dict.set_item("counts", counts)?;
+    let lines = findings.worst.iter();
+    let lines: Vec<_> = lines.map(|told| json_finding(&told.finding)).collect();
+    let worst = parsed(py, &lines)?;
+    for (line, told) in worst.iter().zip(&findings.worst) {
+        line.set_item("count", told.count)?;
+    }
+    dict.set_item("worst", worst)?;
+    dict.set_item("dropped", findings.dropped)?;
     Ok(dict)
 }
 

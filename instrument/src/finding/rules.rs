@@ -1,0 +1,431 @@
+//! The rules: from records to findings.
+//!
+//! Invariant: most records cost one comparison here; what is kept of the others is bounded, and what
+//! finds no counterpart is forgotten, never guessed.
+
+use std::collections::VecDeque;
+
+use super::look::{Look, Looks, Sight};
+use super::slow::ns;
+use super::{Finding, Problem, Slow, Whom, duration, slow};
+use crate::clock::Rate;
+use crate::error::redact;
+use crate::global::LoopShared;
+use crate::name::{Name, text};
+use crate::open::{Copied, mode, word};
+use crate::record::{Fused, Step, Turn};
+use crate::side::Refused;
+use crate::status::{Flags, Status};
+
+/// Of each kind, what a loop keeps of long waits and polls.
+const MOST: usize = 64;
+
+/// What has been found in this pass, and what it is found with.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) looks: Looks,
+    slow: Slow,
+    rate: Rate,
+    /// Below this many nanoseconds nothing is slow.
+    least: u64,
+}
+
+impl Found {
+    pub(crate) fn new(rate: Rate) -> Found {
+        let slow = slow();
+        Found {
+            findings: Vec::new(),
+            looks: Looks::default(),
+            slow,
+            rate,
+            least: slow.least(),
+        }
+    }
+
+    /// A pass begins.
+    pub(crate) fn begin(&mut self, rate: Rate) {
+        self.rate = rate;
+        self.slow = slow();
+        self.least = self.slow.least();
+    }
+
+    #[inline]
+    fn is_slow(&self, ticks: u64) -> bool {
+        self.rate.delta_ns(ticks) > self.least
+    }
+
+    fn length(&self, from: u64, until: u64) -> u64 {
+        self.rate.delta_ns(until.saturating_sub(from))
+    }
+
+    /// A call that never reached the loop.
+    pub(crate) fn refused(&mut self, item: &Refused) {
+        if item.status == Status::QueueFull {
+            let name = shown(item.name);
+            let finding = Finding {
+                problem: Problem::QueueFull,
+                call: item.stamps.id,
+                trace: item.stamps.trace,
+                runtime: 0,
+                thread: String::new(),
+                start: item.stamps.called,
+                end: item.end,
+                sentence: format!("`{name}` was refused: the queue was full"),
+                function: name.to_owned(),
+                stack: Vec::new(),
+            };
+            self.findings.push(finding);
+        }
+    }
+}
+
+/// Some time of a call or task: a poll that held the loop, or a wait for its turn while it was due.
+#[derive(Clone, Copy, Debug)]
+struct Time {
+    whom: Whom,
+    start: u64,
+    end: u64,
+}
+
+/// A wait for the GIL, and the turn that began when it was over.
+#[derive(Clone, Copy, Debug)]
+struct Waited {
+    turn: u32,
+    start: u64,
+    end: u64,
+}
+
+/// What is kept of one loop's long waits and polls until it is a finding.
+#[derive(Debug, Default)]
+pub(crate) struct Clues {
+    held: VecDeque<Time>,
+    due: VecDeque<Time>,
+    waited: Vec<Waited>,
+    /// Whom the long waits of turns kept waiting.
+    victims: VecDeque<(u32, Whom)>,
+}
+
+impl Clues {
+    #[inline]
+    pub(crate) fn fused(&mut self, record: &Fused, shared: &LoopShared, found: &mut Found) {
+        if !record.flags.is_empty() || found.is_slow(record.end - record.called) {
+            self.slow_call(record, shared, found);
+        }
+    }
+
+    #[cold]
+    fn slow_call(&mut self, record: &Fused, shared: &LoopShared, found: &mut Found) {
+        let whom = Whom {
+            id: record.id,
+            call: if record.task {
+                record.enqueued
+            } else {
+                record.id
+            },
+            trace: record.trace,
+            name: record.name,
+            open: 0,
+        };
+        self.each_whom(|other| {
+            if other.id == whom.id {
+                *other = whom;
+            }
+        });
+        if record.polls > 0 {
+            self.poll(whom, record.first_start, record.first_end, found);
+        }
+        if record.task {
+            return;
+        }
+        self.due(whom, record.enqueued, record.first_start, found);
+        if found.length(record.returned, record.attached) > ns(found.slow.gil) {
+            keep(&mut self.victims, (record.turn, whom));
+        }
+        let waited = found.length(record.called, record.enqueued);
+        if waited > ns(found.slow.room) {
+            let what = format!("waited {} for room in the queue", duration(waited));
+            let finding = about(Problem::QueueFull, whom, shared, &what);
+            let (start, end) = (record.called, record.enqueued);
+            found.findings.push(Finding {
+                start,
+                end,
+                ..finding
+            });
+        }
+        if record.flags.contains(Flags::CANCEL_SWALLOWED) {
+            let what = "was cancelled, and returned all the same";
+            let finding = about(Problem::CancelSwallowed, whom, shared, what);
+            let (start, end) = (record.called, record.end);
+            found.findings.push(Finding {
+                start,
+                end,
+                ..finding
+            });
+        }
+    }
+
+    #[inline]
+    pub(crate) fn step(&mut self, step: &Step, found: &Found) {
+        if found.is_slow(step.end - step.suspended) {
+            self.slow_step(step, found);
+        }
+    }
+
+    #[cold]
+    fn slow_step(&mut self, step: &Step, found: &Found) {
+        // What else there is to know comes with the end, or is looked up.
+        let whom = Whom {
+            id: step.id,
+            open: step.open,
+            ..Whom::default()
+        };
+        self.poll(whom, step.start, step.end, found);
+        if step.woken != 0 {
+            self.due(whom, step.woken, step.start, found);
+        }
+        if found.length(step.suspended, step.start) > ns(found.slow.gil) {
+            keep(&mut self.victims, (step.turn, whom));
+        }
+    }
+
+    fn poll(&mut self, whom: Whom, start: u64, end: u64, found: &Found) {
+        if found.length(start, end) > ns(found.slow.poll) {
+            keep(&mut self.held, Time { whom, start, end });
+        }
+    }
+
+    fn due(&mut self, whom: Whom, start: u64, end: u64, found: &Found) {
+        if found.length(start, end) > ns(found.slow.poll) {
+            keep(&mut self.due, Time { whom, start, end });
+        }
+    }
+
+    #[inline]
+    pub(crate) fn turn(&mut self, turn: &Turn, found: &Found) {
+        // A turn that served nobody kept nobody waiting.
+        if turn.served != 0 && found.is_slow(turn.waited) {
+            self.slow_turn(turn, found);
+        }
+    }
+
+    #[cold]
+    fn slow_turn(&mut self, turn: &Turn, found: &Found) {
+        let start = turn.start - turn.waited;
+        if found.length(start, turn.start) > ns(found.slow.gil) && self.waited.len() < MOST {
+            self.waited.push(Waited {
+                turn: turn.number,
+                start,
+                end: turn.start,
+            });
+        }
+    }
+
+    /// Everything up to here has been read: makes findings of what has its counterpart.
+    pub(crate) fn judge(&mut self, shared: &LoopShared, found: &mut Found) {
+        if self.held.is_empty() && self.waited.is_empty() {
+            return;
+        }
+        self.each_whom(|whom| look_up(whom, shared));
+        for waited in std::mem::take(&mut self.waited) {
+            let whom = self.victim(&waited, shared);
+            let sight = found.looks.take(shared.thread.runtime, waited.start);
+            found
+                .findings
+                .push(gil(&waited, whom, sight, shared, found));
+        }
+        for held in std::mem::take(&mut self.held) {
+            let due = self.longest_due(&held, found);
+            match due.filter(|_| held.whom.name != Name(0)) {
+                Some((due, wait)) => {
+                    let sight = found.looks.take(shared.thread.runtime, held.start);
+                    let length = found.length(held.start, held.end);
+                    found
+                        .findings
+                        .push(held_by(&held, length, due, wait, sight, shared));
+                }
+                // Whoever waited may not have ended.
+                None => keep(&mut self.held, held),
+            }
+        }
+    }
+
+    /// A call that this wait for the GIL kept waiting, if one is known.
+    fn victim(&self, waited: &Waited, shared: &LoopShared) -> Whom {
+        let its = self.victims.iter().filter(|(turn, _)| *turn == waited.turn);
+        let named = its.map(|(_, whom)| *whom).find(|whom| whom.name != Name(0));
+        let open = || {
+            let mut open = shared.slab.read_all();
+            open.find(|words| {
+                words[word::ATTACHED] == waited.end && words[word::MODE] & mode::TASK == 0
+            })
+            .map(|words| of_words(&words))
+        };
+        named.or_else(open).unwrap_or_default()
+    }
+
+    /// Whom this poll kept waiting for longest, and for how long, in nanoseconds.
+    fn longest_due(&self, held: &Time, found: &Found) -> Option<(Whom, u64)> {
+        let others = self
+            .due
+            .iter()
+            .filter(|due| due.whom.id != held.whom.id && due.whom.name != Name(0));
+        let overlap = |due: &Time| found.length(due.start.max(held.start), due.end.min(held.end));
+        others
+            .map(|due| (due.whom, overlap(due)))
+            .filter(|(_, wait)| *wait > ns(found.slow.poll))
+            .max_by_key(|(_, wait)| *wait)
+    }
+
+    fn each_whom(&mut self, change: impl Fn(&mut Whom)) {
+        let times = self.held.iter_mut().chain(&mut self.due);
+        let times = times.map(|time| &mut time.whom);
+        times
+            .chain(self.victims.iter_mut().map(|(_, whom)| whom))
+            .for_each(change);
+    }
+}
+
+fn keep<T>(list: &mut VecDeque<T>, item: T) {
+    if list.len() == MOST {
+        list.pop_front();
+    }
+    list.push_back(item);
+}
+
+/// Asks the open call itself who it is.
+fn look_up(whom: &mut Whom, shared: &LoopShared) {
+    if whom.name == Name(0)
+        && let Some(words) = shared.slab.read(whom.open, whom.id)
+    {
+        *whom = of_words(&words);
+    }
+}
+
+fn of_words(words: &Copied) -> Whom {
+    let task = words[word::MODE] & mode::TASK != 0;
+    Whom {
+        id: words[word::ID],
+        call: words[if task { word::ENQUEUED } else { word::ID }],
+        trace: [words[word::TRACE_HIGH], words[word::TRACE_LOW]],
+        name: Name(words[word::NAME_POLLS] as u32),
+        open: 0,
+    }
+}
+
+fn shown(name: Name) -> &'static str {
+    match text(name) {
+        "" => "a call",
+        name => name,
+    }
+}
+
+/// A finding about a call; its times are the caller's to fill in.
+fn about(problem: Problem, whom: Whom, shared: &LoopShared, what: &str) -> Finding {
+    let name = shown(whom.name);
+    Finding {
+        problem,
+        call: whom.call,
+        trace: whom.trace,
+        runtime: shared.thread.runtime,
+        thread: shared.thread.name.clone(),
+        start: 0,
+        end: 0,
+        sentence: format!("`{name}` {what}"),
+        function: name.to_owned(),
+        stack: Vec::new(),
+    }
+}
+
+fn gil(
+    waited: &Waited,
+    whom: Whom,
+    sight: Option<Sight>,
+    shared: &LoopShared,
+    found: &Found,
+) -> Finding {
+    let (start, end) = (waited.start, waited.end);
+    let mut what = format!("waited {} for the GIL", duration(found.length(start, end)));
+    let Some(sight) = sight else {
+        let finding = about(Problem::GilWait, whom, shared, &what);
+        return Finding {
+            start,
+            end,
+            ..finding
+        };
+    };
+    what += &format!(", which thread `{}` held", sight.thread);
+    let place = sight.place().map(Place::of);
+    if let Some(place) = &place {
+        what += &format!(" in {place}");
+    }
+    if sight.seen < sight.of {
+        what += &format!(", by {} of {} looks", sight.seen, sight.of);
+    }
+    let finding = about(Problem::GilHeld, whom, shared, &what);
+    Finding {
+        start,
+        end,
+        function: place.map_or_else(|| sight.thread.clone(), |place| place.function()),
+        thread: sight.thread,
+        stack: stack_of(sight.look),
+        ..finding
+    }
+}
+
+fn held_by(
+    held: &Time,
+    length: u64,
+    due: Whom,
+    wait: u64,
+    sight: Option<Sight>,
+    shared: &LoopShared,
+) -> Finding {
+    let mut what = format!("held the loop for {} in one poll", duration(length));
+    if let Some(place) = sight.as_ref().and_then(Sight::place) {
+        what += &format!(", at {}", Place::of(place));
+    }
+    what += &format!("; `{}` waited {} of it", shown(due.name), duration(wait));
+    let finding = about(Problem::LoopHeld, held.whom, shared, &what);
+    Finding {
+        start: held.start,
+        end: held.end,
+        stack: sight.map(|sight| stack_of(sight.look)).unwrap_or_default(),
+        ..finding
+    }
+}
+
+fn stack_of(look: Look) -> Vec<String> {
+    if redact() { Vec::new() } else { look.stack }
+}
+
+/// A frame, `file:line in function`, taken apart.
+struct Place<'a> {
+    function: &'a str,
+    file: &'a str,
+    line: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn of(frame: &'a str) -> Place<'a> {
+        let (place, function) = frame.rsplit_once(" in ").unwrap_or(("", frame));
+        let (file, line) = place.rsplit_once(':').unwrap_or((place, ""));
+        Place {
+            function,
+            file,
+            line,
+        }
+    }
+
+    /// What it is called whatever line it is at.
+    fn function(&self) -> String {
+        format!("{} in {}", self.file, self.function)
+    }
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let file = self.file.rsplit('/').next().unwrap_or(self.file);
+        write!(out, "`{}` ({file}:{})", self.function, self.line)
+    }
+}

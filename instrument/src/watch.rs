@@ -1,0 +1,104 @@
+//! What a watchdog may see of a loop thread while it runs: since when it waits for the GIL, or polls.
+//!
+//! Invariant: the loop thread pays a store or two, and wakes the watchdog only out of its sleep, which
+//! begins when nothing happens for a while.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+
+use crate::global;
+use crate::span::ThreadInfo;
+
+/// Whether there is a watchdog and it sleeps.
+static ASLEEP: AtomicBool = AtomicBool::new(false);
+static WAKE: OnceLock<fn()> = OnceLock::new();
+
+/// The stamps of one loop. Written by its thread, read by a watchdog.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    /// Ticks at which it began to wait for the GIL, or 0.
+    waiting: AtomicU64,
+    /// Ticks at which the poll began that is going on, or 0.
+    polling: AtomicU64,
+}
+
+impl Watched {
+    #[inline]
+    pub(crate) fn returned(&self, at: u64) {
+        self.waiting.store(at, Relaxed);
+        stir();
+    }
+
+    /// Since when it waited, or 0.
+    #[inline]
+    pub(crate) fn attached(&self) -> u64 {
+        let since = self.waiting.load(Relaxed);
+        self.waiting.store(0, Relaxed);
+        since
+    }
+
+    #[inline]
+    pub(crate) fn poll_start(&self, at: u64) {
+        self.polling.store(at, Relaxed);
+        stir();
+    }
+
+    #[inline]
+    pub(crate) fn poll_end(&self) {
+        self.polling.store(0, Relaxed);
+    }
+}
+
+/// Wakes a watchdog that sleeps. Should it just be falling asleep, this may be missed: then it sees what
+/// happens next.
+#[inline]
+fn stir() {
+    if ASLEEP.load(Relaxed) {
+        wake();
+    }
+}
+
+#[cold]
+fn wake() {
+    if ASLEEP.swap(false, SeqCst)
+        && let Some(wake) = WAKE.get()
+    {
+        wake();
+    }
+}
+
+/// For the watchdog: how it is woken; must not block, nor need the GIL. The first one counts.
+pub fn on_wake(wake: fn()) {
+    let _ = WAKE.set(wake);
+}
+
+/// For the watchdog: it is about to sleep, or awake.
+pub fn set_asleep(asleep: bool) {
+    ASLEEP.store(asleep, SeqCst);
+}
+
+/// A loop as it is now.
+#[derive(Clone, Debug)]
+pub struct LoopNow {
+    /// Its thread, with the number of its runtime.
+    pub thread: Arc<ThreadInfo>,
+    /// Ticks at which it began to wait for the GIL, or 0.
+    pub waiting: u64,
+    /// Ticks at which the poll began that is going on, or 0.
+    pub polling: u64,
+}
+
+/// Every loop of this process as it is now. Any thread; never waits for a loop.
+pub fn loops_now() -> Vec<LoopNow> {
+    let Some(global) = global::existing() else {
+        return Vec::new();
+    };
+    let loops = global.loops();
+    let now = |shared: &Arc<global::LoopShared>| LoopNow {
+        thread: shared.thread.clone(),
+        waiting: shared.watched.waiting.load(Relaxed),
+        polling: shared.watched.polling.load(Relaxed),
+    };
+    loops.iter().map(now).collect()
+}

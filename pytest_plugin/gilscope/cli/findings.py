@@ -1,0 +1,30 @@
+"""What was found, each in one line, with what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# The worst; the others are in the trace, and in `gilscope.stats()`.
+_SHOWN = 5
+
+
+def findings_lines(findings: Mapping[str, Any]) -> Iterator[Text]:
+    """Yield the worst findings of `gilscope.stats()`, and how many more there are."""
+    worst = findings["worst"]
+    for finding in worst[:_SHOWN]:
+        line = Text("finding: ", style="yellow")
+        line.append(f"{finding['finding']} {finding['sentence']}")
+        if finding["count"] > 1:
+            line.append(f" (the worst of {finding['count']:,})", style="not bold")
+        yield line
+        yield Text(f"  hint: {finding['hint']}")
+    more = len(worst) - _SHOWN + findings["dropped"]
+    if more > 0:
+        yield Text(f"and {more:,} more in gilscope.stats()['findings']", style="yellow")
+    if worst:
+        yield Text()
