@@ -209,8 +209,8 @@ pub(crate) struct Turn {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) cpu_ns: u64,
-    /// Ticks for which the thread waited for the GIL before it.
-    pub(crate) waited: u64,
+    /// Since when and until when the thread waited for the GIL before it, or zeros.
+    pub(crate) waited: [u64; 2],
 }
 
 impl Turn {
@@ -222,8 +222,8 @@ impl Turn {
             self.start,
             self.end,
             self.cpu_ns,
-            self.waited,
-            0,
+            self.waited[0],
+            self.waited[1],
             0,
         ]
     }
@@ -235,7 +235,7 @@ impl Turn {
             start: words[2],
             end: words[3],
             cpu_ns: words[4],
-            waited: words[5],
+            waited: [words[5], words[6]],
         }
     }
 }
@@ -297,7 +297,7 @@ mod tests {
             start: 2,
             end: 3,
             cpu_ns: 4,
-            waited: 5,
+            waited: [5, 6],
         };
         assert_eq!(Turn::decode(&turn.encode()), turn);
         assert_eq!((kind(&step.encode()), kind(&turn.encode())), (STEP, TURN));

@@ -115,6 +115,29 @@ fn test_a_long_wait_without_a_call_is_nobodys() {
 }
 
 #[test]
+fn test_a_call_that_is_taken_a_turn_later_is_named_unless_it_came_after_the_wait() {
+    let later = |came_before: bool| {
+        found(|recorder| {
+            let returned = clock::now() - ticks(100);
+            recorder.returned(returned);
+            recorder.attached();
+            recorder.turn_split(); // asyncio runs what is ready only after it looked for events
+            recorder.turn_end();
+            recorder.returned(clock::now());
+            recorder.attached();
+            let mut stamps = stamped();
+            if came_before {
+                (stamps.called, stamps.enqueued) = (returned, returned);
+            }
+            one_poll(recorder, &stamps, "m.later", Flags::default());
+        })
+    };
+    let finding = one(later(true), Problem::GilWait);
+    assert_eq!(finding.function, "m.later");
+    assert_eq!(later(false), []);
+}
+
+#[test]
 fn test_a_suspended_call_that_waits_for_the_gil_is_named() {
     let mut id = 0;
     let findings = found(|recorder| {

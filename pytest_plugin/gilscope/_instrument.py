@@ -12,13 +12,17 @@ if TYPE_CHECKING:
 
 
 class instrument:
-    """Export what this process records to an OpenTelemetry collector, or tell `gilscope tree`.
+    """Watch what this process does, export what it records, and tell `gilscope tree`.
 
     From now until `close()`, the end of the block it is used in, or the exit of the process. `otlp`
     is the collector's address, "http://localhost:4318" say, or True for what the standard variables
     say: `OTEL_EXPORTER_OTLP_ENDPOINT`, `_PROTOCOL` (`http/protobuf`, or `grpc`), `_HEADERS`,
     `_TIMEOUT`, `_COMPRESSION`, `_CERTIFICATE` and their forms for traces; `OTEL_SERVICE_NAME`,
     `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_BSP_...`, and `OTEL_SDK_DISABLED`.
+
+    `watchdog`: whether who holds the GIL, or a loop, while a call waits is to be seen, with its
+    stack; a number is the seconds from when on, else it is 0.05, or what `GILSCOPE_SLOW` says. What
+    is found is in `gilscope.stats()["findings"]`, and described in docs/findings.md.
 
     No call waits for a collector, and one that is not there is no error: what it does not take is
     counted, and said in one line on stderr. Raises `ValueError` for an address or a variable that
@@ -29,15 +33,25 @@ class instrument:
     Raises `OSError` if there is no folder for the socket that is this user's alone.
     """
 
-    def __init__(self, *, otlp: bool | str | None = None, tree: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        otlp: bool | str | None = None,
+        tree: bool = False,
+        watchdog: bool | float = True,
+    ) -> None:
         if otlp is None:
             otlp = not tree
         endpoint = otlp if isinstance(otlp, str) else None
-        self._tree = _native.Tree() if tree else None
+        slow = None if isinstance(watchdog, bool) else watchdog
+        self._watch = _native.Watch(slow) if watchdog is not False else None
+        self._tree: _native.Tree | None = None
+        self._export: _native.Export | None = None
         try:
+            self._tree = _native.Tree() if tree else None
             self._export = _native.Export(endpoint) if otlp is not False else None
         except BaseException:
-            self._close_tree()
+            self.close()
             raise
 
     def __enter__(self) -> Self:
@@ -53,18 +67,19 @@ class instrument:
 
     def close(self) -> None:
         """Send what is left, for at most a second, and stop. A second time does nothing."""
-        self._close_tree()
-        if self._export is not None:
-            self._export.close()
-
-    def _close_tree(self) -> None:
-        if self._tree is not None:
-            self._tree.close()
+        for part in (self._watch, self._tree, self._export):
+            if part is not None:
+                part.close()
 
     @property
     def active(self) -> bool:
         """Whether anything is exported: not closed, nor switched off by `OTEL_SDK_DISABLED`."""
         return self._export is not None and self._export.active
+
+    @property
+    def watches(self) -> bool:
+        """Whether the watchdog runs: not closed, nor switched off by `GILSCOPE_WATCHDOG=0`."""
+        return self._watch is not None and self._watch.active
 
     @property
     def exported(self) -> int:

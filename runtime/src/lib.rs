@@ -68,6 +68,7 @@ mod runtime;
 mod tasks;
 mod trace;
 mod unwind;
+mod watchdog;
 
 /// Spans, statistics and sinks: what this runtime records.
 pub use gilscope_instrument as instrument;

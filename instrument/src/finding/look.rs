@@ -20,7 +20,7 @@ pub struct Look {
     pub since: u64,
     /// The system's number of the thread to blame.
     pub tid: u32,
-    /// The system's name of that thread, for want of Python's.
+    /// The system's name of that thread, or its number, for want of Python's name.
     pub thread: String,
     /// Its stack, innermost first, `file:line in function`; empty where it is not known.
     pub stack: Vec<String>,

@@ -96,14 +96,21 @@ struct Waited {
     end: u64,
 }
 
+/// A call or task that was polled in a turn after a time without a poll.
+#[derive(Clone, Copy, Debug)]
+struct Victim {
+    turn: u32,
+    time: Time,
+}
+
 /// What is kept of one loop's long waits and polls until it is a finding.
 #[derive(Debug, Default)]
 pub(crate) struct Clues {
     held: VecDeque<Time>,
     due: VecDeque<Time>,
     waited: Vec<Waited>,
-    /// Whom the long waits of turns kept waiting.
-    victims: VecDeque<(u32, Whom)>,
+    /// Who had a long wait behind it.
+    victims: VecDeque<Victim>,
 }
 
 impl Clues {
@@ -139,9 +146,12 @@ impl Clues {
             return;
         }
         self.due(whom, record.enqueued, record.first_start, found);
-        if found.length(record.returned, record.attached) > ns(found.slow.gil) {
-            keep(&mut self.victims, (record.turn, whom));
-        }
+        self.victim(
+            whom,
+            record.turn,
+            [record.enqueued, record.first_start],
+            found,
+        );
         let waited = found.length(record.called, record.enqueued);
         if waited > ns(found.slow.room) {
             let what = format!("waited {} for room in the queue", duration(waited));
@@ -184,9 +194,7 @@ impl Clues {
         if step.woken != 0 {
             self.due(whom, step.woken, step.start, found);
         }
-        if found.length(step.suspended, step.start) > ns(found.slow.gil) {
-            keep(&mut self.victims, (step.turn, whom));
-        }
+        self.victim(whom, step.turn, [step.suspended, step.start], found);
     }
 
     fn poll(&mut self, whom: Whom, start: u64, end: u64, found: &Found) {
@@ -201,23 +209,27 @@ impl Clues {
         }
     }
 
+    fn victim(&mut self, whom: Whom, turn: u32, [start, end]: [u64; 2], found: &Found) {
+        if found.length(start, end) > ns(found.slow.gil) {
+            let time = Time { whom, start, end };
+            keep(&mut self.victims, Victim { turn, time });
+        }
+    }
+
     #[inline]
     pub(crate) fn turn(&mut self, turn: &Turn, found: &Found) {
         // A turn that served nobody kept nobody waiting.
-        if turn.served != 0 && found.is_slow(turn.waited) {
+        if turn.served != 0 && found.is_slow(turn.waited[1] - turn.waited[0]) {
             self.slow_turn(turn, found);
         }
     }
 
     #[cold]
     fn slow_turn(&mut self, turn: &Turn, found: &Found) {
-        let start = turn.start - turn.waited;
-        if found.length(start, turn.start) > ns(found.slow.gil) && self.waited.len() < MOST {
-            self.waited.push(Waited {
-                turn: turn.number,
-                start,
-                end: turn.start,
-            });
+        let [start, end] = turn.waited;
+        if found.length(start, end) > ns(found.slow.gil) && self.waited.len() < MOST {
+            let turn = turn.number;
+            self.waited.push(Waited { turn, start, end });
         }
     }
 
@@ -228,11 +240,11 @@ impl Clues {
         }
         self.each_whom(|whom| look_up(whom, shared));
         for waited in std::mem::take(&mut self.waited) {
-            let whom = self.victim(&waited, shared);
             let sight = found.looks.take(shared.thread.runtime, waited.start);
-            found
-                .findings
-                .push(gil(&waited, whom, sight, shared, found));
+            if let Some(whom) = self.victim_of(&waited, shared, found) {
+                let finding = gil(&waited, whom, sight, shared, found);
+                found.findings.push(finding);
+            }
         }
         for held in std::mem::take(&mut self.held) {
             let due = self.longest_due(&held, found);
@@ -251,17 +263,24 @@ impl Clues {
     }
 
     /// A call that this wait for the GIL kept waiting, if one is known.
-    fn victim(&self, waited: &Waited, shared: &LoopShared) -> Whom {
-        let its = self.victims.iter().filter(|(turn, _)| *turn == waited.turn);
-        let named = its.map(|(_, whom)| *whom).find(|whom| whom.name != Name(0));
-        let open = || {
-            let mut open = shared.slab.read_all();
-            open.find(|words| {
-                words[word::ATTACHED] == waited.end && words[word::MODE] & mode::TASK == 0
-            })
-            .map(|words| of_words(&words))
+    fn victim_of(&self, waited: &Waited, shared: &LoopShared, found: &Found) -> Option<Whom> {
+        let suffered = |turn: u32, time: &Time| {
+            let overlap = found.length(time.start.max(waited.start), time.end.min(waited.end));
+            turn == waited.turn && overlap > ns(found.slow.gil)
         };
-        named.or_else(open).unwrap_or_default()
+        let its = |victim: &&Victim| {
+            victim.time.whom.name != Name(0) && suffered(victim.turn, &victim.time)
+        };
+        let ended = self.victims.iter().find(its);
+        ended.map(|victim| victim.time.whom).or_else(|| {
+            let open = shared
+                .slab
+                .read_all()
+                .map(|words| (words, first_time(&words)));
+            let mut open = open.filter(|(words, _)| words[word::MODE] & mode::TASK == 0);
+            open.find(|(words, time)| suffered(words[word::TURNS] as u32, time))
+                .map(|(_, time)| time.whom)
+        })
     }
 
     /// Whom this poll kept waiting for longest, and for how long, in nanoseconds.
@@ -281,7 +300,7 @@ impl Clues {
         let times = self.held.iter_mut().chain(&mut self.due);
         let times = times.map(|time| &mut time.whom);
         times
-            .chain(self.victims.iter_mut().map(|(_, whom)| whom))
+            .chain(self.victims.iter_mut().map(|victim| &mut victim.time.whom))
             .for_each(change);
     }
 }
@@ -299,6 +318,21 @@ fn look_up(whom: &mut Whom, shared: &LoopShared) {
         && let Some(words) = shared.slab.read(whom.open, whom.id)
     {
         *whom = of_words(&words);
+    }
+}
+
+/// The time until the first poll of an open call.
+fn first_time(words: &Copied) -> Time {
+    let polled = words[word::NAME_POLLS] >> 32 != 0;
+    let start = words[word::ENQUEUED];
+    Time {
+        whom: of_words(words),
+        start,
+        end: if polled {
+            words[word::FIRST_START]
+        } else {
+            start
+        },
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 
 use steps::begin;
-use turns::TurnState;
+use turns::{TurnState, Wait};
 
 use crate::chain::Chain;
 use crate::converter::Control;
@@ -51,6 +51,8 @@ pub struct LoopRecorder {
     returned: Cell<u64>,
     attached: Cell<u64>,
     turn: Cell<TurnState>,
+    /// The wait before the last turn, if that served nobody.
+    unserved: Cell<Wait>,
     turns: Cell<u32>,
     served: Cell<u32>,
     /// The call that is being polled.
@@ -99,6 +101,7 @@ impl LoopRecorder {
             returned: Cell::new(0),
             attached: Cell::new(0),
             turn: Cell::default(),
+            unserved: Cell::default(),
             turns: Cell::new(0),
             served: Cell::new(0),
             current: Cell::new(0),

@@ -14,8 +14,21 @@ pub(super) struct TurnState {
     pub(super) number: u32,
     start: u64,
     cpu_ns: u64,
-    waited: u64,
+    wait: Wait,
 }
+
+/// A wait for the GIL that may have kept somebody waiting.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Wait {
+    since: u64,
+    until: u64,
+    /// How many turns ago that was.
+    age: u32,
+}
+
+/// What came while the thread waited is polled in the next turn, or in one of so many after that: asyncio
+/// looks for events before it runs what those before made ready, and queued calls are taken when it does.
+const OLDEST: u32 = 4;
 
 impl LoopRecorder {
     /// The loop's wait, or other work that it detached for, returned at `at`. Told before attaching, it
@@ -44,8 +57,12 @@ impl LoopRecorder {
         let now = clock::now().max(self.returned.get());
         self.attached.set(now);
         let since = self.shared.watched.attached();
-        let waited = if since == 0 { 0 } else { now - since };
-        self.begin_turn(now, clock::thread_cpu_ns(), waited);
+        let wait = Wait {
+            since: if since == 0 { now } else { since },
+            until: now,
+            age: 0,
+        };
+        self.begin_turn(now, clock::thread_cpu_ns(), wait);
     }
 
     /// The thread is about to detach: the turn ends.
@@ -65,7 +82,7 @@ impl LoopRecorder {
             let (now, cpu_ns) = (clock::now(), clock::thread_cpu_ns());
             self.end_turn(now, cpu_ns);
             if enabled() {
-                self.begin_turn(now, cpu_ns, 0);
+                self.begin_turn(now, cpu_ns, Wait::default());
             }
         }
     }
@@ -77,7 +94,11 @@ impl LoopRecorder {
         }
     }
 
-    fn begin_turn(&self, start: u64, cpu_ns: u64, waited: u64) {
+    fn begin_turn(&self, start: u64, cpu_ns: u64, wait: Wait) {
+        // A long wait is not made up for by a short one after it.
+        let before = self.unserved.take();
+        let longer = before.until - before.since > wait.until - wait.since;
+        let wait = if longer { before } else { wait };
         let number = self.turns.get().wrapping_add(1).max(1);
         self.turns.set(number);
         self.served.set(0);
@@ -85,20 +106,24 @@ impl LoopRecorder {
             number,
             start,
             cpu_ns,
-            waited,
+            wait,
         });
         self.does(Doing::Turn, start);
     }
 
     fn end_turn(&self, now: u64, cpu_ns: u64) {
         let turn = self.turn.take();
+        if self.served.get() == 0 && turn.wait.age < OLDEST {
+            let age = turn.wait.age + 1;
+            self.unserved.set(Wait { age, ..turn.wait });
+        }
         let record = Turn {
             number: turn.number,
             served: self.served.get(),
             start: turn.start,
             end: now.max(turn.start),
             cpu_ns: cpu_ns.saturating_sub(turn.cpu_ns),
-            waited: turn.waited,
+            waited: [turn.wait.since, turn.wait.until],
         };
         self.push([record.encode()]);
         if self.control.is_idle()

@@ -71,6 +71,7 @@ def _execute(plan: Plan, command: str) -> int:
     from gilscope import _native, py_runtime
 
     runtime = py_runtime()
+    watch = _native.Watch()
     # Before the trace begins: from there on a signal raises nothing here, so that it also ends.
     with Interrupt(after=lambda number, frame: _leave(130)) as interrupt:
         export = None if plan.otlp is None else _start_export(plan.otlp)
@@ -89,6 +90,7 @@ def _execute(plan: Plan, command: str) -> int:
         finally:
             if export is not None:
                 export.close()
+            watch.close()
             traced = recording is None or _stop_trace(recording, plan)
         code = _exit_code(batch.progress(), fed.failed or not traced or not written, interrupt)
         try:

@@ -46,6 +46,7 @@ pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
 
 fn stop_all(py: Python<'_>) {
     BEGUN.store(true, Ordering::Relaxed);
+    py.detach(crate::watchdog::end);
     // First, so that no runtime is started while the others are being stopped.
     py.detach(|| super::gate::close(EXIT_DEADLINE));
     let mut runtimes = super::registry::all();
@@ -82,6 +83,7 @@ impl Drop for ExitGuard {
         if unsafe { pyo3::ffi::Py_IsInitialized() } != 0 {
             Python::attach(stop_all);
         } else {
+            crate::watchdog::end();
             gilscope_instrument::close_sinks(SINK_STALL);
         }
     }

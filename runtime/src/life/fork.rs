@@ -25,6 +25,7 @@ extern "C" fn before() {
         super::courier::hold(),
         crate::tasks::hold(),
         crate::host::sim::hold(),
+        crate::watchdog::hold(),
     ];
     HELD.with_borrow_mut(|held| *held = locks);
 }

@@ -54,9 +54,11 @@ impl LoopState {
         py.detach(move || {
             let (state, work) = here.get();
             work(state);
+            // As in the loop's wait.
             state.recorder.returned(clock::now());
         });
         self.recorder.attached();
+        crate::watchdog::name_threads(py);
     }
 
     /// Delivers what is ready if the oldest outcome has waited long enough: the polls of other calls

@@ -77,10 +77,12 @@ impl Select {
             let state = this.get();
             state.deliver_ready();
             let ready = epoll_wait(epoll, events, wait);
+            // Before attaching: a watchdog is to see who keeps it from that.
             state.recorder.returned(clock::now());
             ready
         });
         state.recorder.attached();
+        crate::watchdog::name_threads(py);
         ready
     }
 

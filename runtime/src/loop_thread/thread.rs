@@ -104,6 +104,7 @@ fn start_attached(py: Python<'_>, shared: &Arc<Shared>) -> PyResult<()> {
     crate::python::imports::make_types(py);
     crate::driver::install(py)?;
     crate::life::exit::register(py)?;
+    crate::watchdog::start_if_asked(py)?;
     let core = Py::new(
         py,
         Core {

@@ -26,4 +26,5 @@ pub(crate) mod submit;
 pub(crate) mod text;
 pub(crate) mod trace;
 pub(crate) mod tree;
+pub(crate) mod watch;
 pub(crate) mod whose;

@@ -46,6 +46,9 @@ mod native {
     #[pymodule_export]
     use crate::python::tree::Tree;
 
+    #[pymodule_export]
+    use crate::python::watch::Watch;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let _parks = crate::life::park::ParkOnExit::new();

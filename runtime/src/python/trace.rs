@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::life::park::ParkOnExit;
+use crate::watchdog::Watch;
 
 /// Open traces by id.
 static TRACES: Mutex<Option<HashMap<u64, Trace>>> = Mutex::new(None);
@@ -22,6 +23,8 @@ struct Trace {
     generation: u64,
     sink: SinkId,
     memory: Option<MemoryHandle>,
+    /// Who held the GIL, or a loop, is to be seen while it is open.
+    watch: Option<Watch>,
 }
 
 fn with_traces<R>(use_them: impl FnOnce(&mut HashMap<u64, Trace>) -> R) -> R {
@@ -37,6 +40,7 @@ pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64>
     // A trace may be open at exit, and in a fork, without there having been any runtime.
     crate::life::exit::register(py)?;
     let generation = crate::life::fork::generation();
+    let watch = Watch::start(py, None)?;
     let (sink, memory) = py
         .detach(|| open(path.clone()))
         .map_err(|error| match &path {
@@ -45,6 +49,7 @@ pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64>
         })?;
     let id = gilscope_instrument::new_id();
     let trace = Trace {
+        watch,
         generation,
         sink,
         memory,
@@ -79,7 +84,11 @@ pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
         traces.remove(&id).ok_or(Refused::Unknown)
     });
     let trace = trace.map_err(|refused| refused.raise(py, id))?;
-    py.detach(|| gilscope_instrument::detach_sink(trace.sink))?;
+    let Trace { sink, watch, .. } = trace;
+    py.detach(|| {
+        drop(watch);
+        gilscope_instrument::detach_sink(sink)
+    })?;
     Ok(())
 }
 

@@ -82,3 +82,45 @@ pub(crate) fn rounds_while_gil_held(
     let read = |(name, count): &(_, Arc<AtomicU64>)| (*name, count.load(Ordering::Relaxed));
     Ok(rounds.iter().map(read).collect())
 }
+
+/// Holds the GIL for `seconds`, asleep in the system, as native code does that never lets go of it.
+/// Returns its own stamps, `time.monotonic_ns` before and after.
+#[pyfunction]
+pub(crate) fn hold_gil(seconds: f64) -> (u64, u64) {
+    let before = monotonic_ns();
+    std::thread::sleep(Duration::from_secs_f64(seconds)); // goes on after signals
+    (before, monotonic_ns())
+}
+
+/// The same on a processor, without a single system call.
+#[pyfunction]
+pub(crate) fn spin_with_gil(seconds: f64) -> (u64, u64) {
+    let before = monotonic_ns();
+    let end = before + (seconds * 1e9) as u64;
+    let mut now = before;
+    while now < end {
+        now = monotonic_ns();
+    }
+    (before, now)
+}
+
+fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is live.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Submits `fun()` to the default runtime and does not let go of the GIL: its loop has to wait for it.
+#[pyfunction]
+pub(crate) fn submit_with_gil(fun: &Bound<'_, PyAny>) -> PyResult<()> {
+    let submitted = py_runtime()?.try_call::<PyHandle>(
+        &PyFun::new(fun),
+        (),
+        gilscope_runtime::PyAsyncCallback::Discard,
+    );
+    submitted.map(drop).map_err(PyErr::from)
+}

@@ -32,6 +32,8 @@
 //!   *args)`: trace context in Rust
 //! - `ticks_while_gil_held(fun, seconds, calls)`: how often a tokio task ran meanwhile
 //! - `rounds_while_gil_held(fun, fails, seconds)`: how often each thing that needs no GIL was done
+//! - `hold_gil(seconds)`, `spin_with_gil(seconds)`: native code that keeps the GIL, asleep or on a
+//!   processor; its own stamps before and after; `submit_with_gil(fun)`: without letting go of it
 //! - `racy_bump(get, put, seconds)`, `from_thread(value, seconds)`, `spawn_panic(seconds)`: for
 //!   simulations
 //! - `kept(fun, *args)` → `Kept`: a future that was polled once; `poll()`, `is_done`, `cancel()`
@@ -92,7 +94,7 @@ mod gilscope_test_ext {
     #[pymodule_export]
     use crate::futures::{Tracked, bridged, future, host_sleep, host_spawn, tracked};
     #[pymodule_export]
-    use crate::held::rounds_while_gil_held;
+    use crate::held::{hold_gil, rounds_while_gil_held, spin_with_gil, submit_with_gil};
     #[pymodule_export]
     use crate::kept::{Kept, kept};
     #[pymodule_export]

@@ -1,0 +1,175 @@
+"""What is injected comes back right, judged by the stamps of who injected it."""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+near = runpy.run_path(str(Path(__file__).parent / "conftest.py"))["near"]
+LIMIT = 30
+
+
+@pytest.mark.parametrize("kind", ["hold_gil", "spin_with_gil"])
+def test_who_holds_the_gil_is_named_and_the_wait_is_as_long(
+    held: Callable[[Callable[[], Any]], Any], ext: ModuleType, kind: str
+) -> None:
+    def keeps_the_gil() -> tuple[int, int]:
+        before, after = getattr(ext, kind)(1.0)
+        return before, after
+
+    found = held(keeps_the_gil)
+    before, after = found.stamps
+    finding, wait = found.finding("gil_held"), found.span("gil.wait")
+    assert near(wait["dur_ns"], after - before), (wait, after - before)
+    assert near(finding["dur_ns"], after - before), (finding, after - before)
+    assert finding["finding"] == "GS02"
+    assert finding["call"] == wait["call"]
+    assert finding["trace"] == wait["trace"]
+    assert finding["thread"] == "culprit"
+    assert "waits` waited " in finding["sentence"]
+    held_in = ", which thread `culprit` held in `keeps_the_gil` (test_truth.py:"
+    assert held_in in finding["sentence"]
+    innermost, outer = finding["stack"][:2]
+    assert innermost.startswith(f"{__file__}:")
+    assert innermost.endswith(" in keeps_the_gil")
+    assert outer.endswith(" in culprit")
+
+
+def test_python_code_that_keeps_the_gil_is_named(
+    held: Callable[[Callable[[], Any]], Any],
+) -> None:
+    def counts() -> tuple[int, int]:
+        before = time.monotonic_ns()
+        while time.monotonic_ns() - before < 600_000_000:
+            pass
+        return before, time.monotonic_ns()
+
+    found = held(counts)
+    finding = found.finding("gil_held")
+    assert near(finding["dur_ns"], found.stamps[1] - found.stamps[0])
+    assert " held in `counts` (test_truth.py:" in finding["sentence"]
+
+
+def test_a_short_hold_is_no_finding(
+    held: Callable[[Callable[[], Any]], Any], ext: ModuleType
+) -> None:
+    found = held(lambda: ext.hold_gil(0.001))
+    assert found.stamps[1] - found.stamps[0] >= 1_000_000
+    assert found.span("gil.wait")["dur_ns"] < 50_000_000 or found.findings
+
+
+def test_a_poll_that_holds_the_loop_is_named_and_as_long(rt: gilscope.PyRuntime) -> None:
+    started, submitted = threading.Event(), threading.Event()
+    stamps: list[int] = []
+
+    def crunches() -> None:
+        stamps.append(time.monotonic_ns())
+        started.set()
+        submitted.wait(LIMIT)
+        time.sleep(0.4)
+        stamps.append(time.monotonic_ns())
+
+    async def hog() -> None:
+        await asyncio.sleep(0)
+        crunches()
+
+    async def victim() -> None:
+        pass
+
+    with gilscope.trace() as trace:
+        holds = rt.submit(hog)
+        assert started.wait(LIMIT)
+        waits = rt.submit(victim)
+        submitted.set()
+        waits.result(LIMIT)
+        holds.result(LIMIT)
+    polls = [span for span in trace.spans if span["span"] == "poll" and "hog" in span["name"]]
+    assert [poll["poll"] for poll in polls] == [1, 2]
+    true = stamps[1] - stamps[0]
+    assert near(polls[1]["dur_ns"], true)
+    (finding,) = trace.findings
+    assert (finding["finding"], finding["name"]) == ("GS03", "loop_held")
+    assert near(finding["dur_ns"], true)
+    assert finding["call"] == polls[1]["call"]
+    assert "hog` held the loop for " in finding["sentence"]
+    assert " in one poll, at `crunches` (test_truth.py:" in finding["sentence"]
+    assert "victim` waited " in finding["sentence"]
+    assert finding["thread"] == "gilscope-test"
+    assert finding["stack"][0].endswith(" in crunches")
+    assert finding["stack"][1].endswith(" in hog")
+
+
+def test_a_poll_that_holds_the_loop_while_nobody_waits_is_no_finding(
+    rt: gilscope.PyRuntime,
+) -> None:
+    async def hog() -> None:
+        time.sleep(0.2)
+
+    with gilscope.trace() as trace:
+        rt.call(hog)
+    assert max(span["dur_ns"] for span in trace.spans) >= 200_000_000
+    assert [it for it in trace.findings if it["name"] == "loop_held"] == []
+
+
+def test_polls_are_counted_and_parts_add_up(rt: gilscope.PyRuntime) -> None:
+    async def steps(count: int) -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+
+    with gilscope.trace() as trace:
+        for count in range(20):
+            rt.call(steps, count)
+    calls = [span for span in trace.spans if span["span"] == "call"]
+    assert [call["polls"] for call in calls] == [count + 1 for count in range(20)]
+    parts: dict[str, int] = defaultdict(int)
+    for span in trace.spans:
+        if span["span"] not in ("call", "task", "loop.turn"):
+            parts[span["call"]] += span["dur_ns"]
+    for call in calls:
+        assert abs(parts[call["id"]] - call["dur_ns"]) <= 1_000
+
+
+def test_a_poll_in_which_another_thread_ran_shows_wall_and_cpu_apart(
+    rt: gilscope.PyRuntime,
+) -> None:
+    stop = threading.Event()
+    others = 0.0
+
+    def busy() -> None:
+        nonlocal others
+        while not stop.is_set():
+            others = time.thread_time()
+
+    async def shares() -> tuple[float, float]:
+        before, others_before = time.thread_time(), others
+        while time.thread_time() - before < 0.3:
+            pass
+        return time.thread_time() - before, others - others_before
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        with gilscope.trace() as trace:
+            mine, theirs = rt.call(shares)
+    finally:
+        stop.set()
+        thread.join(LIMIT)
+    turn = max(
+        (span for span in trace.spans if span["span"] == "loop.turn"), key=lambda it: it["cpu_ns"]
+    )
+    assert theirs > 0.05
+    assert near(turn["cpu_ns"], mine * 1e9)
+    assert turn["dur_ns"] - turn["cpu_ns"] >= 0.9 * theirs * 1e9
