@@ -15,7 +15,7 @@ use crate::ring::Consumer;
 use crate::side::Lane;
 use crate::span::ThreadInfo;
 use crate::stats::Tables;
-use crate::watch::Watched;
+use crate::watch::Polling;
 
 /// What a loop shares with the converter and with readers.
 pub(crate) struct LoopShared {
@@ -26,7 +26,7 @@ pub(crate) struct LoopShared {
     /// What its thread does.
     pub(crate) doing: DoingSince,
     pub(crate) gone: AtomicBool,
-    pub(crate) watched: Watched,
+    pub(crate) polling: Polling,
     /// Calls open on it that have ended for everybody else: its runtime gave it up.
     pub(crate) given_up: Mutex<Vec<GivenUp>>,
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use crate::clock;
 use crate::detail::{self, Detail};
 use crate::finding::{Findings, Store};
+use crate::gauges::{Gauges, gauges};
 use crate::global;
 use crate::histogram::Histogram;
 use crate::name::{Name, intern};
@@ -17,7 +18,7 @@ const MAX_FUNCTIONS: usize = 1024;
 const MAX_ERROR_TYPES: usize = 256;
 
 /// Everything joined since the start or the last [`reset_stats`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Stats {
     /// Calls that ended, refused ones included.
     pub calls: u64,
@@ -29,6 +30,10 @@ pub struct Stats {
     pub parts: Vec<PartStats>,
     /// For each function, most time first; at most 1,024, the rest under `<other>`.
     pub functions: Vec<FunctionStats>,
+    /// From a wake until the next poll of its call or task; a part of what is `Suspended`.
+    pub wake: PartStats,
+    /// What is the case now.
+    pub gauges: Gauges,
     /// Turns of all loops.
     pub turns: u64,
     /// What was lost, by reason.
@@ -225,6 +230,8 @@ impl Tables {
                 .map(|kind| self.part_stats(kind))
                 .collect(),
             functions,
+            wake: PartStats::of(SpanKind::Suspended, &self.woken),
+            gauges: gauges(),
             turns: self.turns,
             dropped: self.dropped.since(&self.dropped_base),
             records: self.records,
@@ -237,7 +244,12 @@ impl Tables {
     }
 
     fn part_stats(&self, kind: SpanKind) -> PartStats {
-        let histogram = &self.parts[kind as usize];
+        PartStats::of(kind, &self.parts[kind as usize])
+    }
+}
+
+impl PartStats {
+    fn of(kind: SpanKind, histogram: &Histogram) -> PartStats {
         PartStats {
             kind,
             count: histogram.count(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
+use crate::doing::Doing;
 use crate::global;
 use crate::span::ThreadInfo;
 
@@ -14,46 +15,27 @@ use crate::span::ThreadInfo;
 static ASLEEP: AtomicBool = AtomicBool::new(false);
 static WAKE: OnceLock<fn()> = OnceLock::new();
 
-/// The stamps of one loop. Written by its thread, read by a watchdog.
+/// Since when a poll goes on on a loop. Written by its thread, read by a watchdog.
 #[derive(Debug, Default)]
-pub(crate) struct Watched {
-    /// Ticks at which it began to wait for the GIL, or 0.
-    waiting: AtomicU64,
-    /// Ticks at which the poll began that is going on, or 0.
-    polling: AtomicU64,
-}
+pub(crate) struct Polling(AtomicU64);
 
-impl Watched {
+impl Polling {
     #[inline]
-    pub(crate) fn returned(&self, at: u64) {
-        self.waiting.store(at, Relaxed);
-        stir();
-    }
-
-    /// Since when it waited, or 0.
-    #[inline]
-    pub(crate) fn attached(&self) -> u64 {
-        let since = self.waiting.load(Relaxed);
-        self.waiting.store(0, Relaxed);
-        since
-    }
-
-    #[inline]
-    pub(crate) fn poll_start(&self, at: u64) {
-        self.polling.store(at, Relaxed);
+    pub(crate) fn begin(&self, at: u64) {
+        self.0.store(at, Relaxed);
         stir();
     }
 
     #[inline]
-    pub(crate) fn poll_end(&self) {
-        self.polling.store(0, Relaxed);
+    pub(crate) fn end(&self) {
+        self.0.store(0, Relaxed);
     }
 }
 
 /// Wakes a watchdog that sleeps. Should it just be falling asleep, this may be missed: then it sees what
 /// happens next.
 #[inline]
-fn stir() {
+pub(crate) fn stir() {
     if ASLEEP.load(Relaxed) {
         wake();
     }
@@ -97,8 +79,11 @@ pub fn loops_now() -> Vec<LoopNow> {
     let loops = global.loops();
     let now = |shared: &Arc<global::LoopShared>| LoopNow {
         thread: shared.thread.clone(),
-        waiting: shared.watched.waiting.load(Relaxed),
-        polling: shared.watched.polling.load(Relaxed),
+        waiting: match shared.doing.get() {
+            (Doing::GilWait, since) => since,
+            _ => 0,
+        },
+        polling: shared.polling.0.load(Relaxed),
     };
     loops.iter().map(now).collect()
 }

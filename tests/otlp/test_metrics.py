@@ -12,6 +12,7 @@ from gilscope import _native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import ModuleType
 
     from otelcol import Collector
 
@@ -92,3 +93,54 @@ def test_metrics_are_exported_while_it_runs(
         for future in futures:
             future.result(30)
         eventually(lambda: in_flight() == 0)
+
+
+def gauges(collector: Collector, name: str) -> list[int]:
+    """All that was ever sent of a gauge."""
+    return [
+        int(metric["gauge"]["dataPoints"][0]["asInt"])
+        for request in list(collector.receiver.requests)
+        for resource in request.get("resourceMetrics", [])
+        for metric in resource["scopeMetrics"][0]["metrics"]
+        if metric["name"] == name
+    ]
+
+
+def test_queue_depth_is_what_no_loop_has_begun(
+    collector: Collector, settings: Callable[..., None], eventually: Callable[..., None]
+) -> None:
+    settings(EXPORTER_OTLP_ENDPOINT=collector.url("grpc"), EXPORTER_OTLP_PROTOCOL="grpc")
+    settings(METRIC_EXPORT_INTERVAL=50, BSP_SCHEDULE_DELAY=20)
+    stop = asyncio.Event()
+    with gilscope.instrument(), gilscope.PyRuntime(max_in_flight=2) as rt:
+        futures = [rt.submit(stop.wait) for _ in range(7)]
+        eventually(lambda: rt.stats()["gauges"]["queue_depth"] == 5)
+        assert rt.stats()["gauges"] == {"queue_depth": 5, "in_flight": 2, "gil_waiters": 0}
+        eventually(lambda: 5 in gauges(collector, "gilscope.queue.depth"))
+        for future in futures:
+            future.cancel()
+    assert gilscope.stats()["gauges"] == {"queue_depth": 0, "in_flight": 0, "gil_waiters": 0}
+
+
+def test_gil_waiters_are_counted_while_somebody_holds_the_gil(
+    collector: Collector,
+    settings: Callable[..., None],
+    eventually: Callable[..., None],
+    ext: ModuleType,
+) -> None:
+    settings(EXPORTER_OTLP_ENDPOINT=collector.url("http/protobuf"))
+    settings(METRIC_EXPORT_INTERVAL=50, BSP_SCHEDULE_DELAY=20)
+    ext.call(naps)  # its loop waits for events from now on
+    with gilscope.instrument(watchdog=False):
+        ext.ticks_while_gil_held(naps, 0.5, 3)
+        eventually(lambda: 1 in gauges(collector, "gilscope.gil.waiters"))
+    assert max(gauges(collector, "gilscope.gil.waiters")) == 1
+
+
+def test_wakes_are_counted_in_python_too(rt: gilscope.PyRuntime) -> None:
+    _native.reset_stats()
+    rt.call(asyncio.sleep, 0.01)
+    rt.shutdown()
+    wake = gilscope.stats()["wake"]
+    assert wake["count"] == gilscope.stats()["parts"]["suspended"]["count"] == 1
+    assert 0 < wake["max_ns"] <= gilscope.stats()["parts"]["suspended"]["max_ns"]

@@ -336,7 +336,7 @@ mod tests {
             slab: writer.slab.clone(),
             turn_base: 0,
             gone: AtomicBool::new(false),
-            watched: Default::default(),
+            polling: Default::default(),
             given_up: Mutex::default(),
         });
         (Loop::new(shared, consumer), producer)

@@ -18,7 +18,7 @@ use super::request::request;
 use super::retry;
 use super::settings::Settings;
 use super::transport::{Failure, Transport};
-use crate::span::{Span, SpanKind};
+use crate::span::Span;
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -88,10 +88,9 @@ impl Exporter {
 
     /// What is not taken is in the next request, which has all since the start.
     async fn metrics(&self, transport: &mut Transport) {
-        let in_flight = crate::in_flight();
-        let calls = in_flight.iter().filter(|open| open.kind == SpanKind::Call);
         let (meters, lost) = (crate::stats::meters(), self.counters.lost());
-        let request = metrics::request(&self.settings.resource, &meters, &lost, calls.count());
+        let now = crate::gauges::gauges();
+        let request = metrics::request(&self.settings.resource, &meters, &lost, &now);
         let body = request.encode_to_vec().into();
         tokio::select! {
             biased;

@@ -134,7 +134,9 @@ fn hint(failure: &str, to: &str) -> &'static str {
     let says = |words: &str| failure.contains(words);
     if says("InvalidContentType") {
         "; is that a port without TLS?"
-    } else if to.starts_with("http/protobuf to http:") && says("client error (SendRequest)") {
+    } else if to.starts_with("http/protobuf to http:")
+        && (says("client error (SendRequest)") || says("received unexpected message"))
+    {
         "; is that a port for grpc?"
     } else if to.starts_with("grpc to http:") && says("transport error") && !says("connect error") {
         "; is that a port for http/protobuf?"

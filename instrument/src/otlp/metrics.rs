@@ -14,6 +14,7 @@ use super::lost::Lost;
 use super::names::{self, Number};
 use super::resource::Resource;
 use crate::clock;
+use crate::gauges::Gauges;
 use crate::histogram::Histogram;
 use crate::span::SpanKind;
 use crate::stats::Meters;
@@ -24,12 +25,12 @@ const FIRST: u32 = 10;
 const LAST: u32 = 36;
 const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
-/// A request with all of it. `in_flight`: calls that have begun and not ended.
+/// A request with all of it.
 pub(super) fn request(
     resource: &Resource,
     meters: &Meters,
     lost: &Lost,
-    in_flight: usize,
+    now: &Gauges,
 ) -> ExportMetricsServiceRequest {
     let times = Times {
         start: clock::unix_ns(meters.since),
@@ -51,7 +52,13 @@ pub(super) fn request(
         .chain(lost.by_reason());
     let dropped = dropped.map(|(reason, count)| (names::ERROR.key, reason, count));
     metrics.push(times.counter(names::DROPPED, dropped));
-    metrics.push(times.gauge(names::IN_FLIGHT, in_flight));
+    for (name, value) in [
+        (names::IN_FLIGHT, now.in_flight),
+        (names::QUEUED, now.queue_depth),
+        (names::GIL_WAITERS, now.gil_waiters),
+    ] {
+        metrics.push(times.gauge(name, value));
+    }
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
             resource: Some(resource.proto()),
@@ -109,8 +116,8 @@ impl Times {
         metric(what, data)
     }
 
-    fn gauge(&self, what: Number, value: usize) -> Metric {
-        let data_points = vec![self.number(value as u64, Vec::new())];
+    fn gauge(&self, what: Number, value: u64) -> Metric {
+        let data_points = vec![self.number(value, Vec::new())];
         metric(what, Data::Gauge(Gauge { data_points }))
     }
 

@@ -167,6 +167,16 @@ pub(super) const IN_FLIGHT: Number = (
     "{call}",
     "Calls that have begun and not ended.",
 );
+pub(super) const QUEUED: Number = (
+    "gilscope.queue.depth",
+    "{call}",
+    "Calls that a queue has taken and no loop has begun.",
+);
+pub(super) const GIL_WAITERS: Number = (
+    "gilscope.gil.waiters",
+    "{thread}",
+    "Loop threads that wait for the GIL.",
+);
 
 /// The attributes of spans, in Markdown.
 pub fn attribute_table() -> String {
@@ -189,6 +199,8 @@ pub fn metric_table() -> String {
         (ENDED, "counter"),
         (DROPPED, "counter"),
         (IN_FLIGHT, "gauge"),
+        (QUEUED, "gauge"),
+        (GIL_WAITERS, "gauge"),
     ] {
         let _ = writeln!(table, "| `{name}` | {kind} | `{unit}` | {about} |");
     }

@@ -88,7 +88,7 @@ impl LoopRecorder {
             turn_base: new_id() & !0xFFFF_FFFF | 1 << 63,
             doing: DoingSince::default(),
             gone: AtomicBool::new(false),
-            watched: Default::default(),
+            polling: Default::default(),
             given_up: Mutex::default(),
         });
         global.register(shared.clone(), consumer);

@@ -56,7 +56,7 @@ impl LoopRecorder {
             entry.set(word::TURNS, turns);
             entry.set(word::OUTER, u64::from(outer));
         });
-        self.shared.watched.poll_start(now);
+        self.shared.polling.begin(now);
     }
 
     #[inline(always)]
@@ -79,7 +79,7 @@ impl LoopRecorder {
             entry.set(word::MODE, bits & !mode::POLLING);
             entry.set(word::POLLED, entry.get(word::POLLED) + (end - start));
         });
-        self.shared.watched.poll_end();
+        self.shared.polling.end();
     }
 
     #[inline]

@@ -5,6 +5,7 @@
 use super::LoopRecorder;
 use crate::doing::Doing;
 use crate::record::Turn;
+use crate::watch::stir;
 use crate::{clock, enabled};
 
 /// The turn that is going on.
@@ -37,7 +38,7 @@ impl LoopRecorder {
     pub fn returned(&self, at: u64) {
         self.returned.set(at);
         self.does(Doing::GilWait, at);
-        self.shared.watched.returned(at);
+        stir();
     }
 
     /// When it attaches and waits is not told: the loop's wait is not gilscope's own.
@@ -50,15 +51,19 @@ impl LoopRecorder {
     #[inline]
     pub fn attached(&self) {
         if !enabled() {
-            self.shared.watched.attached();
+            self.shared.doing.set(Doing::Unknown, 0);
             return;
         }
+        let doing = self.shared.doing.get();
         self.turn_end();
         let now = clock::now().max(self.returned.get());
         self.attached.set(now);
-        let since = self.shared.watched.attached();
+        let since = match doing {
+            (Doing::GilWait, since) => since.min(now),
+            _ => now,
+        };
         let wait = Wait {
-            since: if since == 0 { now } else { since },
+            since,
             until: now,
             age: 0,
         };

@@ -12,7 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from gilscope.cli.errors import counted
-from gilscope.cli.summary import duration
+from gilscope._units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -17,6 +17,8 @@ pub(crate) fn add(shared: &Arc<Shared>) {
     let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
     runtimes.retain(|weak| weak.strong_count() > 0);
     runtimes.push(Arc::downgrade(shared));
+    drop(runtimes);
+    gilscope_instrument::set_queue_depth(queued);
 }
 
 /// The live runtimes of this process, oldest first.
@@ -43,6 +45,13 @@ fn queues() -> Vec<tree::Queue> {
         max_in_flight: shared.config.max_in_flight,
     };
     all().iter().map(of).collect()
+}
+
+/// Calls that the queues of all runtimes have taken and no loop has begun.
+fn queued() -> u64 {
+    // Each has a permit, until it begins.
+    let depth = |shared: Arc<Shared>| shared.room.taken() as u64;
+    all().into_iter().map(depth).sum()
 }
 
 /// Why a runtime, which may have ended, could not start.

@@ -49,10 +49,10 @@ pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64>
         })?;
     let id = gilscope_instrument::new_id();
     let trace = Trace {
-        watch,
         generation,
         sink,
         memory,
+        watch,
     };
     with_traces(|traces| traces.insert(id, trace));
     Ok(id)
@@ -207,9 +207,12 @@ pub(crate) fn trace_flush(py: Python<'_>) {
 /// A dict. `calls`: how many ended, refused ones included; `by_status`: how many ended "ok", "error",
 /// "deadline" and so on; `errors`: how many had an error, by its type. `parts`: for each kind of span
 /// ("call" and what it is made of, "task", "loop.turn") its `count`, `sum_ns`, `p50_ns`, `p99_ns` and
-/// `max_ns`. `functions`: a list of the same by `name`, with `calls` and, of them, `errors`, which are
+/// `max_ns`. `wake`: the same from the wake of a call or task until its next poll. `functions`: a list of the same by `name`, with `calls` and, of them, `errors`, which are
 /// all that did not end "ok"; most time first, at most 1,024, the rest under "<other>". `turns`: of all
 /// loops.
+///
+/// `gauges`: what is the case now: `queue_depth`: calls that a queue has taken and no loop has begun;
+/// `in_flight`: calls that have begun and not ended; `gil_waiters`: loop threads that wait for the GIL.
 ///
 /// What was lost: `dropped`, by reason (`ring`, `side`, `sink`, `open`); `incomplete`: calls and tasks
 /// without one of their steps, or without an end; `records`: slots read from the rings; `ring_slots`:
@@ -280,6 +283,12 @@ fn to_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> 
     dict.set_item("dropped", dropped)?;
     dict.set_item("records", stats.records)?;
     dict.set_item("ring_slots", stats.ring_slots)?;
+    dict.set_item("wake", durations(py, &stats.wake)?)?;
+    let gauges = PyDict::new(py);
+    gauges.set_item("queue_depth", stats.gauges.queue_depth)?;
+    gauges.set_item("in_flight", stats.gauges.in_flight)?;
+    gauges.set_item("gil_waiters", stats.gauges.gil_waiters)?;
+    dict.set_item("gauges", gauges)?;
     dict.set_item("turns", stats.turns)?;
     dict.set_item("incomplete", stats.incomplete)?;
     dict.set_item("detail", stats.detail.as_str())?;
