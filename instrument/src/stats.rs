@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 use crate::clock;
 use crate::detail::{self, Detail};
+#[cfg(feature = "otlp")]
+use crate::finding::Problem;
 use crate::finding::{Findings, Store};
 use crate::gauges::{Gauges, gauges};
 use crate::global;
@@ -283,6 +285,8 @@ pub(crate) struct Meters {
     pub(crate) woken: Histogram,
     pub(crate) by_status: [u64; Status::ALL.len()],
     pub(crate) dropped: Dropped,
+    /// All of them, also those that did not occur.
+    pub(crate) findings: [(Problem, u64); Problem::ALL.len()],
 }
 
 /// A copy of them. Any thread.
@@ -295,6 +299,7 @@ pub(crate) fn meters() -> Meters {
         woken: tables.woken.clone(),
         by_status: tables.by_status,
         dropped: tables.dropped.since(&tables.dropped_base),
+        findings: tables.findings.counts(),
     }
 }
 

@@ -138,6 +138,25 @@ fn test_a_call_that_is_taken_a_turn_later_is_named_unless_it_came_after_the_wait
 }
 
 #[test]
+fn test_a_call_that_is_open_still_when_its_wait_is_told_is_named() {
+    let mut id = 0;
+    let findings = found(|recorder| {
+        let mut stamps = stamped();
+        let returned = clock::now() - ticks(100);
+        (id, stamps.called, stamps.enqueued) = (stamps.id, returned, returned);
+        recorder.returned(returned);
+        recorder.attached();
+        let call = recorder.open(&stamps, intern("m.open"));
+        recorder.poll_start(call);
+        recorder.poll_end(call);
+        recorder.turn_end();
+        flush();
+        recorder.close(call, Status::Ok, Flags::default());
+    });
+    assert_eq!(one(findings, Problem::GilWait).call, id);
+}
+
+#[test]
 fn test_a_suspended_call_that_waits_for_the_gil_is_named() {
     let mut id = 0;
     let findings = found(|recorder| {

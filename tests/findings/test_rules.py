@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,12 @@ import pytest
 
 import gilscope
 
+from .conftest import LIMIT
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from types import ModuleType
-
-LIMIT = 30
 
 
 async def waits_until(event: threading.Event) -> None:
@@ -37,10 +38,10 @@ def test_a_refused_call_says_that_the_queue_was_full() -> None:
     with gilscope.PyRuntime("full", queue_size=1, max_in_flight=1) as rt, gilscope.trace() as trace:
         first = rt.submit(waits_until, opened)
         futures = [first]
-        with pytest.raises(gilscope.QueueFull):
-            while True:  # one runs, one is queued, the next is refused
+        with contextlib.suppress(gilscope.QueueFull):
+            while len(futures) < 100:  # one runs, one is queued, the next is refused
                 futures.append(rt.options(full="fail").submit(nothing))
-                assert len(futures) < 100
+        assert len(futures) < 100
         opened.set()
         for future in futures:
             future.result(LIMIT)
@@ -62,7 +63,9 @@ def test_a_call_that_waits_for_room_says_how_long(
             future.result(LIMIT)
         timer.join(LIMIT)
         (finding,) = of(trace, "queue_full")
-    enqueue = [it for it in trace.spans if it["span"] == "enqueue" and it["call"] == finding["call"]]
+    enqueue = [
+        it for it in trace.spans if it["span"] == "enqueue" and it["call"] == finding["call"]
+    ]
     assert [it["dur_ns"] for it in enqueue] == [finding["dur_ns"]]
     assert finding["dur_ns"] > 50_000_000
     assert finding["sentence"].startswith(f"`{__name__}.nothing` waited ")
@@ -74,10 +77,8 @@ def test_a_swallowed_cancel_is_said_and_one_that_is_not_is_not(rt: gilscope.PyRu
 
     async def stubborn() -> None:
         started.set()
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            pass
 
     async def obeys() -> None:
         started.set()

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import runpy
 import threading
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import gilscope
 
+from .conftest import LIMIT, near
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
-
-near = runpy.run_path(str(Path(__file__).parent / "conftest.py"))["near"]
-LIMIT = 30
 
 
 @pytest.mark.parametrize("kind", ["hold_gil", "spin_with_gil"])
@@ -116,7 +113,7 @@ def test_a_poll_that_holds_the_loop_while_nobody_waits_is_no_finding(
     rt: gilscope.PyRuntime,
 ) -> None:
     async def hog() -> None:
-        time.sleep(0.2)
+        time.sleep(0.2)  # noqa: ASYNC251 - that is what it is about
 
     with gilscope.trace() as trace:
         rt.call(hog)

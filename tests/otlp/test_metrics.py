@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +29,15 @@ async def raises() -> None:
     raise ValueError("as it should")
 
 
+started = threading.Event()
+
+
+async def stubborn() -> None:
+    started.set()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.Event().wait()
+
+
 def points(metric: dict[str, Any]) -> dict[str, int]:
     """The values of a counter by its one attribute."""
     return {
@@ -41,12 +52,16 @@ def test_collector_receives_what_was_counted(
 ) -> None:
     settings(EXPORTER_OTLP_PROTOCOL=protocol, EXPORTER_OTLP_ENDPOINT=collector.url(protocol))
     _native.reset_stats()
+    started.clear()
     with gilscope.instrument() as export, gilscope.PyRuntime() as rt:
         for future in [rt.submit(naps) for _ in range(20)]:
             future.result(30)
         for _ in range(3):
             with pytest.raises(ValueError, match="as it should"):
                 rt.call(raises)
+        swallowed = rt.submit(stubborn)
+        started.wait(30)
+        swallowed.cancel()
         rt.shutdown()
         stats = gilscope.stats()
         export.close()
@@ -62,7 +77,11 @@ def test_collector_receives_what_was_counted(
         assert point["max"] == pytest.approx(wanted["max_ns"] * 1e-9)
         assert sum(map(int, point["bucketCounts"])) == wanted["count"]
         assert metric["histogram"]["aggregationTemporality"] == 2  # cumulative
-    assert points(metrics["gilscope.calls"]) == {"ok": 20, "error": 3}
+    assert points(metrics["gilscope.calls"]) == {"ok": 21, "error": 3}
+    found = points(metrics["gilscope.findings"])
+    assert list(found) == ["GS01", "GS02", "GS03", "GS04", "GS05"]
+    assert found["GS05"] == 1
+    assert {id: count for id, count in found.items() if count} == stats["findings"]["counts"]
     assert set(points(metrics["gilscope.dropped"]).values()) == {0}
     (in_flight,) = metrics["gilscope.calls.in_flight"]["gauge"]["dataPoints"]
     assert int(in_flight["asInt"]) == 0

@@ -19,6 +19,8 @@ use crate::status::{Flags, Status};
 
 /// Of each kind, what a loop keeps of long waits and polls.
 const MOST: usize = 64;
+/// After so many passes what has no counterpart is forgotten.
+const MOST_PASSES: u32 = 8;
 
 /// What has been found in this pass, and what it is found with.
 #[derive(Debug)]
@@ -94,6 +96,8 @@ struct Waited {
     turn: u32,
     start: u64,
     end: u64,
+    /// How often nobody was found whom it kept waiting.
+    passes: u32,
 }
 
 /// A call or task that was polled in a turn after a time without a poll.
@@ -229,7 +233,12 @@ impl Clues {
         let [start, end] = turn.waited;
         if found.length(start, end) > ns(found.slow.gil) && self.waited.len() < MOST {
             let turn = turn.number;
-            self.waited.push(Waited { turn, start, end });
+            self.waited.push(Waited {
+                turn,
+                start,
+                end,
+                passes: 0,
+            });
         }
     }
 
@@ -239,11 +248,15 @@ impl Clues {
             return;
         }
         self.each_whom(|whom| look_up(whom, shared));
-        for waited in std::mem::take(&mut self.waited) {
-            let sight = found.looks.take(shared.thread.runtime, waited.start);
+        for mut waited in std::mem::take(&mut self.waited) {
             if let Some(whom) = self.victim_of(&waited, shared, found) {
+                let sight = found.looks.take(shared.thread.runtime, waited.start);
                 let finding = gil(&waited, whom, sight, shared, found);
                 found.findings.push(finding);
+            } else if waited.passes < MOST_PASSES {
+                // A call that has just ended is not open any more, and its record not read yet.
+                waited.passes += 1;
+                self.waited.push(waited);
             }
         }
         for held in std::mem::take(&mut self.held) {

@@ -52,10 +52,15 @@ impl Store {
         }
     }
 
+    /// How often each problem occurred, also those that did not.
+    pub(crate) fn counts(&self) -> [(Problem, u64); Problem::ALL.len()] {
+        Problem::ALL.map(|problem| (problem, self.counts[problem as usize]))
+    }
+
     pub(crate) fn snapshot(&self) -> Findings {
         let mut worst = self.told.clone();
         worst.sort_by_key(|told| std::cmp::Reverse(length(&told.finding)));
-        let counts = Problem::ALL.into_iter().zip(self.counts);
+        let counts = self.counts().into_iter();
         Findings {
             counts: counts.filter(|(_, count)| *count != 0).collect(),
             worst,

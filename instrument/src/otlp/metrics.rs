@@ -59,6 +59,9 @@ pub(super) fn request(
     ] {
         metrics.push(times.gauge(name, value));
     }
+    let found = meters.findings.iter();
+    let found = found.map(|(problem, count)| (names::FINDING, problem.id(), *count));
+    metrics.push(times.counter(names::FINDINGS, found));
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics {
             resource: Some(resource.proto()),

@@ -162,6 +162,13 @@ pub(super) const DROPPED: Number = (
     "{record}",
     "Records and spans that were not kept, by `error.type`, the reason.",
 );
+pub(super) const FINDINGS: Number = (
+    "gilscope.findings",
+    "{finding}",
+    "What was found, by `gilscope.finding`, the id of [findings.md](findings.md).",
+);
+/// The attribute of that metric.
+pub(super) const FINDING: &str = "gilscope.finding";
 pub(super) const IN_FLIGHT: Number = (
     "gilscope.calls.in_flight",
     "{call}",
@@ -198,6 +205,7 @@ pub fn metric_table() -> String {
     for ((name, unit, about), kind) in [
         (ENDED, "counter"),
         (DROPPED, "counter"),
+        (FINDINGS, "counter"),
         (IN_FLIGHT, "gauge"),
         (QUEUED, "gauge"),
         (GIL_WAITERS, "gauge"),

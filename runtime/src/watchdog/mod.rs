@@ -110,7 +110,10 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut slot = lock();
         let running = slot.as_mut();
-        let Some(running) = running.filter(|it| it.generation == self.generation) else {
+        let here = |it: &&mut Watchdog| {
+            it.generation == self.generation && it.generation == crate::life::fork::generation()
+        };
+        let Some(running) = running.filter(here) else {
             return; // of a parent, or ended
         };
         running.wanted -= 1;
