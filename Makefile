@@ -26,7 +26,7 @@ LIBDIR = $(shell $(BASE) -c 'import sysconfig; print(sysconfig.get_config_var("L
 
 SOURCES := pyproject.toml README.md Cargo.toml Cargo.lock .cargo/config.toml \
     $(shell find instrument runtime -name '*.rs' -o -name '*.py' -o -name Cargo.toml) \
-    $(shell find pytest_plugin -name '*.py' -o -name '*.pyi' -o -name py.typed)
+    $(shell find pytest_plugin -type f -not -name '*.so' -not -name '*.pyc')
 STAGE := .ci/stage
 MAKEFLAGS += --no-print-directory
 
@@ -71,7 +71,12 @@ demo: $(ENV)/.demo ## index the standard library through the runtime; leaves row
 	    --out target/demo/out.jsonl --trace target/demo/trace.json
 	@$(BIN)/python examples/stdlib_index.py
 
-test: $(ENV)/.test pytest ## the tests on one Python (PYTHON=python3.12, PYTEST_ARGS='-k e1')
+test: $(ENV)/.test browser pytest ## the tests on one Python (PYTHON=python3.12, PYTEST_ARGS='-k e1')
+
+# Chromium, for tests/view: what there is of it is taken.
+.PHONY: browser
+browser:
+	@.ci/browser
 
 pytest: $(ENV)/.test
 	$(CARGO_ENV) $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -82,6 +87,7 @@ check: ## what CI runs: format, lints, types, all tests on every Python of PYTHO
 	@$(STAGE) 'format, lints, types' $(MAKE) lint
 	@$(STAGE) 'rust tests' $(MAKE) rust
 	@$(STAGE) 'model checks' $(MAKE) loom
+	@$(STAGE) 'a browser' $(MAKE) browser
 	@for v in $(PYTHONS); do \
 	    $(STAGE) "build for $$v" $(MAKE) pytest-env V=$$v || exit 1; \
 	    $(STAGE) "tests on $$v" $(MAKE) pytest V=$$v || exit 1; \

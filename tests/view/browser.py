@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,14 @@ _FLAGS = (
     "--window-size=1440,900",
     "--remote-debugging-pipe",
 )
+# Chromium reads file descriptor 3 and writes 4. Both are moved out of the way of each other first.
+_START = """
+import fcntl, os, sys
+theirs = [fcntl.fcntl(int(fd), fcntl.F_DUPFD, 10) for fd in sys.argv[1:3]]
+os.dup2(theirs[0], 3)
+os.dup2(theirs[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 _PATIENCE = 120.0
 
 
@@ -40,7 +49,7 @@ def executable() -> str:
     for name in _NAMES:
         if found := shutil.which(name):
             return found
-    raise AssertionError("no Chromium: `make browser` installs it (apt-get install chromium)")
+    raise AssertionError("no Chromium: .ci/browser installs it")
 
 
 class Browser:
@@ -48,10 +57,10 @@ class Browser:
 
     def __init__(self, profile: Path, *flags: str) -> None:
         (self._read, theirs_out), (theirs_in, self._write) = os.pipe(), os.pipe()
-        # Chromium reads file descriptor 3 and writes 4; the shell puts the pipes there.
         command = [executable(), *_FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"]
+        start = [sys.executable, "-c", _START, str(theirs_in), str(theirs_out)]
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "sh", *command],
+            [*start, *command],
             pass_fds=(theirs_in, theirs_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

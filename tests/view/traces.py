@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import TYPE_CHECKING, Any
+
+from gilscope.view.model import Piece, Trace, Turn, Work, put_together
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,3 +120,38 @@ class Lines:
     def write(self, path: Path) -> str:
         path.write_text(self.text())
         return str(path)
+
+
+def many(count: int, *, seed: int = 1) -> Trace:
+    """A trace of `count` calls with two tasks each, 64 at once; times like those of a real run."""
+    chance = random.Random(seed)
+    trace = Trace("many.jsonl")
+    lane = (1, "loop-1")
+    ends = [0] * 64
+    for number in range(count):
+        row = min(range(64), key=ends.__getitem__)
+        status = "error" if number % 7 == 3 else "ok"
+        call = _work("call", f"{chance.getrandbits(64):016x}", ends[row], status, chance)
+        call.trace = f"{chance.getrandbits(128):032x}"
+        for name in ("child", "other"):
+            task = _work("task", f"{chance.getrandbits(64):016x}", call.start, "ok", chance)
+            task.name, task.call, task.parent = name, call.id, call.id
+            trace.tasks.append(task)
+        trace.calls.append(call)
+        ends[row] = call.end + chance.randrange(1_000, 100_000)
+        poll = call.pieces[4]
+        trace.turns.setdefault(lane, []).append(Turn(poll.start, poll.end, 1, 1))
+    trace.spans = count
+    return put_together(trace)
+
+
+def _work(kind: str, own: str, start: int, status: str, chance: random.Random) -> Work:
+    work = Work(kind, own, "shop.order", start, start, status, (1, "loop-1"), polls=3)
+    life = [part for part, _ in LIFE[:-1]] + ["suspended", "poll", "callback"]
+    for number, part in enumerate(life if kind == "call" else life[3:7]):
+        piece = Piece(part, work.end, work.end + chance.randrange(1_000, 9_000_000))
+        if part == "suspended":
+            piece.at, piece.wake = f"/home/me/shop.py:{10 + number} in order", piece.end - 900
+        work.pieces.append(piece)
+        work.end = piece.end
+    return work

@@ -56,10 +56,12 @@ function choose(call, reveal = true) {
 }
 
 function step(by) {
-  const { calls } = view;
-  const at = calls.indexOf(view.chosen);
-  const next = at < 0 ? (by > 0 ? 0 : calls.length - 1) : Math.min(Math.max(at + by, 0), calls.length - 1);
-  if (calls.length) choose(calls[next]);
+  const at = view.calls.indexOf(view.chosen);
+  pick(at < 0 ? (by > 0 ? 0 : view.calls.length - 1) : at + by);
+}
+
+function pick(index) {
+  if (view.calls.length) choose(view.calls[Math.min(Math.max(index, 0), view.calls.length - 1)]);
 }
 
 // --- time
@@ -192,7 +194,7 @@ chart.addEventListener("scroll", redraw);
 
 const KEYS = {
   ArrowDown: () => step(1), ArrowUp: () => step(-1), PageDown: () => step(20), PageUp: () => step(-20),
-  Home: () => step(-1e9), End: () => step(1e9),
+  Home: () => pick(0), End: () => pick(view.calls.length - 1),
   ArrowLeft: () => moveBy(-0.15), ArrowRight: () => moveBy(0.15), a: () => moveBy(-0.15), d: () => moveBy(0.15),
   w: () => scaleBy(1.5), s: () => scaleBy(1 / 1.5), "+": () => scaleBy(1.5), "-": () => scaleBy(1 / 1.5),
   0: () => show(0, trace.span), Escape: () => choose(null),

@@ -1,0 +1,165 @@
+"""The page as a file: what is in it, how large it is, what it may do."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gilscope.view.choice import choose, fewer_pieces, fewer_steps, fewer_turns
+from gilscope.view.html import page
+from gilscope.view.model import Finding, Piece, Trace, Turn
+from gilscope.view.numbers import in_flight, queue_depth
+from gilscope.view.reading import read
+
+from .conftest import gilscope
+from .traces import LIFE, US, Lines, many
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+EVIL = "</script><!--<script><img src=x onerror=alert(1)>&amp;\u2028]]>{{trace}}"
+
+
+def payload(text: str) -> dict[str, Any]:
+    [packed] = re.findall(r'id="trace">([A-Za-z0-9+/=]*)</script>', text)
+    found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    return found
+
+
+def test_a_page_of_a_thousand_calls_is_small() -> None:
+    text = page(many(1000))
+    assert len(payload(text)["calls"]) == 1000
+    assert len(text.encode()) <= 500_000
+
+
+def test_of_fifty_thousand_calls_some_are_drawn_and_it_says_so() -> None:
+    trace = many(50_000)
+    slowest = max(trace.calls, key=lambda call: call.duration)
+    about = trace.calls[777]
+    trace.findings.append(Finding("GS02", "gil_held", "held", call=about.id))
+    chosen = {call.id for call in choose(trace)}
+    assert len(chosen) == 1000
+    assert {slowest.id, about.id} <= chosen
+    failed = sum(call.status != "ok" for call in trace.calls if call.id in chosen)
+    assert failed >= 200
+    text = page(trace)
+    made = payload(text)
+    assert made["notes"][0].startswith("1,000 of 50,000 calls are drawn")
+    assert made["count"] == 50_000
+    assert len(text.encode()) <= 700_000
+
+
+def test_it_has_no_address_to_load_and_only_its_own_scripts_may_run() -> None:
+    text = page(many(3))
+    [policy] = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    scripts = re.findall(r"<script(?: type=\"module\")?>(.*?)</script>", text, re.DOTALL)
+    styles = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert len(scripts) == 2
+    for inside in (*scripts, *styles):
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert not re.search(r"<(?:link|img|iframe|object)\b|\ssrc=|@import|url\(", text)
+    assert "Permission to use, copy, modify" in scripts[0]  # what d3's licence asks for
+
+
+def test_names_from_user_code_are_nowhere_in_the_markup(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.work(EVIL, place=EVIL, error={"type": EVIL, "message": EVIL}, thread=EVIL)
+    lines.finding(0, 1, sentence=EVIL, hint=EVIL, stack=[EVIL], name=EVIL, finding=EVIL)
+    path = tmp_path / "<img onerror=1>.jsonl"
+    text = page(read(lines.write(path)))
+    assert "onerror=alert" not in text
+    assert "<img" not in text
+    assert "<title>&lt;img onerror=1&gt;.jsonl – gilscope</title>" in text
+    assert EVIL in payload(text)["texts"]
+
+
+@pytest.mark.parametrize("trace", [Trace("none.jsonl"), many(1)])
+def test_it_may_have_nothing_in_it(trace: Trace) -> None:
+    assert payload(page(trace))["count"] == len(trace.calls)
+
+
+def test_counters_rise_and_fall(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.work(at=0)
+    lines.work(at=500)
+    trace = read(lines.write(tmp_path / "t.jsonl"))
+    start = trace.calls[0].start
+    flight = [((at - start) // 1000, value) for at, value in in_flight(trace)]
+    assert flight == [(0, 1), (500, 2), (1000, 1), (1500, 0)]
+    depth = [((at - start) // 1000, value) for at, value in queue_depth(trace)]
+    assert depth == [(1, 1), (6, 0), (501, 1), (506, 0)]
+
+
+def test_what_is_too_much_keeps_its_peaks_and_its_sums() -> None:
+    steps = [(i * 10, 1000 if i == 777 else i % 2) for i in range(5000)]
+    fewer = fewer_steps(steps, 100)
+    assert len(fewer) <= 100
+    assert max(value for _, value in fewer) == 1000
+    assert fewer[-1] == steps[-1]
+
+    turns = [Turn(i * 10, i * 10 + 4, 1, 3) for i in range(5000)]
+    merged = fewer_turns(turns, 300)
+    assert len(merged) <= 300
+    assert sum(count for _, count, _ in merged) == 5000
+    assert sum(held for _, _, held in merged) == 5000 * 4
+
+    pieces = [Piece("poll", i, i + 1) for i in range(5000)]
+    pieces[40] = Piece("suspended", 40, 4000)
+    few = fewer_pieces(pieces, 20)
+    assert len(few) <= 21
+    assert pieces[40] in few
+    assert sum(p.number for p in few if p.kind == "merged") + sum(
+        p.kind != "merged" for p in few
+    ) == len(pieces)
+
+
+def test_the_command_writes_beside_the_trace_or_where_it_is_told(
+    real: Callable[..., Path],
+) -> None:
+    path = real("t.jsonl")
+    done = gilscope("view", path.name, "--html", cwd=path.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "page: t.html\nnext: xdg-open t.html\n"
+    gilscope("view", path.name, "--html=other.html", cwd=path.parent)
+    assert (path.parent / "t.html").read_text() == (path.parent / "other.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [("t.jsonl", "would replace the trace"), ("no/t.html", "No such file"), (".", "directory")],
+)
+def test_where_it_cannot_be_written_is_one_line(
+    out: str, says: str, real: Callable[..., Path]
+) -> None:
+    path = real("t.jsonl")
+    for option in ("--html", "--perfetto"):
+        done = gilscope("view", path.name, f"{option}={out}", cwd=path.parent)
+        assert done.returncode == 2
+        assert re.fullmatch(r"error: [^\n]+\n", done.stderr)
+        assert says in done.stderr
+
+
+def test_life_is_packed_without_loss(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.work(at=3)
+    made = payload(page(read(lines.write(tmp_path / "t.jsonl"))))
+    [call] = made["calls"]
+    flat = iter(call[11])
+    life = []
+    for code in flat:
+        kind, took = made["kinds"][code], next(flat)
+        if kind == "suspended":
+            assert made["texts"][next(flat)] == "/src/app.py:7 in fun"
+            assert next(flat) == 5 * US
+        life.append((kind, took // US))
+    assert life == list(LIFE)

@@ -1,0 +1,167 @@
+"""Conversion for Perfetto's page, and the server that hands it over."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gilscope.view.perfetto import convert
+from gilscope.view.reading import read
+
+from .conftest import gilscope
+from .traces import Lines, many
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ADDRESS = "http://127.0.0.1:9001/trace.json"
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(text)["traceEvents"]
+    return found
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> list[dict[str, Any]]:
+    lines = Lines()
+    call = lines.work("app.fun")
+    lines.work("child", 130, (("ready", 2), ("poll", 3)), kind="task", call=call)
+    lines.turn(6, 120)
+    lines.finding(20, 30, call=call)
+    return events(convert(read(lines.write(tmp_path / "t.jsonl"))).text)
+
+
+def test_a_thread_holds_the_gil_and_polls_within(converted: list[dict[str, Any]]) -> None:
+    slices = [event for event in converted if event["ph"] == "X" and event["tid"] == 10]
+    assert [(s["name"], s["ts"], s["dur"]) for s in slices] == [
+        ("gil.hold", 6, 120),
+        ("poll", 10, 100),
+        ("poll", 910, 80),
+        ("poll", 132, 3),
+        ("gil.wait", 3, 3),
+    ]
+
+
+def test_calls_and_tasks_are_tracks_of_their_own(converted: list[dict[str, Any]]) -> None:
+    nested = [event for event in converted if event["ph"] in "be"]
+    assert all("local" in event["id2"] and "id" not in event for event in nested)
+    depth: dict[str, int] = {}
+    for event in nested:
+        local = event["id2"]["local"]
+        depth[local] = depth.get(local, 0) + (1 if event["ph"] == "b" else -1)
+        assert depth[local] in (0, 1, 2)
+    assert set(depth.values()) == {0}
+    named = [event["name"] for event in nested if event["ph"] == "b"]
+    assert named.count("app.fun") == named.count("child") == named.count("GS02 gil_held") == 1
+    [suspended] = [e for e in nested if e["name"] == "suspended" and e["ph"] == "b"]
+    assert suspended["args"] == {"at": "/src/app.py:7 in fun", "poll": 2}
+
+
+def test_an_arrow_leads_from_a_slice_to_a_poll(converted: list[dict[str, Any]]) -> None:
+    [start], [end] = ([e for e in converted if e["ph"] == phase] for phase in "sf")
+    assert (start["id"], end["bp"], end["tid"]) == (end["id"], "e", 10)
+    assert (start["ts"], end["ts"]) == (905, 910)
+    [wake] = [e for e in converted if e["ph"] == "X" and e["tid"] == start["tid"]]
+    assert wake["ts"] <= start["ts"] < wake["ts"] + wake["dur"]
+
+
+def test_counters_are_of_calls(converted: list[dict[str, Any]]) -> None:
+    counted = [e for e in converted if e["ph"] == "C"]
+    assert [(e["ts"], e["args"]["calls"]) for e in counted if e["name"] == "queue depth"] == [
+        (1, 1),
+        (6, 0),
+    ]
+    flight = [(e["ts"], e["args"]["calls"]) for e in counted if e["name"] == "calls in flight"]
+    assert flight == [(0, 1), (1000, 0)]
+
+
+def test_wakes_of_one_moment_do_not_overlap() -> None:
+    wakes = [e for e in events(convert(many(300)).text) if e["name"] == "wake" and e["ph"] == "X"]
+    by_time = sorted(wakes, key=lambda wake: wake["ts"])
+    for one, other in pairwise(by_time):
+        assert one["ts"] == other["ts"] or one["ts"] + one["dur"] <= other["ts"] + 1e-6
+
+
+def test_of_too_many_the_oldest_are_left_out() -> None:
+    trace = many(100)
+    last = max(trace.calls, key=lambda call: call.end)
+    result = convert(trace, limit=1000)
+    assert result.left_out > 0
+    begun = {e["args"]["id"] for e in events(result.text) if e["ph"] == "b" and "id" in e["args"]}
+    assert len(begun) == 300 - result.left_out
+    assert last.id in begun
+
+
+def test_a_chrome_trace_is_converted_too(real: Callable[..., Path], tmp_path: Path) -> None:
+    path = real("t.json")
+    done = gilscope("view", str(path), "--perfetto=out.json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    names = {event["name"] for event in events((tmp_path / "out.json").read_text())}
+    assert {"gil.hold", "poll", "suspended", "shop.order", "queue depth", "wake"} <= names
+
+
+@pytest.fixture
+def serving(real: Callable[..., Path]) -> Iterator[subprocess.Popen[str]]:
+    path = real("t.jsonl")
+    view = [sys.executable, "-m", "gilscope", "view", path.name, "--perfetto"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(view, cwd=path.parent, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        says = process.stdout.readline()
+        assert says == f"next: open https://ui.perfetto.dev/#!/?url={ADDRESS}\n"
+        yield process
+        process.kill()
+
+
+def ask(path: str = ADDRESS, host: str = "127.0.0.1:9001") -> tuple[Any, bytes]:
+    request = urllib.request.Request(path, headers={"Host": host})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return answer.headers, answer.read()
+
+
+def test_it_is_served_once_to_the_page_alone(serving: subprocess.Popen[str]) -> None:
+    for path, host in ((ADDRESS, "evil.example:9001"), (f"{ADDRESS}/../x", "127.0.0.1:9001")):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(path, host)
+        assert refused.value.code == 404
+    with socket.create_connection(("127.0.0.1", 9001)):  # one that never asks holds up nobody
+        headers, body = ask()
+        assert headers["Access-Control-Allow-Origin"] == "https://ui.perfetto.dev"
+        assert any(event["name"] == "shop.order" for event in events(body.decode()))
+        assert serving.wait(timeout=60) == 0
+    assert serving.stderr is not None
+    assert serving.stderr.read().endswith("the page has it\n")
+
+
+def test_ctrl_c_ends_it_in_one_line(serving: subprocess.Popen[str]) -> None:
+    assert serving.stderr is not None
+    assert serving.stderr.readline() == "served once, on loopback alone; Ctrl-C ends it\n"
+    serving.send_signal(signal.SIGINT)
+    assert serving.wait(timeout=60) == 130
+    assert serving.stderr.read() == "stopped: nobody took the trace\n"
+
+
+def test_a_port_in_use_is_one_line(real: Callable[..., Path]) -> None:
+    path = real("t.jsonl")
+    with socket.create_server(("127.0.0.1", 9001)):
+        done = gilscope("view", path.name, "--perfetto", cwd=path.parent)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: port 9001 of 127.0.0.1 is in use")
+    assert done.stderr.count("\n") == 1
+
+
+def test_html_and_perfetto_at_once_are_refused(real: Callable[..., Path]) -> None:
+    path = real("t.jsonl")
+    done = gilscope("view", path.name, "--html", "--perfetto", cwd=path.parent)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
