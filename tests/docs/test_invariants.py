@@ -125,7 +125,8 @@ def test_only_the_tree_of_the_instrument_listens() -> None:
     shipped = (ROOT / "pytest_plugin").rglob("*.py")
     serves = re.compile(r"\.listen\(|http\.server|socketserver")
     served = {str(path.relative_to(ROOT)) for path in shipped if serves.search(path.read_text())}
-    assert served == {"pytest_plugin/gilscope/view/serve.py"}  # while `gilscope view --perfetto` runs
+    # While `gilscope view --perfetto` runs.
+    assert served == {"pytest_plugin/gilscope/view/serve.py"}
 
 
 # --- 9: one word per idea

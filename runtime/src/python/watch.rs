@@ -8,6 +8,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use super::given::Given;
 use crate::life::park::ParkOnExit;
 use crate::watchdog;
 
@@ -23,8 +24,9 @@ impl Watch {
     /// `seconds`: what counts as slow from now on, of waits for the GIL and of polls.
     #[new]
     #[pyo3(signature = (seconds=None))]
-    fn new(py: Python<'_>, seconds: Option<f64>) -> PyResult<Self> {
+    fn new(py: Python<'_>, seconds: Given<'_, '_>) -> PyResult<Self> {
         let _parks = ParkOnExit::new();
+        let seconds = seconds.map(PyAnyMethods::extract::<f64>).transpose()?;
         let slow = seconds.map(|seconds| {
             let slow = Duration::try_from_secs_f64(seconds).ok();
             slow.filter(|_| seconds >= LEAST).ok_or_else(|| {
