@@ -153,21 +153,23 @@ with gilscope.instrument(otlp=False) as it:
     assert watched(program) == [0, False, ["GS01"]]
 
 
+@pytest.mark.parametrize("which", [0, 1])
 def test_a_signal_that_somebody_takes_is_theirs_from_then_on(
-    watched: Callable[[str], Any],
+    watched: Callable[[str], Any], which: int
 ) -> None:
-    program = """
+    program = f"""
 got = []
 with gilscope.trace():
     ours = handled()
-    signal.signal(ours[0], lambda *_: got.append("handled"))
+    signal.signal(ours[{which}], lambda *_: got.append("handled"))
     first = found()
-    signal.raise_signal(ours[0])
+    signal.raise_signal(ours[{which}])
 with gilscope.trace():
     again = found(0.6)
+signal.raise_signal(ours[{which}])
 print(json.dumps([first, got, again[0]]))
 """
-    assert watched(program) == [["GS01"], ["handled"], "GS02"]
+    assert watched(program) == [["GS01"], ["handled", "handled"], "GS02"]
 
 
 def test_a_forked_child_has_none_until_it_asks(watched: Callable[[str], Any]) -> None:

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Sink;
 use crate::clock;
+use crate::finding::Finding;
 use crate::name::text;
 use crate::span::{Span, SpanKind, ThreadInfo};
 
@@ -257,6 +258,23 @@ fn metadata(pid: u32, tid: Option<u32>, name: &str, args: &Value) -> Value {
 }
 
 impl Sink for Chrome {
+    /// An instant of the whole process, with all there is to say.
+    fn finding(&mut self, finding: &Finding) {
+        if self.events >= self.limit || self.failed.is_some() {
+            self.dropped += 1;
+            return;
+        }
+        self.events += 1;
+        let problem = finding.problem;
+        let name = format!("{} {}", problem.id(), problem.as_str());
+        self.write(&json!({
+            "ph": "i", "s": "p", "cat": "finding", "name": name, "pid": self.pid, "tid": 0,
+            "ts": micros(finding.start), "args": {
+                "sentence": finding.sentence, "hint": problem.hint(), "stack": finding.stack,
+            },
+        }));
+    }
+
     fn spans(&mut self, batch: &[Span]) {
         batch.iter().for_each(|span| self.span(span));
         // A call and its parts come in one batch.

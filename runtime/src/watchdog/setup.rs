@@ -21,8 +21,8 @@ pub(super) struct Eyes {
 
 /// With the generation of the process that made them. Leaked.
 static EYES: Mutex<Option<(u64, &'static Eyes)>> = Mutex::new(None);
-/// The numbers, which a forked child inherits with their handlers.
-static NUMBERS: Mutex<Option<(i32, i32)>> = Mutex::new(None);
+/// The last that were taken, which a forked child inherits with their handlers.
+static SIGNALS: Mutex<Option<Signals>> = Mutex::new(None);
 
 /// Those of this process; `None` if there are no signals to be had.
 pub(super) fn eyes(py: Python<'_>, generation: u64) -> PyResult<Option<&'static Eyes>> {
@@ -40,6 +40,7 @@ pub(super) fn eyes(py: Python<'_>, generation: u64) -> PyResult<Option<&'static 
     let Some(signals) = Signals::new(numbers) else {
         return Ok(None);
     };
+    *SIGNALS.lock().unwrap_or_else(PoisonError::into_inner) = Some(signals);
     let eyes: &'static Eyes = Box::leak(Box::new(Eyes {
         signals,
         pipe,
@@ -51,10 +52,11 @@ pub(super) fn eyes(py: Python<'_>, generation: u64) -> PyResult<Option<&'static 
 
 /// The same as before, unless somebody has taken one of them since.
 fn numbers() -> Option<(i32, i32)> {
-    let mut slot = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let kept = slot.filter(|numbers| signals::are_kept(*numbers));
-    *slot = kept.or_else(signals::take);
-    *slot
+    let known = *SIGNALS.lock().unwrap_or_else(PoisonError::into_inner);
+    match known.filter(Signals::are_ours) {
+        Some(ours) => Some(ours.numbers()),
+        None => signals::take(),
+    }
 }
 
 fn register(py: Python<'_>, signal: i32, pipe: &Pipe) -> PyResult<()> {
@@ -88,6 +90,6 @@ fn folders(py: Python<'_>) -> Folders {
 
 /// The locks over them, for the time of a fork.
 pub(super) fn hold() -> Box<dyn std::any::Any> {
-    let numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-    Box::new((numbers, EYES.lock().unwrap_or_else(PoisonError::into_inner)))
+    let signals = SIGNALS.lock().unwrap_or_else(PoisonError::into_inner);
+    Box::new((signals, EYES.lock().unwrap_or_else(PoisonError::into_inner)))
 }

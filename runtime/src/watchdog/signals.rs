@@ -100,13 +100,6 @@ pub(super) fn take() -> Option<(c_int, c_int)> {
     Some((ask, dump))
 }
 
-/// Whether numbers that were taken before still have handlers, of us or of `faulthandler`: for a forked
-/// child, and for when somebody has taken one.
-pub(super) fn are_kept((ask, dump): (c_int, c_int)) -> bool {
-    let handler = |signal| action_of(signal).map(|action| action.sa_sigaction);
-    handler(ask) == Some(answer as Handler as usize) && handler(dump) != Some(libc::SIG_DFL)
-}
-
 impl Signals {
     /// `faulthandler` has registered `dump`. System calls go on after it, and a question that comes
     /// meanwhile is answered after it: by that the watchdog knows its end.
@@ -118,6 +111,11 @@ impl Signals {
         set(dump, &action);
         let dumps = action.sa_sigaction;
         Some(Self { ask, dump, dumps })
+    }
+
+    /// Which they are: to ask, to dump.
+    pub(super) fn numbers(&self) -> (c_int, c_int) {
+        (self.ask, self.dump)
     }
 
     /// Whether both are still ours: somebody may have taken one since.
