@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -184,14 +185,18 @@ def test_gilscope_run_answers_while_it_runs(
     )
     (tmp_path / "in").write_text("1\n")
     for variable, answers in (("", True), ("0", False)):
-        with subprocess.Popen(
-            [sys.executable, "-m", "gilscope", "run", "app.py:never", "--input", "in"],
-            cwd=tmp_path,
-            env={**environment, "GILSCOPE_TREE": variable},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        with ExitStack() as stack:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "gilscope", "run", "app.py:never", "--input", "in"],
+                    cwd=tmp_path,
+                    env={**environment, "GILSCOPE_TREE": variable},
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(process.kill)  # before it is waited for, also where the test fails
             assert process.stderr is not None
             assert process.stderr.readline() == "ready\n"
             assert (tree(process.pid).code == 0) is answers

@@ -68,6 +68,8 @@ fn tree() -> Value {
     let mut loops = global::current().loops();
     // What is left of one that has ended is for the converter.
     loops.retain(|each| !each.gone.load(Ordering::Acquire));
+    // As their runtimes were made: which thread was the first to begin is chance.
+    loops.sort_by_key(|each| (each.thread.runtime, each.thread.tid));
     let now = clock::now();
     let mut open: Vec<InFlight> = loops.iter().flat_map(|each| open_on(each)).collect();
     open.sort_by_key(|entry| (entry.called, entry.id));
