@@ -3,21 +3,16 @@
 //! Invariant: a span's ids, parent and times are those of every other sink; what is not recorded is
 //! left out, never made up.
 
-use opentelemetry_proto::tonic::common::v1::{
-    ArrayValue, InstrumentationScope, KeyValue, any_value::Value,
-};
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind as ProtoKind};
-use opentelemetry_proto::tonic::trace::v1::{
-    Span as ProtoSpan, Status as ProtoStatus, status::StatusCode,
-};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind as ProtoKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
 use super::names;
-use super::resource::any;
+use super::wire::Wire;
 use crate::clock;
 use crate::definition::definition;
 use crate::error::ErrorText;
 use crate::name::text;
-use crate::notes::{self, Notes, Verdict};
+use crate::notes::{Notes, Value, Verdict};
 use crate::span::{Span, SpanKind};
 use crate::stamps::REMOTE;
 use crate::status::Status;
@@ -27,24 +22,63 @@ const KNOWS_REMOTE: u32 = 1 << 8;
 /// It is.
 const IS_REMOTE: u32 = 1 << 9;
 
-/// Who recorded it.
-pub(super) fn scope() -> InstrumentationScope {
-    InstrumentationScope {
-        name: "gilscope".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        ..Default::default()
+/// Field numbers of OTLP's messages.
+mod field {
+    /// `Span`
+    pub(super) mod span {
+        pub(crate) const TRACE: u32 = 1;
+        pub(crate) const ID: u32 = 2;
+        pub(crate) const STATE: u32 = 3;
+        pub(crate) const PARENT: u32 = 4;
+        pub(crate) const NAME: u32 = 5;
+        pub(crate) const KIND: u32 = 6;
+        pub(crate) const START: u32 = 7;
+        pub(crate) const END: u32 = 8;
+        pub(crate) const ATTRIBUTES: u32 = 9;
+        pub(crate) const DROPPED_ATTRIBUTES: u32 = 10;
+        pub(crate) const EVENTS: u32 = 11;
+        pub(crate) const DROPPED_EVENTS: u32 = 12;
+        pub(crate) const LINKS: u32 = 13;
+        pub(crate) const DROPPED_LINKS: u32 = 14;
+        pub(crate) const STATUS: u32 = 15;
+        pub(crate) const FLAGS: u32 = 16;
+    }
+    /// `Span.Event`
+    pub(super) mod event {
+        pub(crate) const TIME: u32 = 1;
+        pub(crate) const NAME: u32 = 2;
+        pub(crate) const ATTRIBUTES: u32 = 3;
+    }
+    /// `Span.Link`
+    pub(super) mod link {
+        pub(crate) const TRACE: u32 = 1;
+        pub(crate) const ID: u32 = 2;
+        pub(crate) const STATE: u32 = 3;
+        pub(crate) const ATTRIBUTES: u32 = 4;
+        pub(crate) const FLAGS: u32 = 6;
+    }
+    /// `Status`
+    pub(super) mod status {
+        pub(crate) const MESSAGE: u32 = 2;
+        pub(crate) const CODE: u32 = 3;
+    }
+    /// `KeyValue`, `AnyValue`, `ArrayValue`
+    pub(super) mod value {
+        pub(crate) const KEY: u32 = 1;
+        pub(crate) const VALUE: u32 = 2;
+        pub(crate) const TEXT: u32 = 1;
+        pub(crate) const BOOL: u32 = 2;
+        pub(crate) const INT: u32 = 3;
+        pub(crate) const FLOAT: u32 = 4;
+        pub(crate) const LIST: u32 = 5;
+        pub(crate) const VALUES: u32 = 1;
     }
 }
 
-pub(super) fn pair(key: &str, value: Value) -> KeyValue {
-    KeyValue {
-        key: key.to_owned(),
-        value: any(value),
-        ..Default::default()
-    }
-}
+/// Writes what is in a `Span`.
+pub(super) fn span(out: &mut Wire, span: &Span) {
+    use field::span as at;
 
-pub(super) fn span(span: &Span) -> ProtoSpan {
     let whole = matches!(span.kind, SpanKind::Call | SpanKind::Task);
     let notes = span.notes.as_deref();
     let name = match notes.and_then(Notes::name) {
@@ -53,31 +87,27 @@ pub(super) fn span(span: &Span) -> ProtoSpan {
         None => span.kind.as_str(),
     };
     let [attributes, events, links] = notes.map_or([0; 3], Notes::dropped);
-    ProtoSpan {
-        trace_id: trace_id(span),
-        span_id: id(span.id),
-        parent_span_id: if span.parent == 0 {
-            Vec::new()
-        } else {
-            id(span.parent)
-        },
-        trace_state: notes.and_then(Notes::state).unwrap_or_default().to_owned(),
-        flags: flags(
-            span.trace_flags as u8,
-            u32::from(span.trace_flags) & REMOTE != 0,
-        ),
-        name: name.to_owned(),
-        kind: ProtoKind::Internal as i32,
-        start_time_unix_nano: clock::unix_ns(span.start),
-        end_time_unix_nano: clock::unix_ns(span.end),
-        attributes: all_attributes(span),
-        dropped_attributes_count: attributes,
-        events: all_events(span),
-        dropped_events_count: events,
-        links: all_links(span),
-        dropped_links_count: links,
-        status: whole.then(|| status(span)).flatten(),
+    out.bytes(at::TRACE, &trace_id(span));
+    out.bytes(at::ID, &span.id.to_be_bytes());
+    out.text(at::STATE, notes.and_then(Notes::state).unwrap_or_default());
+    if span.parent != 0 {
+        out.bytes(at::PARENT, &span.parent.to_be_bytes());
     }
+    out.text(at::NAME, name);
+    out.int(at::KIND, ProtoKind::Internal as u64);
+    out.fixed64(at::START, clock::unix_ns(span.start));
+    out.fixed64(at::END, clock::unix_ns(span.end));
+    all_attributes(out, span);
+    out.count(at::DROPPED_ATTRIBUTES, attributes);
+    all_events(out, span);
+    out.count(at::DROPPED_EVENTS, events);
+    all_links(out, span);
+    out.count(at::DROPPED_LINKS, links);
+    if whole {
+        status(out, span);
+    }
+    let remote = u32::from(span.trace_flags) & REMOTE != 0;
+    out.fixed32(at::FLAGS, flags(span.trace_flags as u8, remote));
 }
 
 /// The trace flags, and what OTLP adds to them.
@@ -85,51 +115,8 @@ fn flags(trace_flags: u8, remote: bool) -> u32 {
     u32::from(trace_flags) | KNOWS_REMOTE | if remote { IS_REMOTE } else { 0 }
 }
 
-/// What is recorded, then what user code said, which wins.
-fn all_attributes(span: &Span) -> Vec<KeyValue> {
-    let mut all = attributes(span);
-    let Some(notes) = &span.notes else { return all };
-    all.retain(|pair| notes.attributes().iter().all(|(key, _)| *key != pair.key));
-    all.extend(pairs(notes.attributes()));
-    all
-}
-
-fn pairs(attributes: &[(String, notes::Value)]) -> impl Iterator<Item = KeyValue> {
-    attributes
-        .iter()
-        .map(|(key, given)| pair(key, value(given)))
-}
-
-fn value(given: &notes::Value) -> Value {
-    match given {
-        notes::Value::Bool(it) => Value::BoolValue(*it),
-        notes::Value::Int(it) => Value::IntValue(*it),
-        notes::Value::Float(it) => Value::DoubleValue(*it),
-        notes::Value::Text(it) => Value::StringValue(it.clone()),
-        notes::Value::List(values) => Value::ArrayValue(ArrayValue {
-            values: values
-                .iter()
-                .map(|each| any(value(each)).unwrap_or_default())
-                .collect(),
-        }),
-    }
-}
-
-/// Those of user code, then the exception that ended it.
-fn all_events(span: &Span) -> Vec<Event> {
-    let noted = span.notes.iter().flat_map(|notes| notes.events());
-    let noted = noted.map(|event| Event {
-        time_unix_nano: event.time_ns,
-        name: event.name.clone(),
-        attributes: pairs(&event.attributes).collect(),
-        ..Default::default()
-    });
-    let raised = span.error.iter().map(|error| exception(span, error));
-    noted.chain(raised).collect()
-}
-
 /// A turn of a loop serves many traces and is in none of them: it is one of its own.
-fn trace_id(span: &Span) -> Vec<u8> {
+fn trace_id(span: &Span) -> [u8; 16] {
     bytes(match span.trace {
         [0, 0] => turn_trace(span.id),
         trace => trace,
@@ -140,59 +127,112 @@ fn turn_trace(id: u64) -> [u64; 2] {
     [crate::ids::mix(id), id]
 }
 
-fn bytes(trace: [u64; 2]) -> Vec<u8> {
-    trace.into_iter().flat_map(u64::to_be_bytes).collect()
+fn bytes([high, low]: [u64; 2]) -> [u8; 16] {
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
-fn id(id: u64) -> Vec<u8> {
-    id.to_be_bytes().to_vec()
+/// Attributes of one span, event or link.
+struct Pairs<'a> {
+    out: &'a mut Wire,
+    field: u32,
+    /// Those of user code, which win.
+    noted: &'a [(String, Value)],
 }
 
-fn attributes(span: &Span) -> Vec<KeyValue> {
-    let string = |text: &str| Value::StringValue(text.to_owned());
-    let mut all = vec![
-        pair(names::SPAN.key, string(span.kind.as_str())),
-        pair(names::RUNTIME.key, Value::IntValue(span.runtime.into())),
-        pair(names::THREAD_NAME.key, string(&span.thread.name)),
-    ];
-    if span.thread.tid != 0 {
-        all.push(pair(
-            names::THREAD_ID.key,
-            Value::IntValue(span.thread.tid.into()),
-        ));
+impl Pairs<'_> {
+    fn pair(&mut self, key: &str, write: impl FnOnce(&mut Wire)) {
+        if self.noted.iter().any(|(noted, _)| noted == key) {
+            return;
+        }
+        pair(self.out, self.field, key, write);
     }
-    let count = i64::from(span.poll);
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.pair(key, |out| out.bytes(field::value::TEXT, text.as_bytes()));
+    }
+
+    fn int(&mut self, key: &str, value: u64) {
+        self.pair(key, |out| out.int(field::value::INT, value));
+    }
+}
+
+fn pair(out: &mut Wire, field: u32, key: &str, write: impl FnOnce(&mut Wire)) {
+    out.message(field, |out| {
+        out.text(field::value::KEY, key);
+        out.message(field::value::VALUE, write);
+    });
+}
+
+fn noted(out: &mut Wire, field: u32, attributes: &[(String, Value)]) {
+    for (key, given) in attributes {
+        pair(out, field, key, |out| value(out, given));
+    }
+}
+
+fn value(out: &mut Wire, given: &Value) {
+    use field::value as at;
+
+    match given {
+        Value::Bool(it) => out.int(at::BOOL, (*it).into()),
+        // In two's complement, as the protocol has negative numbers.
+        Value::Int(it) => out.int(at::INT, *it as u64),
+        Value::Float(it) => out.fixed64(at::FLOAT, it.to_bits()),
+        Value::Text(it) => out.bytes(at::TEXT, it.as_bytes()),
+        Value::List(values) => out.message(at::LIST, |out| {
+            for each in values {
+                out.message(at::VALUES, |out| value(out, each));
+            }
+        }),
+    }
+}
+
+/// What is recorded, then what user code said.
+fn all_attributes(out: &mut Wire, span: &Span) {
+    let field = field::span::ATTRIBUTES;
+    let noted = span.notes.as_ref().map_or(&[][..], |it| it.attributes());
+    attributes(&mut Pairs { out, field, noted }, span);
+    self::noted(out, field, noted);
+}
+
+fn attributes(all: &mut Pairs<'_>, span: &Span) {
+    all.text(names::SPAN.key, span.kind.as_str());
+    all.int(names::RUNTIME.key, span.runtime.into());
+    all.text(names::THREAD_NAME.key, &span.thread.name);
+    if span.thread.tid != 0 {
+        all.int(names::THREAD_ID.key, span.thread.tid.into());
+    }
+    let count = u64::from(span.poll);
     match span.kind {
         SpanKind::Call | SpanKind::Task => {
-            all.push(pair(names::FUNCTION.key, string(text(span.name))));
+            all.text(names::FUNCTION.key, text(span.name));
             if let Some((file, line)) = definition(span.name) {
-                all.push(pair(names::FILE.key, string(file)));
-                all.push(pair(names::LINE.key, Value::IntValue(line.into())));
+                all.text(names::FILE.key, file);
+                all.int(names::LINE.key, line.into());
             }
-            all.push(pair(names::STATUS.key, string(span.status.as_str())));
-            all.push(pair(names::POLLS.key, Value::IntValue(count)));
+            all.text(names::STATUS.key, span.status.as_str());
+            all.int(names::POLLS.key, count);
         }
-        SpanKind::Poll => all.push(pair(names::POLL.key, Value::IntValue(count))),
+        SpanKind::Poll => all.int(names::POLL.key, count),
         SpanKind::Suspended => {
-            all.push(pair(names::POLL.key, Value::IntValue(count)));
+            all.int(names::POLL.key, count);
             if span.at.0 != 0 {
-                all.push(pair(names::AWAIT.key, string(text(span.at))));
+                all.text(names::AWAIT.key, text(span.at));
             }
         }
         SpanKind::LoopTurn => {
-            all.push(pair(names::CALLS.key, Value::IntValue(count)));
-            let cpu = i64::try_from(span.cpu_ns).unwrap_or(i64::MAX);
-            all.push(pair(names::CPU.key, Value::IntValue(cpu)));
+            all.int(names::CALLS.key, count);
+            // OTLP's integers have a sign.
+            all.int(names::CPU.key, span.cpu_ns.min(i64::MAX as u64));
         }
         _ => {}
     }
     for flag in span.flags.names() {
-        all.push(pair(&format!("gilscope.{flag}"), Value::BoolValue(true)));
+        let key = ["gilscope.", flag].concat();
+        all.pair(&key, |out| out.int(field::value::BOOL, true.into()));
     }
     if let Some(error) = error_type(span) {
-        all.push(pair(names::ERROR.key, string(error)));
+        all.text(names::ERROR.key, error);
     }
-    all
 }
 
 /// By the conventions: the exception's type, else what the operation calls its end.
@@ -204,70 +244,92 @@ fn error_type(span: &Span) -> Option<&str> {
     }
 }
 
-fn exception(span: &Span, error: &ErrorText) -> Event {
-    let mut attributes = vec![pair(
-        "exception.type",
-        Value::StringValue(error.type_name.clone()),
-    )];
+/// Those of user code, then the exception that ended it.
+fn all_events(out: &mut Wire, span: &Span) {
+    use field::event as at;
+
+    for event in span.notes.iter().flat_map(|notes| notes.events()) {
+        out.message(field::span::EVENTS, |out| {
+            out.fixed64(at::TIME, event.time_ns);
+            out.text(at::NAME, &event.name);
+            noted(out, at::ATTRIBUTES, &event.attributes);
+        });
+    }
+    if let Some(error) = &span.error {
+        out.message(field::span::EVENTS, |out| {
+            out.fixed64(at::TIME, clock::unix_ns(span.end));
+            out.text(at::NAME, "exception");
+            exception(out, error);
+        });
+    }
+}
+
+fn exception(out: &mut Wire, error: &ErrorText) {
+    let (field, noted) = (field::event::ATTRIBUTES, &[][..]);
+    let mut all = Pairs { out, field, noted };
+    all.text("exception.type", &error.type_name);
     if !error.message.is_empty() {
-        let message = Value::StringValue(error.message.clone());
-        attributes.push(pair("exception.message", message));
+        all.text("exception.message", &error.message);
     }
     if !error.stack.is_empty() {
-        let stack = Value::StringValue(error.stack.clone());
-        attributes.push(pair("exception.stacktrace", stack));
-    }
-    Event {
-        time_unix_nano: clock::unix_ns(span.end),
-        name: "exception".into(),
-        attributes,
-        ..Default::default()
+        all.text("exception.stacktrace", &error.stack);
     }
 }
 
 /// A poll belongs to its call, and to the turn of the loop it ran in, and comes from whoever woke it.
-fn all_links(span: &Span) -> Vec<Link> {
-    let to = |what: &str, trace: [u64; 2], span: u64| Link {
-        trace_id: bytes(trace),
-        span_id: id(span),
-        attributes: vec![pair(names::LINK.key, Value::StringValue(what.to_owned()))],
-        flags: KNOWS_REMOTE,
-        ..Default::default()
-    };
-    let is_poll = span.kind == SpanKind::Poll && span.turn != 0;
-    let turn = is_poll.then(|| to("turn", turn_trace(span.turn), span.turn));
-    let wake = span.woken_by.map(|(poll, trace)| to("wake", trace, poll));
-    let noted = span.notes.iter().flat_map(|notes| notes.links());
-    let noted = noted.map(|(context, attributes)| Link {
-        trace_id: bytes(context.trace),
-        span_id: id(context.span),
-        trace_state: context.state.as_deref().unwrap_or_default().to_owned(),
-        attributes: pairs(attributes).collect(),
-        flags: flags(context.flags, context.remote),
-        ..Default::default()
+fn all_links(out: &mut Wire, span: &Span) {
+    use field::link as at;
+
+    if span.kind == SpanKind::Poll && span.turn != 0 {
+        link(out, "turn", turn_trace(span.turn), span.turn);
+    }
+    if let Some((poll, trace)) = span.woken_by {
+        link(out, "wake", trace, poll);
+    }
+    for (context, attributes) in span.notes.iter().flat_map(|notes| notes.links()) {
+        out.message(field::span::LINKS, |out| {
+            out.bytes(at::TRACE, &bytes(context.trace));
+            out.bytes(at::ID, &context.span.to_be_bytes());
+            out.text(at::STATE, context.state.as_deref().unwrap_or_default());
+            noted(out, at::ATTRIBUTES, attributes);
+            out.fixed32(at::FLAGS, flags(context.flags, context.remote));
+        });
+    }
+}
+
+fn link(out: &mut Wire, what: &str, trace: [u64; 2], span: u64) {
+    use field::link as at;
+
+    out.message(field::span::LINKS, |out| {
+        out.bytes(at::TRACE, &bytes(trace));
+        out.bytes(at::ID, &span.to_be_bytes());
+        let (field, noted) = (at::ATTRIBUTES, &[][..]);
+        Pairs { out, field, noted }.text(names::LINK.key, what);
+        out.fixed32(at::FLAGS, KNOWS_REMOTE);
     });
-    turn.into_iter().chain(wake).chain(noted).collect()
 }
 
 /// Unset where it went well, as the specification has it for instrumentation libraries, unless user
 /// code says otherwise.
-fn status(span: &Span) -> Option<ProtoStatus> {
-    if span.status == Status::Ok {
-        let (code, message) = match span.notes.as_ref()?.verdict()? {
-            Verdict::Ok => (StatusCode::Ok, String::new()),
-            Verdict::Error(message) => (StatusCode::Error, message.clone()),
-        };
-        return Some(ProtoStatus {
-            message,
-            code: code as i32,
-        });
-    }
-    let message = match &span.error {
-        Some(error) if !error.message.is_empty() => error.message.clone(),
-        _ => span.status.as_str().to_owned(),
+fn status(out: &mut Wire, span: &Span) {
+    use field::status as at;
+
+    let verdict = span.notes.as_ref().and_then(|notes| notes.verdict());
+    let (code, message) = match (span.status, verdict, &span.error) {
+        (Status::Ok, None, _) => return,
+        (Status::Ok, Some(Verdict::Ok), _) => (StatusCode::Ok, ""),
+        (Status::Ok, Some(Verdict::Error(message)), _) => (StatusCode::Error, message.as_str()),
+        (_, _, Some(error)) if !error.message.is_empty() => {
+            (StatusCode::Error, error.message.as_str())
+        }
+        (status, _, _) => (StatusCode::Error, status.as_str()),
     };
-    Some(ProtoStatus {
-        message,
-        code: StatusCode::Error as i32,
-    })
+    out.message(field::span::STATUS, |out| {
+        out.text(at::MESSAGE, message);
+        out.int(at::CODE, code as u64);
+    });
 }
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+pub(super) mod tests;

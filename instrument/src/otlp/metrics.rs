@@ -9,10 +9,9 @@ use opentelemetry_proto::tonic::metrics::v1::{
     NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric::Data, number_data_point,
 };
 
-use super::encode::{self, pair};
 use super::lost::Lost;
 use super::names::{self, Number};
-use super::resource::Resource;
+use super::resource::{Resource, pair, scope};
 use crate::clock;
 use crate::gauges::Gauges;
 use crate::histogram::Histogram;
@@ -66,7 +65,7 @@ pub(super) fn request(
         resource_metrics: vec![ResourceMetrics {
             resource: Some(resource.proto()),
             scope_metrics: vec![ScopeMetrics {
-                scope: Some(encode::scope()),
+                scope: Some(scope()),
                 metrics,
                 ..Default::default()
             }],

@@ -21,6 +21,7 @@ mod sampler;
 pub mod settings;
 mod sink;
 mod transport;
+mod wire;
 
 pub use lost::Lost;
 pub use names::{attribute_table, metric_table};

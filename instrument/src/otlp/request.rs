@@ -3,17 +3,21 @@
 //! Invariant: its bytes, before they are compressed, are at most `MOST`, unless a single span has more;
 //! spans are sent in their order, each in one request.
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
 use super::encode;
-use super::resource::Resource;
+use super::resource::{Resource, scope};
+use super::wire::Wire;
 use crate::span::Span;
 
 /// A collector takes 4 MiB by gRPC, unless it is told otherwise: what is around the spans needs room.
 const MOST: usize = 3_500_000;
+
+/// After so many spans, some 50 µs, the processor goes to whoever waits for it: a thread that was woken
+/// to make or to serve a call would have to wait until the scheduler takes it, which is milliseconds.
+const AT_ONCE: usize = 256;
 
 /// Field numbers of OTLP: a request's `resource_spans`, their `scope_spans`, the spans of these.
 const RESOURCE_SPANS: u32 = 1;
@@ -22,51 +26,41 @@ const SPANS: u32 = 2;
 
 /// A request with the first of these spans, encoded, and how many of them are in it.
 pub(super) fn request(resource: &Resource, spans: &[Span]) -> (Bytes, usize) {
-    let (spans, taken) = first(spans, MOST);
     let scope = ScopeSpans {
-        scope: Some(encode::scope()),
+        scope: Some(scope()),
         ..Default::default()
     };
     let resource = ResourceSpans {
         resource: Some(resource.proto()),
         ..Default::default()
     };
+    let mut taken = 0;
+    let mut body = Wire(Vec::with_capacity((spans.len() * 300).min(MOST)));
     // A message is its fields one after the other, so that what is encoded apart can be joined.
-    let scope = [scope.encode_to_vec(), spans].concat();
-    let mut body = Vec::with_capacity(scope.len() + 1024);
-    let around = resource.encoded_len() + field_len(SCOPE_SPANS, scope.len());
-    open(&mut body, RESOURCE_SPANS, around);
-    body.put_slice(&resource.encode_to_vec());
-    open(&mut body, SCOPE_SPANS, scope.len());
-    body.put_slice(&scope);
-    (body.into(), taken)
+    body.message(RESOURCE_SPANS, |body| {
+        body.0.extend(resource.encode_to_vec());
+        body.message(SCOPE_SPANS, |body| {
+            body.0.extend(scope.encode_to_vec());
+            taken = first(body, spans);
+        });
+    });
+    (body.0.into(), taken)
 }
 
-/// The first spans, as many as have room in `most` bytes, and at least one; how many they are.
-fn first(spans: &[Span], most: usize) -> (Vec<u8>, usize) {
-    let mut bytes = Vec::with_capacity((spans.len() * 256).min(most));
+/// Writes the first spans, as many as have room, and at least one; how many they are.
+fn first(body: &mut Wire, spans: &[Span]) -> usize {
     for (index, span) in spans.iter().enumerate() {
-        let span = encode::span(span);
-        let len = span.encoded_len();
-        if index > 0 && bytes.len() + field_len(SPANS, len) > most {
-            return (bytes, index);
+        let before = body.0.len();
+        body.message(SPANS, |body| encode::span(body, span));
+        if index > 0 && body.0.len() > MOST {
+            body.0.truncate(before);
+            return index;
         }
-        open(&mut bytes, SPANS, len);
-        // Writing to a vector cannot fail.
-        let _ = span.encode(&mut bytes);
+        if index % AT_ONCE == AT_ONCE - 1 {
+            std::thread::yield_now();
+        }
     }
-    (bytes, spans.len())
-}
-
-/// What comes before a message of `len` bytes.
-fn open(out: &mut Vec<u8>, field: u32, len: usize) {
-    encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(len as u64, out);
-}
-
-/// How long a message of `len` bytes is, with what comes before it.
-fn field_len(field: u32, len: usize) -> usize {
-    key_len(field) + encoded_len_varint(len as u64) + len
+    spans.len()
 }
 
 #[cfg(test)]
@@ -76,39 +70,13 @@ mod tests {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 
     use super::*;
-    use crate::span::{SpanKind, ThreadInfo};
-    use crate::{Flags, Name, Status};
+    use crate::otlp::encode::tests::sample;
+    use crate::span::SpanKind;
 
     fn span(id: u64, name: &str) -> Span {
-        let thread = ThreadInfo {
-            name: name.into(),
-            tid: 1,
-            runtime: 0,
-        };
-        Span {
-            kind: SpanKind::Ready,
-            runtime: 0,
-            id,
-            parent: 0,
-            trace: [1, 2],
-            call: 1,
-            name: Name(0),
-            start: 1,
-            end: 2,
-            at: Name(0),
-            poll: 0,
-            wake: 0,
-            status: Status::Ok,
-            flags: Flags::default(),
-            cpu_ns: 0,
-            error: None,
-            notes: None,
-            trace_flags: 1,
-            woken_by: None,
-            thread: Arc::new(thread),
-            turn: 0,
-            totals: None,
-        }
+        let mut span = sample(SpanKind::Ready, id);
+        Arc::make_mut(&mut span.thread).name = name.into();
+        span
     }
 
     /// The numbers of spans in each request, all of which hold them in their order.
@@ -119,10 +87,11 @@ mod tests {
             let (now, later) = spans.split_at(taken);
             assert!(taken == 1 || body.len() <= 4 << 20, "{} bytes", body.len());
             let decoded = ExportTraceServiceRequest::decode(body).expect("a request");
-            let scope = &decoded.resource_spans[0].scope_spans[0];
-            assert_eq!(scope.scope, Some(encode::scope()));
-            let wanted: Vec<_> = now.iter().map(encode::span).collect();
-            assert!(scope.spans == wanted);
+            let found = &decoded.resource_spans[0].scope_spans[0];
+            assert_eq!(found.scope, Some(scope()));
+            let ids: Vec<_> = found.spans.iter().map(|span| &span.span_id[..]).collect();
+            let wanted: Vec<_> = now.iter().map(|span| span.id.to_be_bytes()).collect();
+            assert_eq!(ids, wanted);
             counts.push(taken);
             spans = later;
         }

@@ -3,7 +3,9 @@
 //! Invariant: what the user sets by `OTEL_RESOURCE_ATTRIBUTES` goes before ours, `OTEL_SERVICE_NAME`
 //! before that.
 
-use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value::Value};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, InstrumentationScope, KeyValue, any_value::Value,
+};
 use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 
 use super::settings::{Env, Invalid};
@@ -48,9 +50,9 @@ impl Resource {
     }
 
     pub(super) fn proto(&self) -> ProtoResource {
-        let pair = |(key, value): &(String, Value)| super::encode::pair(key, value.clone());
+        let attributes = self.0.iter();
         ProtoResource {
-            attributes: self.0.iter().map(pair).collect(),
+            attributes: attributes.map(|(key, it)| pair(key, it.clone())).collect(),
             ..Default::default()
         }
     }
@@ -59,4 +61,21 @@ impl Resource {
 /// A value as the protocol has it.
 pub(super) fn any(value: Value) -> Option<AnyValue> {
     Some(AnyValue { value: Some(value) })
+}
+
+/// Who recorded it.
+pub(super) fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: "gilscope".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..Default::default()
+    }
+}
+
+pub(super) fn pair(key: &str, value: Value) -> KeyValue {
+    KeyValue {
+        key: key.to_owned(),
+        value: any(value),
+        ..Default::default()
+    }
 }

@@ -20,6 +20,10 @@ use crate::span::Span;
 /// How long its close waits, unless it was told otherwise.
 const CLOSE: Duration = Duration::from_secs(1);
 
+/// How much nicer the export thread is than others: it has a tenth of their share of a processor that
+/// all want, enough for 20,000 calls a second.
+const NICE: libc::c_int = 10;
+
 /// Exports spans by OTLP.
 #[derive(Debug)]
 pub struct Otlp {
@@ -76,6 +80,7 @@ impl Otlp {
         };
         let thread = std::thread::Builder::new().name("gilscope-otlp".into());
         let started = thread.spawn(move || {
+            yield_to_calls();
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             let Ok(runtime) = runtime.enable_all().build() else {
                 return;
@@ -116,6 +121,13 @@ impl Otlp {
         self.close = time;
         self
     }
+}
+
+/// Gives the present thread, and no other, less of the processor than calls have, where there is not
+/// enough for all: what they then lose of their spans is counted.
+fn yield_to_calls() {
+    // SAFETY: a plain number. On Linux this is the calling thread's alone; that it may fail does no harm.
+    unsafe { libc::nice(NICE) };
 }
 
 impl Sink for Otlp {
