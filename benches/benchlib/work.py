@@ -79,3 +79,10 @@ SPAN_ON_NS = 40.0
 SPAN_OFF_NS = 1.0
 CALL_BYTES_ABOVE_TASK = 1024.0
 FAIR_RATIO = 2.0
+
+# With everything exported to a collector: calls a second at which none may be lost, their p99 over
+# that without export, the share of calls a second at saturation, and spans a second.
+EXPORT_PACE = 20_000
+EXPORT_P99_RATIO = 1.2
+EXPORT_SHARE = 0.75
+EXPORT_PER_S = 400_000

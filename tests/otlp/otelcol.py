@@ -61,6 +61,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 class Receiver:
     """Takes OTLP in JSON and keeps its spans."""
 
@@ -151,12 +160,9 @@ class Collector:
     def _wait_for(self, port: int) -> None:
         assert self.process is not None
         while self.process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            except OSError:
-                time.sleep(0.05)
-            else:
+            if answers(port):
                 return
+            time.sleep(0.05)
         raise AssertionError((self.folder / "collector.log").read_text())
 
     def stop(self) -> None:
