@@ -32,7 +32,7 @@ MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench soak sanitize fmt lint rust loom pytest clean
+.PHONY: help demo service test check bench soak sanitize fmt lint rust loom pytest clean
 
 help: ## say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +53,7 @@ $(WHEELS)/.built: $(ENV)/.python-$(V) $(SOURCES)
 	@touch $@
 
 # pip leaves an installed version alone, so the wheel is forced and its extras are added after.
-$(ENV)/.demo $(ENV)/.test: $(ENV)/.%: $(WHEELS)/.built
+$(ENV)/.bench $(ENV)/.demo $(ENV)/.service $(ENV)/.test: $(ENV)/.%: $(WHEELS)/.built
 	@$(BIN)/pip install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	@$(BIN)/pip install --quiet "$$(echo $(WHEELS)/*.whl)[$*]"
 	@touch $@
@@ -70,6 +70,15 @@ demo: $(ENV)/.demo ## index the standard library through the runtime; leaves row
 	    --input examples/stdlib_index.py:inputs --concurrency 64 \
 	    --out target/demo/out.jsonl --trace target/demo/trace.json
 	@$(BIN)/python examples/stdlib_index.py
+
+# PORT: where it listens, on this machine only. A program links pyo3 in another way than a module does: a
+# folder of its own, which the tests use as well.
+PORT ?= 8000
+service: $(ENV)/.service ## an HTTP server whose handlers are async Python functions; says what to try
+	PYO3_PYTHON=$(BASE) CARGO_TARGET_DIR=$(TARGET)/embed cargo build --quiet --package gilscope-service
+	PYTHONHOME=$$($(BASE) -c 'import sys; print(sys.base_prefix)') \
+	    PYTHONPATH=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	    LD_LIBRARY_PATH=$(LIBDIR) $(TARGET)/embed/debug/gilscope-service $(PORT)
 
 test: $(ENV)/.test browser pytest ## the tests on one Python (PYTHON=python3.12, PYTEST_ARGS='-k e1')
 
@@ -96,8 +105,10 @@ check: ## what CI runs: format, lints, types, all tests on every Python of PYTHO
 .PHONY: pytest-env
 pytest-env: $(ENV)/.test
 
-bench: $(ENV)/.test ## measure against the peers, write target/bench.json
-	$(CARGO_ENV) $(BIN)/python benches/bench.py
+bench: $(ENV)/.bench ## measure against the peers, and export, write target/bench.json and bench-export.json
+	@missed=0; for part in bench export; do \
+	    $(CARGO_ENV) $(BIN)/python benches/$$part.py || missed=1; \
+	done; exit $$missed
 
 soak: $(ENV)/.test ## everything long: 10,000,000 calls, 200 exits of each kind, and of the peer's
 	$(CARGO_ENV) $(BIN)/python benches/soak.py --out docs/soak.md

@@ -32,7 +32,7 @@ def build() -> Path:
     env = {**os.environ, "CARGO_TARGET_DIR": str(target()), "PYO3_PYTHON": sys.executable}
     env.pop("PYO3_BUILD_EXTENSION_MODULE", None)
     done = subprocess.run(
-        ["cargo", "build", "--quiet", "--package", "gilscope-embed"],
+        ["cargo", "build", "--quiet", "-p", "gilscope-embed", "-p", "gilscope-service"],
         cwd=ROOT,
         env=env,
         stdout=subprocess.PIPE,

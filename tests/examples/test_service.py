@@ -1,0 +1,178 @@
+"""`examples/service`: starts it on a free port, asks it, and ends it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Queue
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from otelcol import Collector, build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 60
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+HEADERS = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "a=b"}
+
+
+class Service:
+    """The running server."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: Queue[str] = Queue()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def listens(self) -> None:
+        """Read what it says at its start."""
+        found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+)); try\n", self.line())
+        assert found is not None
+        self.url, self.port = found[1], int(found[2])
+        tries = [self.line() for _ in range(4)]
+        assert all(line.startswith("  curl ") and self.url in line for line in tries)
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put("")
+
+    def line(self) -> str:
+        """The next line that it prints; "" at the end."""
+        return self.lines.get(timeout=LIMIT)
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        """Status and text of the answer."""
+        request = urllib.request.Request(self.url + path, headers=headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=LIMIT) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def stop(self) -> None:
+        """End it as a service manager does; it says so and nothing else."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(LIMIT) == 0
+        assert self.line() == "stopped, calls abandoned: 0\n"
+        assert self.line() == ""
+        assert self.process.stderr is not None
+        assert self.process.stderr.read() == ""
+
+
+@contextmanager
+def service(embedded: Any, **variables: str) -> Iterator[Service]:
+    """Run the server; these are in its environment."""
+    others = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "UPSTREAM"))}
+    paths = filter(None, sys.path)
+    env = {**others, **embedded.env, "PYTHONPATH": os.pathsep.join(paths), **variables}
+    with subprocess.Popen(
+        embedded.command("gilscope-service"),
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        running = Service(process)
+        try:
+            running.listens()
+            yield running
+        finally:
+            process.kill()
+            process.wait()
+            running.reader.join(LIMIT)
+
+
+def test_handlers_are_python_functions(embedded: Any) -> None:
+    with service(embedded) as running:
+        assert running.get("/hello/world") == (200, "hello world")
+        assert running.get("/relay/world") == (200, "upstream says: hello world")
+        assert running.get("/hello/r2d2") == (500, "ValueError: 'r2d2' is no name")
+        assert running.get("/nothing")[0] == 404
+        running.stop()
+
+
+def test_client_that_goes_away_cancels_its_call(embedded: Any) -> None:
+    with service(embedded) as running:
+        with socket.create_connection(("127.0.0.1", running.port), LIMIT) as client:
+            client.sendall(b"GET /sleepy/beauty HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert running.line() == "python: beauty sleeps\n"
+        assert running.line() == "python: beauty was cancelled\n"
+        running.stop()
+
+
+def test_request_that_takes_too_long_is_answered(embedded: Any) -> None:
+    with service(embedded) as running:
+        status, text = running.get("/sleepy/beauty")
+        assert status == 504
+        assert text.startswith("handlers.sleepy did not end within 2 s")
+        assert running.line() == "python: beauty sleeps\n"
+        assert running.line() == "python: beauty was cancelled\n"
+        running.stop()
+
+
+def test_sigterm_lets_what_is_under_way_end(embedded: Any) -> None:
+    with service(embedded) as running:
+        answers: Queue[tuple[int, str]] = Queue()
+        threading.Thread(
+            target=lambda: answers.put(running.get("/sleepy/beauty")), daemon=True
+        ).start()
+        assert running.line() == "python: beauty sleeps\n"
+        running.process.send_signal(signal.SIGTERM)
+        assert answers.get(timeout=LIMIT)[0] == 504
+        assert running.line() == "python: beauty was cancelled\n"
+        running.stop()
+
+
+def test_nobody_but_this_machine_is_served(embedded: Any) -> None:
+    with service(embedded) as running:
+        tables = [Path(f"/proc/{running.process.pid}/net/{name}") for name in ("tcp", "tcp6")]
+        own = {os.readlink(fd) for fd in Path(f"/proc/{running.process.pid}/fd").iterdir()}
+        listening = []
+        for line in (line for table in tables for line in table.read_text().splitlines()[1:]):
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in own:
+                listening.append(fields[1])
+        assert listening == [f"0100007F:{running.port:04X}"]
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> Iterator[Collector]:
+    """A collector of the test's own."""
+    with Collector(build(ROOT / "target" / "collector"), tmp_path) as running:
+        yield running
+
+
+def test_one_trace_leads_through_all(embedded: Any, collector: Collector) -> None:
+    url = collector.url("http/protobuf")
+    with service(embedded, OTEL_EXPORTER_OTLP_ENDPOINT=url) as running:
+        status, _ = running.get("/relay/world", HEADERS)
+        assert status == 200
+        running.stop()
+    collector.stop()
+    calls = {
+        span["name"]: span
+        for span in collector.receiver.spans()
+        if span["attributes"]["gilscope.span"] == "call"
+    }
+    relay, hello = calls["handlers.relay"], calls["handlers.hello"]
+    assert (relay["traceId"], hello["traceId"]) == (TRACE, TRACE)
+    assert relay["parentSpanId"] == SPAN
+    assert hello["parentSpanId"] == relay["spanId"]
+    assert (relay["traceState"], hello["traceState"]) == ("a=b", "a=b")
+    assert hello["attributes"]["app.name"] == "world"
