@@ -53,13 +53,17 @@ $(WHEELS)/.built: $(ENV)/.python-$(V) $(SOURCES)
 	@touch $@
 
 # pip leaves an installed version alone, so the wheel is forced and its extras are added after.
-$(ENV)/.bench $(ENV)/.demo $(ENV)/.service $(ENV)/.test: $(ENV)/.%: $(WHEELS)/.built
+$(ENV)/.demo $(ENV)/.test: $(ENV)/.%: $(WHEELS)/.built
 	@$(BIN)/pip install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
 	@$(BIN)/pip install --quiet "$$(echo $(WHEELS)/*.whl)[$*]"
 	@touch $@
 
 $(ENV)/.lint: $(ENV)/.test pyproject.toml
 	@$(BIN)/pip install --quiet "$$(echo $(WHEELS)/*.whl)[lint]"
+	@touch $@
+
+$(ENV)/.service: $(ENV)/.python-$(V) pyproject.toml
+	@$(BIN)/pip install --quiet --group service
 	@touch $@
 
 # --- what a user types
@@ -105,7 +109,7 @@ check: ## what CI runs: format, lints, types, all tests on every Python of PYTHO
 .PHONY: pytest-env
 pytest-env: $(ENV)/.test
 
-bench: $(ENV)/.bench ## measure against the peers, and export, write target/bench.json and bench-export.json
+bench: $(ENV)/.test ## measure against the peers, and export, write target/bench.json and bench-export.json
 	@missed=0; for part in bench export; do \
 	    $(CARGO_ENV) $(BIN)/python benches/$$part.py || missed=1; \
 	done; exit $$missed

@@ -2,9 +2,9 @@
 
 Spans are compared with the same ones by tracing-opentelemetry and by OpenTelemetry's SDK for
 Python, each with a batch processor whose exporter drops them. The other rows send everything that
-is recorded, in full detail, to an OpenTelemetry collector on this machine, which shares its cores;
-"without" records the same and sends it nowhere. With and without take turns in one process;
-figures are medians, of ratios too. Needs cargo, Go for the collector, and `opentelemetry-sdk`.
+is recorded, in full detail, to an OpenTelemetry collector on this machine, which is kept to one of
+its cores; "without" records the same and sends it nowhere. With and without take turns in one
+process; figures are medians, of ratios too. Needs cargo, Go for the collector, opentelemetry-sdk.
 
 Exit status: 0, 1 for a missed bar, 2 if it could not run.
 """

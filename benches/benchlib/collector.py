@@ -1,5 +1,9 @@
-"""A real collector on loopback, of the tests' own build, that throws away what it takes."""
+"""A real collector on loopback, of the tests' own build, that throws away what it takes.
 
+It stands for one on another machine, and is kept to one core of this one.
+"""
+
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,7 +51,12 @@ def collector() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="gilscope-bench-") as folder:
         config = Path(folder) / "collector.yaml"
         config.write_text(CONFIG.format(grpc=ports[0], http=ports[1]))
-        process = subprocess.Popen([program, "--config", config], stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [program, "--config", config],
+            env=os.environ | {"GOMAXPROCS": "1"},
+            preexec_fn=_keep_to_one_core,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             for port in ports:
                 _wait_for(process, port)
@@ -56,6 +65,10 @@ def collector() -> Iterator[dict[str, str]]:
         finally:
             process.terminate()
             process.wait(PATIENCE)
+
+
+def _keep_to_one_core() -> None:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int) -> None:

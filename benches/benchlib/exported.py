@@ -120,6 +120,7 @@ def paced(repeats: int, per_second: int, seconds: float, to: tuple[str, str]) ->
         "without_us": median(p99[False]),
         "with_us": median(p99[True]),
         "ratio": median(a / b for a, b in zip(p99[True], p99[False], strict=True)),
+        "rounds_us": {"without": p99[False], "with": p99[True]},
         "exported": exported,
         "lost": {"recorder": recorded, **lost},
     }
@@ -144,6 +145,7 @@ def saturated(repeats: int, calls: int, in_flight: int, to: tuple[str, str]) -> 
         "without_per_s": median(rate[False]),
         "with_per_s": median(rate[True]),
         "share": median(a / b for a, b in zip(rate[True], rate[False], strict=True)),
+        "rounds_per_s": {"without": rate[False], "with": rate[True]},
         "exported": exported,
         "lost": {"recorder": recorded, **lost},
     }
@@ -164,7 +166,7 @@ def export_rate(repeats: int, calls: int, to: tuple[str, str]) -> Job:
             if turn:
                 rates.append(exported / (time.perf_counter() - began))
     exported = lost.pop("exported")
-    yield {"per_s": median(rates), "exported": exported, "lost": lost}
+    yield {"per_s": median(rates), "rounds_per_s": rates, "exported": exported, "lost": lost}
 
 
 def _until_exported(spans: int) -> int:
