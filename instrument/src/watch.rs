@@ -32,8 +32,8 @@ impl Polling {
     }
 }
 
-/// Wakes a watchdog that sleeps. Should it just be falling asleep, this may be missed: then it sees what
-/// happens next.
+/// Wakes a watchdog that sleeps. One that is just falling asleep, which this may miss, looks at the stamps
+/// once more, a moment later.
 #[inline]
 pub(crate) fn stir() {
     if ASLEEP.load(Relaxed) {

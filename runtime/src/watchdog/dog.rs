@@ -13,12 +13,14 @@ use gilscope_instrument::watch::{LoopNow, loops_now, set_asleep};
 use pyo3::ffi;
 
 use super::setup::Eyes;
-use super::{naming, stack, threads};
+use super::{bell, naming, stack, threads};
 
 /// Without anything to see for so long it sleeps.
 const QUIET: Duration = Duration::from_secs(1);
-/// A wake that is missed, because it came just as it fell asleep, is made good after so long.
+/// It looks around that often all the same.
 const SLEEP: Duration = Duration::from_secs(10);
+/// Longer than a store takes to be seen by others.
+const MOMENT: Duration = Duration::from_millis(1);
 /// How long a thread has to answer, or to write its stack.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Looks at one wait or poll; each comes when it has lasted twice as long as at the one before.
@@ -64,18 +66,18 @@ impl Dog {
             let (next, busy) = self.round(tick);
             quiet = if busy { Duration::ZERO } else { quiet + tick };
             if quiet < QUIET {
-                std::thread::park_timeout(next);
+                bell::wait(next);
                 continue;
             }
             quiet = Duration::ZERO;
             self.seen.clear();
             set_asleep(true);
-            // What began before is not to be slept through.
-            let busy = loops_now()
-                .iter()
-                .any(|each| each.waiting | each.polling != 0);
+            // Who did not see that yet has its stamp in sight by the end of this.
+            bell::wait(MOMENT);
+            let now = loops_now();
+            let busy = now.iter().any(|each| (each.waiting | each.polling) != 0);
             if !busy && !self.stop.load(Ordering::SeqCst) {
-                std::thread::park_timeout(SLEEP);
+                bell::wait(SLEEP);
             }
             set_asleep(false);
         }

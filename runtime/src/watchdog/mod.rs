@@ -8,6 +8,7 @@
 //! Invariant: it never attaches. It runs only while somebody wants it, sleeps while nothing happens, is of
 //! the process that started it, and is gone before the interpreter finalizes.
 
+mod bell;
 mod dog;
 mod naming;
 mod pipe;
@@ -74,10 +75,10 @@ impl Watch {
         let mut slot = lock();
         if let Some(running) = slot.as_mut().filter(|it| it.generation == generation) {
             running.wanted += 1;
-            running.thread.thread().unpark();
+            bell::ring(); // the thresholds may be others now
             return Ok(Some(Self { generation }));
         }
-        gilscope_instrument::watch::on_wake(wake);
+        gilscope_instrument::watch::on_wake(bell::ring);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
@@ -117,40 +118,27 @@ impl Drop for Watch {
             return; // of a parent, or ended
         };
         running.wanted -= 1;
-        let last = if running.wanted == 0 {
-            slot.take()
-        } else {
-            None
-        };
-        drop(slot);
-        if let Some(last) = last {
+        if running.wanted == 0
+            && let Some(last) = slot.take()
+        {
             last.end();
         }
     }
 }
 
 impl Watchdog {
+    /// Under the lock, so that there is one at a time; it takes none itself.
     fn end(self) {
         self.stop.store(true, Ordering::SeqCst);
-        self.thread.thread().unpark();
+        bell::ring();
         let _ = self.thread.join();
-    }
-}
-
-/// For loop threads, whatever they hold: something happens.
-fn wake() {
-    // Who holds the lock starts or ends it, and then it is awake.
-    if let Ok(slot) = WATCHDOG.try_lock()
-        && let Some(running) = slot.as_ref()
-    {
-        running.thread.thread().unpark();
     }
 }
 
 /// At exit: ends it, whoever wants it. Detached.
 pub(crate) fn end() {
-    let running = lock().take();
-    match running {
+    let mut slot = lock();
+    match slot.take() {
         Some(running) if running.generation == crate::life::fork::generation() => running.end(),
         // As above: not to be joined.
         other => std::mem::forget(other),
