@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,8 +34,14 @@ def test_l4_everybody_gets_an_outcome(mode: str, gate: Any) -> None:
         running = rt.submit(gate)
         assert gate.started.wait(10)
         queued = [rt.submit(echo, i) for i in range(5)]
+
+        def open_once_it_stops() -> None:
+            while not rt.is_stopped:
+                time.sleep(0.01)
+            gate.open()
+
         if mode == "drain":
-            threading.Timer(0.05, gate.open).start()
+            threading.Thread(target=open_once_it_stops).start()
         report = rt.shutdown(mode, deadline=10)  # type: ignore[arg-type]
         assert report["joined"]
         assert report["abandoned"] == 0

@@ -36,7 +36,7 @@ def test_o6_what_a_full_disk_keeps_out_of_a_trace_is_counted(
             spans = len(everything.spans)
         data = open("trace.jsonl", "rb").read()
         dropped = gilscope.stats()["dropped"]["sink"]
-        lost = spans - data.count(b"\\n") - dropped
+        lost = spans - data.count(b'{{"span":') - dropped  # a busy machine has findings there, too
         print(data[-1:], 0 < dropped, lost)
     """
     assert script(code) == "told\nb'\\n' True 0\n"

@@ -119,11 +119,11 @@ def _to_perfetto(found: Trace, out: str) -> int:
         click.echo(f"next: open {PAGE} and drop the file there")
         return 0
     server = Server(converted.text)
-    click.echo(f"next: open {server.address}")
-    click.echo("served once, on loopback alone; Ctrl-C ends it", err=True)
-    if sys.stdout.isatty() and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        webbrowser.open(server.address)
     try:
+        click.echo(f"next: open {server.address}")
+        click.echo("served once, on loopback alone; Ctrl-C ends it", err=True)
+        if sys.stdout.isatty() and (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            webbrowser.open(server.address)
         server.serve()
     except KeyboardInterrupt:
         click.echo("stopped: nobody took the trace", err=True)
