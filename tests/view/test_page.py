@@ -114,7 +114,7 @@ def test_a_key_shows_the_whole_life_of_a_call(browser: Browser, tmp_path: Path) 
         "error 1.00 ms, began at 50.0 µs, 2 polls",
         "detached",
         "ValueError: no 3",
-        "at /src/app.py:7 in fun, woken 5.00 µs before its turn",
+        "at src/app.py:7 in fun, woken 5.00 µs before its turn",
         "helper 3.00 µs, ok, 1 poll",
         second,
         second * 2,

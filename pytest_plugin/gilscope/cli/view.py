@@ -74,7 +74,8 @@ def view(trace: str, slowest: int, html: str | None, perfetto: str | None) -> in
     if html is not None and perfetto is not None:
         raise Refused("--html and --perfetto do not go together", "ask for one after the other")
     try:
-        found = read(trace)
+        with Console(stderr=True).status("reading"):  # seen on a terminal alone
+            found = read(trace)
         if html is not None:
             return _write_page(found, html or f"{os.path.splitext(trace)[0]}.html")
         if perfetto is not None:

@@ -70,7 +70,7 @@ class Payload:
             notes.append(
                 f"{len(self.shown):,} of {len(trace.calls):,} calls are drawn: those of findings,"
                 " some that failed, the slowest, and of the rest some at even distances."
-                " Percentiles and counters are of all calls."
+                " Percentiles, counters and turns are of all calls, polls of those drawn."
             )
         if any(len(turns) > _TURNS for turns in trace.turns.values()):
             notes.append("Turns of a loop that lie close together are drawn as one.")

@@ -115,8 +115,8 @@ def _total(part: str, took: int, whole: int) -> str:
 
 
 def _near(place: str) -> str:
-    """`place` as seen from the current folder, if it lies below it."""
-    return place.removeprefix(os.getcwd() + os.sep)
+    """`place` without what says little: the current folder, or where packages are installed."""
+    return place.rpartition("/site-packages/")[2].removeprefix(os.getcwd() + os.sep)
 
 
 def bar(share: float) -> str:

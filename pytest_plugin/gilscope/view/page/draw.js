@@ -149,7 +149,7 @@ function row(c, { works, depth }, index, y) {
   clipped(c, y, height, () => {
     for (const work of seen) {
       view.drawn[work.kind === "call" ? "calls" : "tasks"] += 1;
-      bars(c, work, y + pad, height - 2 * pad);
+      bars(c, work, y + pad, height - 2 * pad, chosen ? colours.chosen : colours.card);
       if (works.length > 1) marked(c, work, y, height);
     }
   });
@@ -198,7 +198,7 @@ function label(c, work, depth, y) {
   c.fillText(fitted(c, work.name, room), 18 + depth * 14, middle);
 }
 
-function bars(c, work, y, height) {
+function bars(c, work, y, height, ground) {
   const colours = theme.colours;
   if (!work.pieces.length) {
     boxes(c, [work], y, height, colours.total);
@@ -219,7 +219,7 @@ function bars(c, work, y, height) {
   view.drawn.pieces += boxes(c, runs, y, height, colour, (piece, x, wide) => {
     if (height >= 14 && wide > 46) inside(c, piece.kind === "poll" ? `poll ${piece.number || ""}` : piece.kind, x, y, wide, height, piece.kind);
   });
-  for (const piece of idle) places(c, piece, y, height);
+  for (const piece of idle) places(c, piece, y, height, ground);
   for (const piece of idle) wake(c, piece, y + height / 2, height);
 }
 
@@ -235,14 +235,14 @@ function inside(c, text, x, y, wide, height, kind) {
 }
 
 /** Where it awaits, above the line if the row is high enough. */
-function places(c, piece, y, height) {
+function places(c, piece, y, height, ground) {
   const x1 = Math.max(view.x(piece.start), view.gutter), x2 = Math.min(view.x(piece.end), view.width);
   if (height < 16 || !piece.place || x2 - x1 < 80) return;
   font(c, 10.5);
   const text = fitted(c, piece.place.split("/").pop(), x2 - x1 - 16);
   const wide = c.measureText(text).width + 8;
-  c.fillStyle = theme.colours.card;
-  c.globalAlpha = 0.82;
+  c.fillStyle = ground;
+  c.globalAlpha = 0.85;
   rounded(c, x1 + 5, y, wide, height);
   c.globalAlpha = 1;
   c.fillStyle = theme.colours.soft;

@@ -97,7 +97,8 @@ function lifeList(work) {
   for (const piece of shown.slice(0, MOST)) {
     const name = piece.kind === "poll" ? `poll ${piece.number || ""}` : piece.kind === "merged" ? `${number(piece.count)} short` : piece.kind;
     const colour = piece.kind === "poll" && work.kind === "task" ? "task" : piece.kind;
-    const place = element("span", "place", piece.place ? `at ${piece.place}` : "");
+    const place = element("span", "place", piece.place ? `at ${near(piece.place)}` : "");
+    place.title = piece.place;
     if (piece.wake >= 0) place.append(`${piece.place ? ", " : ""}woken ${took(piece.end - piece.wake)} before its turn`);
     list.append(element("li", "", element("span", "", key(colour), name), element("span", "", took(piece.end - piece.start)), place));
   }

@@ -40,6 +40,9 @@ function took(ns) {
   return `${three(ns / 1e9)} s`;
 }
 
+/** A place without the folders that say little. */
+const near = (place) => place.split("/site-packages/").pop().split("/").slice(-2).join("/");
+
 /** A moment on the axis, whose ticks are `step` apart and at most `most`. */
 function moment(ns, step, most) {
   const [unit, size] = most >= 1e9 ? ["s", 1e9] : most >= 1e6 ? ["ms", 1e6] : most >= 1e3 ? ["µs", 1e3] : ["ns", 1];
