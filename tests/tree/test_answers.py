@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gilscope.cli.ask import ask
+from gilscope.cli.branches import draw
 from gilscope.cli.errors import Refused
 
 if TYPE_CHECKING:
@@ -202,7 +203,9 @@ def test_clients_leave_nothing_open(
 
 
 @pytest.mark.usefixtures("here")
-def test_many_calls_are_cut_and_drawn_as_one(start: Start, tree: Ask) -> None:
+def test_many_calls_are_cut_and_drawn_as_one(
+    start: Start, without_numbers: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
     program = start(
         """
         async def never(number):
@@ -216,7 +219,8 @@ def test_many_calls_are_cut_and_drawn_as_one(start: Start, tree: Ask) -> None:
     )
     answer = ask(program.pid, patience=60)
     assert (len(answer["open"]), answer["left_out"]) == (20_000, 10)
-    text = tree(program.pid).text
+    draw(answer, "")
+    text = without_numbers(capsys.readouterr().out)
     assert "call __main__.never × 20,000, the oldest  suspended T, 1 poll, T old" in text
     assert "left out: the 10 youngest" in text
     assert text.count("\n") == 6

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 # Seconds for the whole of one question and its answer.
-PATIENCE = 5.0
+PATIENCE = 10.0
 # Longest answer: the process itself says no more than 20,000 calls and tasks.
 _LONGEST = 256 * 1024 * 1024
 _SWITCH_ON = (

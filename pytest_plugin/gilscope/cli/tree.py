@@ -51,7 +51,7 @@ def _list(as_json: bool) -> int:
     rows = []
     for pid in askable():
         try:
-            answer = ask(pid, patience=1.0)
+            answer = ask(pid, patience=2.0)
         except Refused as refused:
             row = {"pid": pid, "program": program(pid), "error": refused.message}
         else:
