@@ -1,5 +1,5 @@
-//! Protocol Buffers, written straight into one buffer: a span has some thirty messages in it, each of
-//! which would otherwise be built, measured and thrown away.
+//! Protocol Buffers, written straight into one buffer: each attribute of a span is two messages, which
+//! would otherwise be built, measured and thrown away.
 //!
 //! Invariant: what is written is what prost would write of the same message, byte by byte, as long as
 //! fields are written in the order of their numbers.
