@@ -6,6 +6,7 @@
 mod json;
 mod look;
 mod rules;
+mod say;
 mod slow;
 mod store;
 

@@ -5,13 +5,13 @@
 
 use std::collections::VecDeque;
 
-use super::look::{Look, Looks, Sight};
+use super::look::Looks;
+use super::say::{self, Lasted, about, shown};
 use super::slow::ns;
 use super::{Finding, Problem, Slow, Whom, duration, slow};
 use crate::clock::Rate;
-use crate::error::redact;
 use crate::global::LoopShared;
-use crate::name::{Name, text};
+use crate::name::Name;
 use crate::open::{Copied, mode, word};
 use crate::record::{Fused, Step, Turn};
 use crate::side::Refused;
@@ -59,6 +59,11 @@ impl Found {
 
     fn length(&self, from: u64, until: u64) -> u64 {
         self.rate.delta_ns(until.saturating_sub(from))
+    }
+
+    fn lasted(&self, start: u64, end: u64) -> Lasted {
+        let ns = self.length(start, end);
+        Lasted { start, end, ns }
     }
 
     /// A call that never reached the loop.
@@ -251,7 +256,8 @@ impl Clues {
         for mut waited in std::mem::take(&mut self.waited) {
             if let Some(whom) = self.victim_of(&waited, shared, found) {
                 let sight = found.looks.take(shared.thread.runtime, waited.start);
-                let finding = gil(&waited, whom, sight, shared, found);
+                let lasted = found.lasted(waited.start, waited.end);
+                let finding = say::gil(lasted, whom, sight, shared);
                 found.findings.push(finding);
             } else if waited.passes < MOST_PASSES {
                 // A call that has just ended is not open any more, and its record not read yet.
@@ -262,12 +268,11 @@ impl Clues {
         for held in std::mem::take(&mut self.held) {
             let due = self.longest_due(&held, found);
             match due.filter(|_| held.whom.name != Name(0)) {
-                Some((due, wait)) => {
+                Some(due) => {
                     let sight = found.looks.take(shared.thread.runtime, held.start);
-                    let length = found.length(held.start, held.end);
-                    found
-                        .findings
-                        .push(held_by(&held, length, due, wait, sight, shared));
+                    let lasted = found.lasted(held.start, held.end);
+                    let finding = say::held(lasted, held.whom, due, sight, shared);
+                    found.findings.push(finding);
                 }
                 // Whoever waited may not have ended.
                 None => keep(&mut self.held, held),
@@ -357,122 +362,5 @@ fn of_words(words: &Copied) -> Whom {
         trace: [words[word::TRACE_HIGH], words[word::TRACE_LOW]],
         name: Name(words[word::NAME_POLLS] as u32),
         open: 0,
-    }
-}
-
-fn shown(name: Name) -> &'static str {
-    match text(name) {
-        "" => "a call",
-        name => name,
-    }
-}
-
-/// A finding about a call; its times are the caller's to fill in.
-fn about(problem: Problem, whom: Whom, shared: &LoopShared, what: &str) -> Finding {
-    let name = shown(whom.name);
-    Finding {
-        problem,
-        call: whom.call,
-        trace: whom.trace,
-        runtime: shared.thread.runtime,
-        thread: shared.thread.name.clone(),
-        start: 0,
-        end: 0,
-        sentence: format!("`{name}` {what}"),
-        function: name.to_owned(),
-        stack: Vec::new(),
-    }
-}
-
-fn gil(
-    waited: &Waited,
-    whom: Whom,
-    sight: Option<Sight>,
-    shared: &LoopShared,
-    found: &Found,
-) -> Finding {
-    let (start, end) = (waited.start, waited.end);
-    let mut what = format!("waited {} for the GIL", duration(found.length(start, end)));
-    let Some(sight) = sight else {
-        let finding = about(Problem::GilWait, whom, shared, &what);
-        return Finding {
-            start,
-            end,
-            ..finding
-        };
-    };
-    what += &format!(", which thread `{}` held", sight.thread);
-    let place = sight.place().map(Place::of);
-    if let Some(place) = &place {
-        what += &format!(" in {place}");
-    }
-    if sight.seen < sight.of {
-        what += &format!(", by {} of {} looks", sight.seen, sight.of);
-    }
-    let finding = about(Problem::GilHeld, whom, shared, &what);
-    Finding {
-        start,
-        end,
-        function: place.map_or_else(|| sight.thread.clone(), |place| place.function()),
-        thread: sight.thread,
-        stack: stack_of(sight.look),
-        ..finding
-    }
-}
-
-fn held_by(
-    held: &Time,
-    length: u64,
-    due: Whom,
-    wait: u64,
-    sight: Option<Sight>,
-    shared: &LoopShared,
-) -> Finding {
-    let mut what = format!("held the loop for {} in one poll", duration(length));
-    if let Some(place) = sight.as_ref().and_then(Sight::place) {
-        what += &format!(", at {}", Place::of(place));
-    }
-    what += &format!("; `{}` waited {} of it", shown(due.name), duration(wait));
-    let finding = about(Problem::LoopHeld, held.whom, shared, &what);
-    Finding {
-        start: held.start,
-        end: held.end,
-        stack: sight.map(|sight| stack_of(sight.look)).unwrap_or_default(),
-        ..finding
-    }
-}
-
-fn stack_of(look: Look) -> Vec<String> {
-    if redact() { Vec::new() } else { look.stack }
-}
-
-/// A frame, `file:line in function`, taken apart.
-struct Place<'a> {
-    function: &'a str,
-    file: &'a str,
-    line: &'a str,
-}
-
-impl<'a> Place<'a> {
-    fn of(frame: &'a str) -> Place<'a> {
-        let (place, function) = frame.rsplit_once(" in ").unwrap_or(("", frame));
-        let (file, line) = place.rsplit_once(':').unwrap_or((place, ""));
-        Place {
-            function,
-            file,
-            line,
-        }
-    }
-
-    /// What it is called whatever line it is at.
-    fn function(&self) -> String {
-        format!("{} in {}", self.file, self.function)
-    }
-}
-
-impl std::fmt::Display for Place<'_> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let file = self.file.rsplit('/').next().unwrap_or(self.file);
-        write!(out, "`{}` ({file}:{})", self.function, self.line)
     }
 }

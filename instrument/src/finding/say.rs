@@ -1,0 +1,135 @@
+//! What a finding says: its sentence, and whom it blames.
+//!
+//! Invariant: one line, with the number; what is not known is not mentioned.
+
+use super::look::{Look, Sight};
+use super::{Finding, Problem, Whom, duration};
+use crate::error::redact;
+use crate::global::LoopShared;
+use crate::name::{Name, text};
+
+/// From when until when, in ticks, and how long that is, in nanoseconds.
+#[derive(Clone, Copy)]
+pub(super) struct Lasted {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) ns: u64,
+}
+
+pub(super) fn shown(name: Name) -> &'static str {
+    match text(name) {
+        "" => "a call",
+        name => name,
+    }
+}
+
+/// A finding about a call; its times are the caller's to fill in.
+pub(super) fn about(problem: Problem, whom: Whom, shared: &LoopShared, what: &str) -> Finding {
+    let name = shown(whom.name);
+    Finding {
+        problem,
+        call: whom.call,
+        trace: whom.trace,
+        runtime: shared.thread.runtime,
+        thread: shared.thread.name.clone(),
+        start: 0,
+        end: 0,
+        sentence: format!("`{name}` {what}"),
+        function: name.to_owned(),
+        stack: Vec::new(),
+    }
+}
+
+/// `whom` waited for the GIL.
+pub(super) fn gil(
+    waited: Lasted,
+    whom: Whom,
+    sight: Option<Sight>,
+    shared: &LoopShared,
+) -> Finding {
+    let Lasted { start, end, ns } = waited;
+    let mut what = format!("waited {} for the GIL", duration(ns));
+    let Some(sight) = sight else {
+        let finding = about(Problem::GilWait, whom, shared, &what);
+        return Finding {
+            start,
+            end,
+            ..finding
+        };
+    };
+    what += &format!(", which thread `{}` held", sight.thread);
+    let place = sight.place().map(Place::of);
+    if let Some(place) = &place {
+        what += &format!(" in {place}");
+    }
+    if sight.seen < sight.of {
+        what += &format!(", by {} of {} looks", sight.seen, sight.of);
+    }
+    let finding = about(Problem::GilHeld, whom, shared, &what);
+    Finding {
+        start,
+        end,
+        function: place.map_or_else(|| sight.thread.clone(), |place| place.function()),
+        thread: sight.thread,
+        stack: stack_of(sight.look),
+        ..finding
+    }
+}
+
+/// A poll of `whom` held the loop, and `due` waited for so many nanoseconds of it.
+pub(super) fn held(
+    poll: Lasted,
+    whom: Whom,
+    (due, wait): (Whom, u64),
+    sight: Option<Sight>,
+    shared: &LoopShared,
+) -> Finding {
+    let Lasted { start, end, ns } = poll;
+    let mut what = format!("held the loop for {} in one poll", duration(ns));
+    if let Some(place) = sight.as_ref().and_then(Sight::place) {
+        what += &format!(", at {}", Place::of(place));
+    }
+    what += &format!("; `{}` waited {} of it", shown(due.name), duration(wait));
+    let finding = about(Problem::LoopHeld, whom, shared, &what);
+    Finding {
+        start,
+        end,
+        stack: sight.map(|sight| stack_of(sight.look)).unwrap_or_default(),
+        ..finding
+    }
+}
+
+fn stack_of(look: Look) -> Vec<String> {
+    if redact() { Vec::new() } else { look.stack }
+}
+
+/// A frame, `file:line in function`, taken apart.
+struct Place<'a> {
+    function: &'a str,
+    file: &'a str,
+    line: &'a str,
+}
+
+impl<'a> Place<'a> {
+    fn of(frame: &'a str) -> Place<'a> {
+        let (place, function) = frame.rsplit_once(" in ").unwrap_or(("", frame));
+        let (file, line) = place.rsplit_once(':').unwrap_or((place, ""));
+        Place {
+            function,
+            file,
+            line,
+        }
+    }
+
+    /// What it is called whatever line it is at.
+    fn function(&self) -> String {
+        format!("{} in {}", self.file, self.function)
+    }
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let file = self.file.rsplit('/').next().unwrap_or(self.file);
+        write!(out, "`{}` ({file}:{})", self.function, self.line)
+    }
+}
