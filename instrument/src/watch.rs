@@ -60,6 +60,11 @@ pub fn set_asleep(asleep: bool) {
     ASLEEP.store(asleep, SeqCst);
 }
 
+/// For the watchdog: whether nothing has happened since it said that it sleeps.
+pub fn is_asleep() -> bool {
+    ASLEEP.load(SeqCst)
+}
+
 /// A loop as it is now.
 #[derive(Clone, Debug)]
 pub struct LoopNow {

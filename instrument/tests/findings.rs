@@ -255,6 +255,45 @@ fn test_a_poll_that_held_the_loop_is_found_if_another_call_waited() {
 }
 
 #[test]
+fn test_a_call_that_was_due_only_at_the_end_of_a_poll_did_not_wait_for_it() {
+    let findings = found(|recorder| {
+        recorder.returned(clock::now());
+        recorder.attached();
+        let (hog, other) = (stamped(), recorder.open(&stamped(), intern("m.other")));
+        recorder.poll_start(other);
+        recorder.poll_end(other);
+        recorder.suspended(other, Name(0));
+        let hog = recorder.open(&hog, intern("m.hog"));
+        recorder.poll_start(hog);
+        spin(40);
+        recorder.woken(other);
+        recorder.poll_end(hog);
+        recorder.turn_end();
+        spin(40); // somebody else's time
+        recorder.poll_start(other);
+        recorder.poll_end(other);
+        recorder.close(other, Status::Ok, Flags::default());
+        recorder.close(hog, Status::Ok, Flags::default());
+    });
+    assert_eq!(findings, []);
+}
+
+#[test]
+fn test_a_call_that_came_after_a_wait_and_waited_for_something_else_is_nobodys() {
+    let findings = found(|recorder| {
+        recorder.returned(clock::now() - ticks(100));
+        recorder.attached();
+        recorder.turn_end();
+        let late = stamped();
+        spin(40);
+        recorder.returned(clock::now());
+        recorder.attached();
+        one_poll(recorder, &late, "m.late", Flags::default());
+    });
+    assert_eq!(findings, []);
+}
+
+#[test]
 fn test_a_later_poll_that_held_the_loop_is_found() {
     let findings = found(|recorder| {
         recorder.returned(clock::now());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gilscope_instrument::clock;
 use gilscope_instrument::finding::{Look, looked, slow};
-use gilscope_instrument::watch::{LoopNow, loops_now, set_asleep};
+use gilscope_instrument::watch::{LoopNow, is_asleep, loops_now, set_asleep};
 use pyo3::ffi;
 
 use super::setup::Eyes;
@@ -76,7 +76,8 @@ impl Dog {
             bell::wait(MOMENT);
             let now = loops_now();
             let busy = now.iter().any(|each| (each.waiting | each.polling) != 0);
-            if !busy && !self.stop.load(Ordering::SeqCst) {
+            // Whoever rang meanwhile does so once.
+            if is_asleep() && !busy && !self.stop.load(Ordering::SeqCst) {
                 bell::wait(SLEEP);
             }
             set_asleep(false);
