@@ -22,7 +22,7 @@ async def double(x):
     await gilscope.rust.sleep(0)
     return 2 * x
 
-with gilscope.PyRuntime() as runtime:
+with gilscope.trace("t.jsonl"), gilscope.PyRuntime() as runtime:
     print(runtime.call(double, 21))
 """
 
@@ -87,6 +87,7 @@ class Environment:
         """Run a call, the command and a collection, all outside the repository."""
         assert self("python", "-c", CALL) == "42\n"
         assert "gilscope run" in self("gilscope", "--help")
+        assert "page: t.html" in self("gilscope", "view", "t.jsonl", "--html")
         (self.folder / "test_empty.py").write_text(COLLECTED)
         collected = self("pytest", "--co")
         assert "test_in_an_empty_environment" in collected
@@ -116,7 +117,8 @@ def test_sdist(sdist: Path, tmp_path: Path) -> None:
 def test_wheel_holds_one_package_with_its_types(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0].split("-")[0] for name in names} == {"gilscope"}
-    for name in ("__init__.py", "_native.pyi", "py.typed", "plugin.py"):
+    bundled = ("view/page/page.html", "view/page/vendor/LICENSE")
+    for name in ("__init__.py", "_native.pyi", "py.typed", "plugin.py", *bundled):
         assert f"gilscope/{name}" in names
     assert [name for name in names if name.endswith(".so")] != []
 

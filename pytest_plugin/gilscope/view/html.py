@@ -25,7 +25,7 @@ _LIBRARY = (
     *("d3-selection", "d3-drag", "d3-transition", "d3-time", "d3-time-format", "d3-scale"),
     "d3-zoom",
 )
-_SCRIPTS = ("theme.js", "data.js", "draw.js", "panel.js", "main.js")
+_SCRIPTS = ("theme.js", "data.js", "draw.js", "above.js", "panel.js", "main.js")
 
 
 def page(trace: Trace) -> str:
