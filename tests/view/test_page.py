@@ -75,7 +75,7 @@ def test_five_calls_of_a_real_run_are_all_drawn(
     show(browser, trace, tmp_path / "five.html")
     assert browser.text("#headline").startswith("5 calls and 10 tasks in ")
     assert re.match(
-        r"In view: 5 calls, 10 tasks, \d+ pieces, \d+ wake arrows, \d+ turns and \d GIL waits? of "
+        r"In view: 5 calls, 10 tasks, \d+ pieces, \d+ wake arrows, \d+ turns and \d+ GIL waits? of "
         r"1 loop thread, \d+ steps of counters\.",
         browser.text("#drawn"),
     )

@@ -134,6 +134,7 @@ def test_it_is_served_once_to_the_page_alone(serving: subprocess.Popen[str]) -> 
     for path, host in ((ADDRESS, "evil.example:9001"), (f"{ADDRESS}/../x", "127.0.0.1:9001")):
         with pytest.raises(urllib.error.HTTPError) as refused:
             ask(path, host)
+        refused.value.close()
         assert refused.value.code == 404
     with socket.create_connection(("127.0.0.1", 9001)):  # one that never asks holds up nobody
         headers, body = ask()

@@ -60,7 +60,7 @@ def convert(trace: Trace, limit: int = EVENTS) -> Converted:
     events = [*maker.names(trace.path), *maker.turns(trace), *maker.works(works)]
     events += [*maker.arrows(), *maker.findings(trace.findings)]
     events += maker.counter("calls in flight", in_flight(trace))
-    events += maker.counter("queue depth", queue_depth(trace))
+    events += maker.counter("queue depth", queue_depth(trace) or [(zero, 0)])
     lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in events)
     other = json.dumps({"gilscope": True, "left_out": left_out})
     whole = f'{{"displayTimeUnit":"ns","traceEvents":[\n{lines}\n],"otherData":{other}}}\n'
