@@ -120,6 +120,8 @@ def test_a_chrome_file_that_was_not_closed_is_shown_up_to_there(tmp_path: Path) 
         {"ph": "e", "cat": "call", "name": "poll", "id2": {"local": "0xa"}, "tid": 7, "ts": 5.5,
          "args": {}},
     ]  # fmt: skip
+    said = {"sentence": "held", "hint": "let go", "stack": ["a.py:1 in f"]}
+    ours.append({"ph": "i", "cat": "finding", "name": "GS02 gil_held", "ts": 3, "args": said})
     text = '{"displayTimeUnit":"ns","traceEvents":[\n' + ",\n".join(map(json.dumps, ours))
     path = tmp_path / "t.json"
     path.write_text(text + ',\n{"ph":"e","ca')
@@ -127,4 +129,7 @@ def test_a_chrome_file_that_was_not_closed_is_shown_up_to_there(tmp_path: Path) 
     [call] = trace.calls
     assert (call.id, call.start, call.end, call.error) == (f"{10:016x}", 1000, 5500, "E: m")
     assert call.lane == (7, "loop-1")
+    [found] = trace.findings
+    assert (found.id, found.name, found.start) == ("GS02", "gil_held", 3000)
+    assert (found.sentence, found.hint, found.stack) == ("held", "let go", ["a.py:1 in f"])
     assert trace.notes == ["the file ends before its end was written: what came before is shown"]

@@ -48,8 +48,10 @@ class _Events:
             self._slice(event, at)
         elif phase == "s" and self._suspended is not None:
             self._suspended.wake = at
-        elif phase in ("i", "I") and "finding" in event.get("args", {}):
-            self.trace.findings.append(finding({"start_ns": at, **event["args"]}))
+        elif phase == "i" and event["cat"] == "finding":
+            own, _, name = event["name"].partition(" ")
+            said = {"finding": own, "name": name, "start_ns": at, **event.get("args", {})}
+            self.trace.findings.append(finding(said))
 
     def _lane(self, event: Mapping[str, Any]) -> tuple[int, str]:
         return event["tid"], self._threads.get(event["tid"], f"thread {event['tid']}")
