@@ -188,8 +188,12 @@ impl Dog {
         Some((tid, stack.map(|(text, _)| text).unwrap_or_default()))
     }
 
-    /// What a thread wrote of its stack, and whether it holds the GIL.
+    /// What a thread that waits in the system wrote of its stack, and whether it holds the GIL.
     fn see_stack(&self, tid: u32) -> Option<(String, bool)> {
+        if threads::runs(tid) {
+            // It may be about to change the very frames that it would write: that ends the process.
+            return None;
+        }
         let Eyes { signals, pipe, .. } = self.eyes;
         drop(pipe.text()); // what came late is not this thread's
         if !signals.dump(tid) || !pipe.waits_for_text(PATIENCE) {
