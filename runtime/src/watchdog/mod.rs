@@ -11,6 +11,7 @@
 mod bell;
 mod dog;
 mod naming;
+mod parked;
 mod pipe;
 mod setup;
 mod signals;

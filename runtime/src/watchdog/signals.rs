@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use pyo3::ffi;
 
+use super::parked;
+
 /// The question that is asked now; an answer to an earlier one does not count.
 static QUESTION: AtomicUsize = AtomicUsize::new(0);
 /// How many threads have answered it.
@@ -54,6 +56,21 @@ extern "C" fn answer(_signal: c_int, info: *mut libc::siginfo_t, _context: *mut 
     ANSWERS.fetch_add(1, SeqCst);
 }
 
+/// `faulthandler`'s handler of the signal to dump.
+static DUMPS: AtomicUsize = AtomicUsize::new(0);
+
+/// Has `faulthandler` write the thread's stack, if the thread is in a system call: its frames are whole
+/// then. Interrupted anywhere else it may be about to change them, and to follow them would crash.
+extern "C" fn dump_if_parked(signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
+    let dumps = DUMPS.load(SeqCst);
+    // SAFETY: the kernel passes the context of what was interrupted.
+    if dumps != 0 && unsafe { parked::is_at_a_system_call(context) } {
+        // SAFETY: as it was registered: a handler that takes the number alone.
+        let dumps = unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(dumps) };
+        dumps(signal);
+    }
+}
+
 extern "C" fn nothing(_signal: c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {}
 
 /// The numbers, and what handles them.
@@ -61,8 +78,6 @@ extern "C" fn nothing(_signal: c_int, _info: *mut libc::siginfo_t, _context: *mu
 pub(super) struct Signals {
     ask: c_int,
     pub(super) dump: c_int,
-    /// The handler of `dump`, which is `faulthandler`'s.
-    dumps: usize,
 }
 
 fn action_of(signal: c_int) -> Option<libc::sigaction> {
@@ -105,12 +120,15 @@ impl Signals {
     /// meanwhile is answered after it: by that the watchdog knows its end.
     pub(super) fn new((ask, dump): (c_int, c_int)) -> Option<Self> {
         let mut action = action_of(dump)?;
-        action.sa_flags |= libc::SA_RESTART;
+        if action.sa_sigaction != dump_if_parked as Handler as usize {
+            DUMPS.store(action.sa_sigaction, SeqCst);
+        }
+        action.sa_sigaction = dump_if_parked as Handler as usize;
+        action.sa_flags |= libc::SA_RESTART | libc::SA_SIGINFO;
         // SAFETY: the set is live.
         unsafe { libc::sigaddset(&raw mut action.sa_mask, ask) };
         set(dump, &action);
-        let dumps = action.sa_sigaction;
-        Some(Self { ask, dump, dumps })
+        Some(Self { ask, dump })
     }
 
     /// Which they are: to ask, to dump.
@@ -123,7 +141,8 @@ impl Signals {
         let is = |signal, handler: usize| {
             action_of(signal).is_some_and(|action| action.sa_sigaction == handler)
         };
-        is(self.ask, answer as Handler as usize) && is(self.dump, self.dumps)
+        is(self.ask, answer as Handler as usize)
+            && is(self.dump, dump_if_parked as Handler as usize)
     }
 
     /// Asks these threads, and waits until one says that it holds the GIL, or all have answered.
@@ -158,9 +177,9 @@ impl Signals {
         asked > 0 && ANSWERS.load(SeqCst) as usize >= asked
     }
 
-    /// Has a thread write its stack.
+    /// Has a thread write its stack, if it is in a system call.
     pub(super) fn dump(&self, thread: u32) -> bool {
-        // SAFETY: numbers only; the handler is `faulthandler`'s.
+        // SAFETY: numbers only.
         unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, self.dump) == 0 }
     }
 
