@@ -53,7 +53,7 @@ def test_the_instrument_does_not_depend_on_pyo3() -> None:
 
 
 def listening() -> set[str]:
-    """The listening sockets of this process: their lines in /proc/self/net/tcp and tcp6."""
+    """The addresses of this process that listen, as /proc/self/net/tcp and tcp6 have them."""
     own = set()
     for fd in os.listdir("/proc/self/fd"):
         try:
@@ -66,8 +66,9 @@ def listening() -> set[str]:
         if (path := Path("/proc/self/net", table)).exists()
         for line in path.read_text().splitlines()[1:]
     ]
-    rows = [(line, line.split()) for line in lines]
-    return {line for line, row in rows if row[3] == LISTEN and f"socket:[{row[9]}]" in own}
+    rows = [line.split() for line in lines]
+    # Without the number of the row, which changes with what others listen on.
+    return {row[1] for row in rows if row[3] == LISTEN and f"socket:[{row[9]}]" in own}
 
 
 def unix_sockets() -> set[str]:
