@@ -30,7 +30,13 @@ def no_switches() -> Iterator[None]:
 class Held:
     """A call that waits for the GIL, which a thread called "culprit" holds meanwhile."""
 
-    def __init__(self, rt: gilscope.PyRuntime, ext: ModuleType, hold: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        rt: gilscope.PyRuntime,
+        ext: ModuleType,
+        hold: Callable[[], Any],
+        slow: float | None = None,
+    ) -> None:
         self.stamps: Any = None
         read = threading.Event()
 
@@ -44,7 +50,8 @@ class Held:
 
         rt.call(waits)  # the loop is there
         gilscope.stats()
-        with gilscope.trace() as trace:
+        watch = gilscope.instrument(otlp=False, watchdog=slow or 0.05)
+        with watch, gilscope.trace() as trace:
             thread = threading.Thread(target=culprit, name="culprit")
             thread.start()
             while self.stamps is None:
@@ -71,8 +78,9 @@ class Held:
 @pytest.fixture
 def held(
     default_rt: gilscope.PyRuntime, ext: ModuleType, no_switches: None
-) -> Callable[[Callable[[], Any]], Held]:
-    return lambda hold: Held(default_rt, ext, hold)
+) -> Callable[..., Held]:
+    """`slow`: from how many seconds on a wait is a finding, where not from 50 ms."""
+    return lambda hold, slow=None: Held(default_rt, ext, hold, slow)
 
 
 def near(measured: float, true: float) -> bool:

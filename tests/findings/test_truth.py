@@ -37,10 +37,6 @@ def test_who_holds_the_gil_is_named_and_the_wait_is_as_long(
     assert finding["trace"] == wait["trace"]
     assert finding["thread"] == "culprit"
     assert "waits` waited " in finding["sentence"]
-    if kind == "spin_with_gil":  # no stack of a thread that runs
-        assert finding["sentence"].endswith(", which thread `culprit` held")
-        assert "stack" not in finding
-        return
     held_in = ", which thread `culprit` held in `keeps_the_gil` (test_truth.py:"
     assert held_in in finding["sentence"]
     innermost, outer = finding["stack"][:2]
@@ -49,19 +45,57 @@ def test_who_holds_the_gil_is_named_and_the_wait_is_as_long(
     assert outer.endswith(" in culprit")
 
 
-def test_a_thread_of_python_code_that_keeps_the_gil_is_named(
-    held: Callable[[Callable[[], Any]], Any],
+@pytest.mark.parametrize("kind", ["python", "spin_with_gil"])
+def test_a_hold_of_fifty_milliseconds_is_as_long_and_its_function_is_named(
+    held: Callable[..., Any], ext: ModuleType, kind: str
 ) -> None:
     def counts() -> tuple[int, int]:
         before = time.monotonic_ns()
-        while time.monotonic_ns() - before < 600_000_000:
+        while time.monotonic_ns() - before < 50_000_000:
             pass
         return before, time.monotonic_ns()
 
-    found = held(counts)
+    def keeps() -> tuple[int, int]:
+        before, after = ext.spin_with_gil(0.05)
+        return before, after
+
+    hold = counts if kind == "python" else keeps
+    # The culprit's stamps are wrong where it had to wait between one and what it means.
+    for _ in range(10):
+        found = held(hold, slow=0.02)
+        true = found.stamps[1] - found.stamps[0]
+        finding = found.finding("gil_held")
+        if near(finding["dur_ns"], true) and near(found.span("gil.wait")["dur_ns"], true):
+            break
+    assert near(finding["dur_ns"], true), (finding, true)
+    assert near(found.span("gil.wait")["dur_ns"], true)
+    held_in = f", which thread `culprit` held in `{hold.__name__}` (test_truth.py:"
+    assert held_in in finding["sentence"]
+
+
+def test_the_stack_has_the_lines_that_ran(
+    held: Callable[[Callable[[], Any]], Any],
+) -> None:
+    class Wärter:
+        def dreht(self) -> tuple[int, int]:
+            before = time.monotonic_ns()
+            while time.monotonic_ns() - before < 600_000_000: pass  # fmt: skip  # noqa: E701
+            return before, time.monotonic_ns()
+
+    def deep(more: int) -> Any:
+        return deep(more - 1) if more else Wärter().dreht()
+
+    found = held(lambda: deep(150))
     finding = found.finding("gil_held")
+    begins = Wärter.dreht.__code__.co_firstlineno
     assert near(finding["dur_ns"], found.stamps[1] - found.stamps[0])
-    assert finding["sentence"].endswith(", which thread `culprit` held")
+    place = f"test_truth.py:{begins + 2})"
+    assert finding["sentence"].endswith(f", which thread `culprit` held in `Wärter.dreht` ({place}")
+    innermost, *outer = finding["stack"]
+    assert innermost == f"{__file__}:{begins + 2} in Wärter.dreht"
+    call = f"{__file__}:{deep.__code__.co_firstlineno + 1} in deep"
+    assert outer == [call] * (len(finding["stack"]) - 1)
+    assert 90 <= len(outer) <= 99  # with what C called on the way, a hundred
 
 
 def test_a_short_hold_is_no_finding(

@@ -70,7 +70,7 @@ with gilscope.trace():
     during = watchdogs(1), len(handled())
 print(json.dumps([found, before, during, watchdogs()]))
 """
-    assert watched(program) == [["GS01"], [0, []], [1, 2], 0]
+    assert watched(program) == [["GS01"], [0, []], [1, 1], 0]
 
 
 def test_the_environment_may_ask_for_it(
@@ -143,12 +143,12 @@ print(json.dumps([said, got, file.read().decode().count("most recent call first"
 """
     said, got, dumps, handled = watched(program)
     assert (said, got, dumps) == (["GS02"], ["handled"], 1)
-    assert len(handled) == 4
+    assert len(handled) == 3
 
 
 def test_where_no_signal_is_free_nobody_watches(watched: Callable[[str], Any]) -> None:
     program = """
-for n in range(signal.SIGRTMIN + 5, signal.SIGRTMAX):
+for n in range(signal.SIGRTMIN + 5, signal.SIGRTMAX + 1):
     signal.signal(n, lambda *_: None)
 with gilscope.instrument(otlp=False) as it:
     print(json.dumps([watchdogs(), it.watches, found()]))
@@ -156,20 +156,19 @@ with gilscope.instrument(otlp=False) as it:
     assert watched(program) == [0, False, ["GS01"]]
 
 
-@pytest.mark.parametrize("which", [0, 1])
 def test_a_signal_that_somebody_takes_is_theirs_from_then_on(
-    watched: Callable[[str], Any], which: int
+    watched: Callable[[str], Any],
 ) -> None:
-    program = f"""
+    program = """
 got = []
 with gilscope.trace():
-    ours = handled()
-    signal.signal(ours[{which}], lambda *_: got.append("handled"))
+    (ours,) = handled()
+    signal.signal(ours, lambda *_: got.append("handled"))
     first = found()
-    signal.raise_signal(ours[{which}])
+    signal.raise_signal(ours)
 with gilscope.trace():
     again = found(0.6)
-signal.raise_signal(ours[{which}])
+signal.raise_signal(ours)
 print(json.dumps([first, got, again[0]]))
 """
     assert watched(program) == [["GS01"], ["handled", "handled"], "GS02"]

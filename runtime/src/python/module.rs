@@ -65,8 +65,6 @@ mod native {
         crate::python::imports::make_types(py);
         // First imported on our loop thread, 3.11 would take that for the main thread.
         py.import("threading")?;
-        // What the watchdog needs, for the same reason as the types.
-        py.import("faulthandler")?;
         let config = py.import("sysconfig")?;
         let free_threaded = config.call_method1("get_config_var", ("Py_GIL_DISABLED",))?;
         if let Some(why) = unsupported(free_threaded.is_truthy()?) {

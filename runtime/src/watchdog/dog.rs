@@ -13,6 +13,7 @@ use gilscope_instrument::watch::{LoopNow, is_asleep, loops_now, set_asleep};
 use pyo3::ffi;
 
 use super::setup::Eyes;
+use super::signals::Answer;
 use super::{bell, naming, stack, threads};
 
 /// Without anything to see for so long it sleeps.
@@ -21,7 +22,7 @@ const QUIET: Duration = Duration::from_secs(1);
 const SLEEP: Duration = Duration::from_secs(10);
 /// Longer than a store takes to be seen by others.
 const MOMENT: Duration = Duration::from_millis(1);
-/// How long a thread has to answer, or to write its stack.
+/// How long threads have to answer.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Looks at one wait or poll; each comes when it has lasted twice as long as at the one before.
 const MOST_LOOKS: u32 = 8;
@@ -144,20 +145,20 @@ impl Dog {
         if unsafe { ffi::PyGILState_Check() } != 0 {
             return; // there was a subinterpreter, and since then every thread would say yes
         }
-        if !self.eyes.signals.are_ours() {
+        if !self.eyes.signal.is_ours() {
             return;
         }
         let seen = match at {
             At::Wait => self.see_holder(loops),
-            At::Poll => self
-                .see_stack(each.thread.tid)
-                .map(|(text, _)| (each.thread.tid, text)),
+            At::Poll => self.eyes.signal.where_is(each.thread.tid, PATIENCE),
         };
-        let Some((tid, text)) = seen else { return };
+        let Some(Answer { tid, frames }) = seen else {
+            return;
+        };
         if !is_still(at, each, since) {
             return;
         }
-        let (stack, user) = stack::parse(&text, &self.eyes.folders);
+        let (stack, user) = stack::of(&frames, &self.eyes.folders);
         if at == At::Wait {
             naming::ask(tid);
         }
@@ -171,37 +172,18 @@ impl Dog {
         });
     }
 
-    /// Who holds the GIL, and what it wrote of its stack if it still held it after.
-    fn see_holder(&self, loops: &[LoopNow]) -> Option<(u32, String)> {
+    /// Who holds the GIL, and where it is.
+    fn see_holder(&self, loops: &[LoopNow]) -> Option<Answer> {
         let waiting = loops.iter().filter(|each| each.waiting != 0);
         let waiting: Vec<_> = waiting.map(|each| each.thread.tid).collect();
         let (run, others): (Vec<_>, Vec<_>) = threads::candidates(&waiting)
             .into_iter()
             .partition(|thread| thread.runs);
         // A signal cuts some system calls short: threads that are in one are asked if need be only.
-        let tid = [run, others].iter().find_map(|group| {
+        [run, others].iter().find_map(|group| {
             let tids: Vec<_> = group.iter().map(|thread| thread.tid).collect();
-            self.eyes.signals.who_holds(&tids, PATIENCE)
-        })?;
-        let stack = self.see_stack(tid);
-        let stack = stack.filter(|(_, held)| *held);
-        Some((tid, stack.map(|(text, _)| text).unwrap_or_default()))
-    }
-
-    /// What a thread that waits in the system wrote of its stack, and whether it holds the GIL.
-    fn see_stack(&self, tid: u32) -> Option<(String, bool)> {
-        if threads::runs(tid) {
-            // It may be about to change the very frames that it would write: that ends the process.
-            return None;
-        }
-        let Eyes { signals, pipe, .. } = self.eyes;
-        drop(pipe.text()); // what came late is not this thread's
-        if !signals.dump(tid) || !pipe.waits_for_text(PATIENCE) {
-            return None;
-        }
-        // Answered once the stack is written.
-        let holds = signals.holds(tid, PATIENCE)?;
-        Some((pipe.text(), holds))
+            self.eyes.signal.who_holds(&tids, PATIENCE)
+        })
     }
 }
 

@@ -1,18 +1,17 @@
 //! The watchdog: a thread that sees, without the GIL, who holds the GIL or a loop while a call waits.
 //!
 //! It looks at the stamps by which loop threads say since when they wait for the GIL, or poll. Beyond a
-//! threshold it asks threads of this process by a signal whether they hold the GIL, and has the one that
-//! does write its stack, by a signal of `faulthandler`, into a pipe. What it saw goes to the converter,
-//! which makes the finding: docs/findings.md.
+//! threshold it asks threads of this process, by a signal, whether they hold the GIL; the one that does writes
+//! down its stack. What the watchdog saw goes to the converter, which makes the finding: docs/findings.md.
 //!
 //! Invariant: it never attaches. It runs only while somebody wants it, sleeps while nothing happens, is of
 //! the process that started it, and is gone before the interpreter finalizes.
 
 mod bell;
 mod dog;
+mod frames;
 mod naming;
-mod parked;
-mod pipe;
+mod page;
 mod setup;
 mod signals;
 mod stack;
@@ -56,14 +55,14 @@ impl Watch {
     /// `slow`: from when on a wait for the GIL, or a poll, is worth a look, and a finding. Attached.
     ///
     /// # Errors
-    /// What Python's `faulthandler` says, or the system, when it gives no pipe or thread.
+    /// What the system says when it gives no thread.
     pub(crate) fn start(py: Python<'_>, slower: Option<Duration>) -> PyResult<Option<Self>> {
         if is_forbidden() || crate::life::exit::begun() {
             return Ok(None);
         }
         crate::life::exit::register(py)?;
         let generation = crate::life::fork::generation();
-        let Some(eyes) = setup::eyes(py, generation)? else {
+        let Some(eyes) = setup::eyes(py) else {
             return Ok(None);
         };
         if let Some(slower) = slower {

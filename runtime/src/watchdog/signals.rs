@@ -1,7 +1,7 @@
-//! The two signals: one asks a thread whether it holds the GIL, the other has it write its stack.
+//! The signal by which a thread is asked: do you hold the GIL, and where are you.
 //!
-//! Invariant: only numbers that nobody used are taken, once taken they never go back to their default,
-//! by which a signal that comes late would end the process; what a handler does is safe at any point.
+//! Invariant: only a number that nobody used is taken, once taken it never goes back to its default, by
+//! which a signal that comes late would end the process; what the handler does is safe at any point.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 
 use pyo3::ffi;
 
-use super::parked;
+use super::frames;
+use super::page::PAGE;
 
 /// The question that is asked now; an answer to an earlier one does not count.
 static QUESTION: AtomicUsize = AtomicUsize::new(0);
 /// How many threads have answered it.
 static ANSWERS: AtomicU32 = AtomicU32::new(0);
-/// The thread that said that it holds the GIL.
-static HOLDER: AtomicU32 = AtomicU32::new(0);
 
 /// Between two looks for answers.
 const BREATH: Duration = Duration::from_micros(50);
@@ -40,7 +39,10 @@ struct Sent {
     value: usize,
 }
 
-/// Answers. Signal-safe: atomics, a system call without errors, and a read of the thread's own state.
+/// Questions are odd if every thread that is asked is to write, even if only who holds the GIL is.
+const ANYBODY: usize = 1;
+
+/// Answers. Signal-safe: atomics, system calls, and reads of the thread's own state.
 extern "C" fn answer(_signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
     // SAFETY: the kernel passes a siginfo, whose layout this is for queued signals.
     let info = unsafe { &*info.cast::<Queued>() };
@@ -48,37 +50,25 @@ extern "C" fn answer(_signal: c_int, info: *mut libc::siginfo_t, _context: *mut 
     if info.code != libc::SI_QUEUE || question == 0 || info.sent.value != question {
         return;
     }
+    // SAFETY: a thread's own.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    let before = unsafe { *errno };
     // SAFETY: allowed on any thread at any time; it reads the thread's own state.
-    if unsafe { ffi::PyGILState_Check() } != 0 {
-        // SAFETY: no arguments, no effect.
-        HOLDER.store(unsafe { libc::gettid() } as u32, SeqCst);
+    let holds = unsafe { ffi::PyGILState_Check() } != 0;
+    if holds || question & ANYBODY != 0 {
+        // SAFETY: as above.
+        let state = unsafe { ffi::PyGILState_GetThisThreadState() };
+        PAGE.write(question, |text| frames::write(state, text));
     }
+    // SAFETY: as above.
+    unsafe { *errno = before };
     ANSWERS.fetch_add(1, SeqCst);
 }
 
-/// `faulthandler`'s handler of the signal to dump.
-static DUMPS: AtomicUsize = AtomicUsize::new(0);
-
-/// Has `faulthandler` write the thread's stack, if the thread is in a system call: its frames are whole
-/// then. Interrupted anywhere else it may be about to change them, and to follow them would crash.
-extern "C" fn dump_if_parked(signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
-    let dumps = DUMPS.load(SeqCst);
-    // SAFETY: the kernel passes the context of what was interrupted.
-    if dumps != 0 && unsafe { parked::is_at_a_system_call(context) } {
-        // SAFETY: as it was registered: a handler that takes the number alone.
-        let dumps = unsafe { std::mem::transmute::<usize, extern "C" fn(c_int)>(dumps) };
-        dumps(signal);
-    }
-}
-
-extern "C" fn nothing(_signal: c_int, _info: *mut libc::siginfo_t, _context: *mut c_void) {}
-
-/// The numbers, and what handles them.
+/// The number.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Signals {
-    ask: c_int,
-    pub(super) dump: c_int,
-}
+pub(super) struct Signal(c_int);
 
 fn action_of(signal: c_int) -> Option<libc::sigaction> {
     // SAFETY: all zeroes is a valid value; the system fills it.
@@ -103,91 +93,64 @@ fn handle(signal: c_int, handler: Handler) {
     set(signal, &action);
 }
 
-/// Takes two real-time signals that nobody handles. The first have their uses here and there.
-pub(super) fn take() -> Option<(c_int, c_int)> {
-    let all = libc::SIGRTMIN() + 5..=libc::SIGRTMAX();
-    let mut free = all.filter(|signal| {
-        action_of(*signal).is_some_and(|action| action.sa_sigaction == libc::SIG_DFL)
-    });
-    let (ask, dump) = (free.next()?, free.next()?);
-    handle(ask, answer);
-    handle(dump, nothing);
-    Some((ask, dump))
+/// What a thread answered.
+pub(super) struct Answer {
+    pub(super) tid: u32,
+    /// Its frames, for `frames_of`.
+    pub(super) frames: String,
 }
 
-impl Signals {
-    /// `faulthandler` has registered `dump`. System calls go on after it, and a question that comes
-    /// meanwhile is answered after it: by that the watchdog knows its end.
-    pub(super) fn new((ask, dump): (c_int, c_int)) -> Option<Self> {
-        let mut action = action_of(dump)?;
-        if action.sa_sigaction != dump_if_parked as Handler as usize {
-            DUMPS.store(action.sa_sigaction, SeqCst);
-        }
-        action.sa_sigaction = dump_if_parked as Handler as usize;
-        action.sa_flags |= libc::SA_RESTART | libc::SA_SIGINFO;
-        // SAFETY: the set is live.
-        unsafe { libc::sigaddset(&raw mut action.sa_mask, ask) };
-        set(dump, &action);
-        Some(Self { ask, dump })
+impl Signal {
+    /// Takes a real-time signal that nobody handles. The first have their uses here and there.
+    pub(super) fn take() -> Option<Self> {
+        let mut all = libc::SIGRTMIN() + 5..=libc::SIGRTMAX();
+        let free = all.find(|signal| {
+            action_of(*signal).is_some_and(|action| action.sa_sigaction == libc::SIG_DFL)
+        })?;
+        handle(free, answer);
+        Some(Self(free))
     }
 
-    /// Which they are: to ask, to dump.
-    pub(super) fn numbers(&self) -> (c_int, c_int) {
-        (self.ask, self.dump)
+    /// Whether it is still ours: somebody may have taken it since.
+    pub(super) fn is_ours(self) -> bool {
+        action_of(self.0).is_some_and(|action| action.sa_sigaction == answer as Handler as usize)
     }
 
-    /// Whether both are still ours: somebody may have taken one since.
-    pub(super) fn are_ours(&self) -> bool {
-        let is = |signal, handler: usize| {
-            action_of(signal).is_some_and(|action| action.sa_sigaction == handler)
-        };
-        is(self.ask, answer as Handler as usize)
-            && is(self.dump, dump_if_parked as Handler as usize)
+    /// Asks these threads, and waits until the one that holds the GIL has said where it is, or all have
+    /// answered that they do not.
+    pub(super) fn who_holds(self, threads: &[u32], patience: Duration) -> Option<Answer> {
+        self.ask(threads, 0, patience)
     }
 
-    /// Asks these threads, and waits until one says that it holds the GIL, or all have answered.
-    pub(super) fn who_holds(&self, threads: &[u32], patience: Duration) -> Option<u32> {
-        self.question(threads, patience, true);
-        Some(HOLDER.load(SeqCst)).filter(|tid| *tid != 0)
+    /// Asks one thread where it is.
+    pub(super) fn where_is(self, thread: u32, patience: Duration) -> Option<Answer> {
+        self.ask(&[thread], ANYBODY, patience)
     }
 
-    /// Asks one thread; whether it answered, and then whether it holds the GIL.
-    pub(super) fn holds(&self, thread: u32, patience: Duration) -> Option<bool> {
-        self.question(&[thread], patience, false)
-            .then(|| HOLDER.load(SeqCst) == thread)
-    }
-
-    fn question(&self, threads: &[u32], patience: Duration, until_held: bool) -> bool {
+    fn ask(self, threads: &[u32], whom: usize, patience: Duration) -> Option<Answer> {
         static LAST: AtomicUsize = AtomicUsize::new(0);
-        HOLDER.store(0, SeqCst);
+        let question = (LAST.fetch_add(1, SeqCst) + 1) << 1 | whom;
+        if !PAGE.turn_to(question) {
+            return None; // a handler that was late is still writing
+        }
         ANSWERS.store(0, SeqCst);
-        let question = LAST.fetch_add(1, SeqCst) + 1;
         QUESTION.store(question, SeqCst);
-        let asked = threads
-            .iter()
-            .filter(|tid| self.send(**tid, question))
-            .count();
+        let sent = threads.iter().filter(|tid| self.send(**tid, question));
+        let asked = sent.count();
         let end = Instant::now() + patience;
-        let done =
-            || ANSWERS.load(SeqCst) as usize >= asked || (until_held && HOLDER.load(SeqCst) != 0);
-        while !done() && Instant::now() < end {
+        let all = || ANSWERS.load(SeqCst) as usize >= asked;
+        while !all() && !PAGE.is_written() && Instant::now() < end {
             std::thread::sleep(BREATH);
         }
         QUESTION.store(0, SeqCst);
-        asked > 0 && ANSWERS.load(SeqCst) as usize >= asked
+        PAGE.take(question)
     }
 
-    /// Has a thread write its stack, if it is in a system call.
-    pub(super) fn dump(&self, thread: u32) -> bool {
-        // SAFETY: numbers only.
-        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, self.dump) == 0 }
-    }
-
-    fn send(&self, thread: u32, question: usize) -> bool {
+    fn send(self, thread: u32, question: usize) -> bool {
         // SAFETY: no arguments, no effect.
         let (pid, uid) = unsafe { (libc::getpid(), libc::getuid()) };
         let info = Queued {
-            signal: self.ask,
+            signal: self.0,
             errno: 0,
             code: libc::SI_QUEUE,
             sent: Sent {
@@ -203,7 +166,7 @@ impl Signals {
                 libc::SYS_rt_tgsigqueueinfo,
                 pid,
                 thread,
-                self.ask,
+                self.0,
                 &raw const info,
             )
         };

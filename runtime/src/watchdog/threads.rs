@@ -35,11 +35,6 @@ pub(super) fn candidates(waiting: &[u32]) -> Vec<Thread> {
     .collect()
 }
 
-/// Whether it is on a processor, or about to be; also if that is not known.
-pub(super) fn runs(tid: u32) -> bool {
-    read(tid).is_none_or(|(_, state)| state != 'S')
-}
-
 /// What the system calls a thread, or its number: most are called as their process.
 pub(super) fn name(tid: u32) -> String {
     let process = read(std::process::id()).map(|(name, _)| name);
