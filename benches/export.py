@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 from benchlib import child
@@ -52,11 +53,11 @@ class Bench:
         self.library, self.urls, self.repeats = library, urls, repeats
         self.figures: dict[str, Message] = {}
 
-    def run(self, name: str, job: str, **options: object) -> Message:
+    def run(self, name: str, job: str, *, pinned: bool = False, **options: object) -> Message:
         """Measure in a child; keep and return the last thing it says."""
         found: Message = {}
         options = {"repeats": self.repeats, **options}
-        for message in child.run(self.library, f"benchlib.exported:{job}", options, pinned=False):
+        for message in child.run(self.library, f"benchlib.exported:{job}", options, pinned=pinned):
             if "progress" not in message:
                 found = message
             elif sys.stderr.isatty():
@@ -94,17 +95,19 @@ def spans(bench: Bench) -> Misses:
 
 
 def paced(bench: Bench) -> Misses:
-    """Calls at a steady rate."""
-    for protocol in PROTOCOLS:
-        to = (protocol, bench.urls[protocol])
-        found = bench.run(f"paced {protocol}", "paced", per_second=EXPORT_PACE, seconds=2.0, to=to)
-        what = f"{EXPORT_PACE:,} calls/s, {protocol}"
+    """Calls at a steady rate: pinned to the core that the collector leaves alone, then free."""
+    for protocol, pinned in product(PROTOCOLS, (True, False)):
+        options = {"per_second": EXPORT_PACE, "seconds": 2.0, "to": (protocol, bench.urls[protocol])}
+        placement = "pinned" if pinned else "free"
+        found = bench.run(f"paced {protocol} {placement}", "paced", pinned=pinned, **options)
+        what = f"{EXPORT_PACE:,} calls/s, {protocol}, {placement}"
         print(
             f"\n{what}: p99 {found['without_us']:.0f} µs without, {found['with_us']:.0f} µs with "
             f"export ({found['ratio']:.2f} ×)\n  {_lost(found)}",
             flush=True,
         )
-        yield from _bar(f"{what}, p99 ratio", found["ratio"], EXPORT_P99_RATIO, most=True)
+        if pinned:
+            yield from _bar(f"{what}, p99 ratio", found["ratio"], EXPORT_P99_RATIO, most=True)
         yield from _bar(f"{what}, lost", sum(found["lost"].values()), 0, most=True)
 
 
