@@ -34,11 +34,13 @@ pub enum Status {
     Stopped,
     /// It was called from a thread that must not block.
     WrongThread,
+    /// Its future was dropped before anybody awaited it: it never began.
+    NeverAwaited,
 }
 
 impl Status {
     /// Every status, in the order of its number.
-    pub const ALL: [Status; 12] = [
+    pub const ALL: [Status; 13] = [
         Status::Ok,
         Status::Error,
         Status::CancelledByCaller,
@@ -51,6 +53,7 @@ impl Status {
         Status::QueueFull,
         Status::Stopped,
         Status::WrongThread,
+        Status::NeverAwaited,
     ];
 
     /// The word used in files, exporters and documentation.
@@ -68,6 +71,7 @@ impl Status {
             Status::QueueFull => "queue_full",
             Status::Stopped => "stopped",
             Status::WrongThread => "wrong_thread",
+            Status::NeverAwaited => "never_awaited",
         }
     }
 

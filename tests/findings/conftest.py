@@ -76,9 +76,7 @@ class Held:
 
 
 @pytest.fixture
-def held(
-    default_rt: gilscope.PyRuntime, ext: ModuleType, no_switches: None
-) -> Callable[..., Held]:
+def held(default_rt: gilscope.PyRuntime, ext: ModuleType, no_switches: None) -> Callable[..., Held]:
     """`slow`: from how many seconds on a wait is a finding, where not from 50 ms."""
     return lambda hold, slow=None: Held(default_rt, ext, hold, slow)
 

@@ -98,6 +98,31 @@ def test_a_swallowed_cancel_is_said_and_one_that_is_not_is_not(rt: gilscope.PyRu
     assert "CancelledError" in finding["hint"]
 
 
+def test_a_call_that_nobody_awaits_is_said_and_one_that_was_polled_is_not(
+    default_rt: gilscope.PyRuntime, ext: ModuleType
+) -> None:
+    ran: list[int] = []
+    begun = threading.Event()
+
+    async def for_ever() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    with gilscope.trace() as trace:
+        ext.future_dropped(ran.append, 1)
+        polled = ext.send("future", for_ever)
+        assert begun.wait(LIMIT)
+        polled.drop()
+        default_rt.call(nothing)
+    assert ran == []
+    (finding,) = trace.findings
+    assert (finding["finding"], finding["name"]) == ("GS06", "never_awaited")
+    assert finding["sentence"] == "`dropped` was called and never awaited: it did not run"
+    ends = {span["name"]: span["status"] for span in trace.spans if span["span"] == "call"}
+    assert sorted(ends.values()) == ["cancelled_by_caller", "never_awaited", "ok"]
+    assert ends["dropped"] == "never_awaited"
+
+
 def test_without_a_watchdog_the_wait_is_said_and_not_who_held_the_gil(
     script: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,6 +43,18 @@ def quietly(work: Callable[[], object]) -> None:
     raise AssertionError("it was to fail")
 
 
+def drop_begun(ext: Any, rt: Any) -> None:
+    begun = threading.Event()
+
+    async def begins() -> None:
+        begun.set()
+        await for_ever()
+
+    sent = ext.send("future", begins)
+    assert begun.wait(30)
+    sent.drop()
+
+
 # What is done, and the status that its span ends with.
 PATHS: dict[str, tuple[Callable[[Any, Any], object], str]] = {
     "value": (lambda ext, rt: rt.call(ok), "ok"),
@@ -51,7 +64,11 @@ PATHS: dict[str, tuple[Callable[[Any, Any], object], str]] = {
     "error_at_once": (lambda ext, rt: quietly(lambda: rt.call(int, "x")), "error"),
     "by_callee": (lambda ext, rt: quietly(lambda: rt.call(cancels_itself)), "cancelled_by_callee"),
     "by_caller": (lambda ext, rt: ext.send("closure", for_ever).cancel(), "cancelled_by_caller"),
-    "dropped": (lambda ext, rt: ext.send("future", for_ever).drop(), "cancelled_by_caller"),
+    "dropped": (drop_begun, "cancelled_by_caller"),
+    "not_awaited": (
+        lambda ext, rt: ext.future_dropped(for_ever),
+        "never_awaited",
+    ),
     "deadline": (
         lambda ext, rt: quietly(lambda: rt.options(deadline=0.02).call(for_ever)),
         "deadline",

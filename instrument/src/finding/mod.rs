@@ -32,16 +32,19 @@ pub enum Problem {
     QueueFull,
     /// A call was cancelled, went on and returned.
     CancelSwallowed,
+    /// A call's future was dropped before anybody awaited it.
+    NeverAwaited,
 }
 
 impl Problem {
     /// Every problem, in the order of the ids.
-    pub const ALL: [Problem; 5] = [
+    pub const ALL: [Problem; 6] = [
         Problem::GilWait,
         Problem::GilHeld,
         Problem::LoopHeld,
         Problem::QueueFull,
         Problem::CancelSwallowed,
+        Problem::NeverAwaited,
     ];
 
     /// Its id, `GS01` and so on; never given to another.
@@ -52,6 +55,7 @@ impl Problem {
             Problem::LoopHeld => "GS03",
             Problem::QueueFull => "GS04",
             Problem::CancelSwallowed => "GS05",
+            Problem::NeverAwaited => "GS06",
         }
     }
 
@@ -63,6 +67,7 @@ impl Problem {
             Problem::LoopHeld => "loop_held",
             Problem::QueueFull => "queue_full",
             Problem::CancelSwallowed => "cancel_swallowed",
+            Problem::NeverAwaited => "never_awaited",
         }
     }
 
@@ -83,6 +88,9 @@ impl Problem {
                 "callers are faster than the loop: bound them, or raise queue_size"
             }
             Problem::CancelSwallowed => "raise asyncio.CancelledError again after the clean-up",
+            Problem::NeverAwaited => {
+                "await the future, or spawn it: a call begins when that is first polled"
+            }
         }
     }
 }

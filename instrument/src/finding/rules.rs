@@ -68,22 +68,27 @@ impl Found {
 
     /// A call that never reached the loop.
     pub(crate) fn refused(&mut self, item: &Refused) {
-        if item.status == Status::QueueFull {
-            let name = shown(item.name);
-            let finding = Finding {
-                problem: Problem::QueueFull,
-                call: item.stamps.id,
-                trace: item.stamps.trace,
-                runtime: 0,
-                thread: String::new(),
-                start: item.stamps.called,
-                end: item.end,
-                sentence: format!("`{name}` was refused: the queue was full"),
-                function: name.to_owned(),
-                stack: Vec::new(),
-            };
-            self.findings.push(finding);
-        }
+        let (problem, what) = match item.status {
+            Status::QueueFull => (Problem::QueueFull, "was refused: the queue was full"),
+            Status::NeverAwaited => (
+                Problem::NeverAwaited,
+                "was called and never awaited: it did not run",
+            ),
+            _ => return,
+        };
+        let name = shown(item.name);
+        self.findings.push(Finding {
+            problem,
+            call: item.stamps.id,
+            trace: item.stamps.trace,
+            runtime: 0,
+            thread: String::new(),
+            start: item.stamps.called,
+            end: item.end,
+            sentence: format!("`{name}` {what}"),
+            function: name.to_owned(),
+            stack: Vec::new(),
+        });
     }
 }
 

@@ -139,7 +139,11 @@ impl Submission {
     /// The caller goes away. True: the queue has the call, which is to be cancelled or let be.
     fn withdraw(&mut self) -> bool {
         let end = (t::END_CANCELLED_BY_CALLER, 0);
-        self.is_taken() || self.leave(end, Status::CancelledByCaller) == Left::Taken
+        let status = match self.state {
+            State::New => Status::NeverAwaited, // the first poll offers it
+            _ => Status::CancelledByCaller,
+        };
+        self.is_taken() || self.leave(end, status) == Left::Taken
     }
 
     /// Waits until the queue took the call.

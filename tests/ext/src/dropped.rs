@@ -42,6 +42,16 @@ pub(crate) fn send_dropped(
     }
 }
 
+/// Makes the future of a call, named "dropped", and drops it before anybody polls it.
+#[pyfunction]
+#[pyo3(signature = (fun, *args))]
+pub(crate) fn future_dropped(fun: &Bound<'_, PyAny>, args: Py<PyTuple>) -> PyResult<()> {
+    let call = given(None)?.call(PyFun::new(fun), args).name("dropped");
+    let future = call.wait::<PyHandle>();
+    fun.py().detach(|| drop(future));
+    Ok(())
+}
+
 /// A stream whose next item is awaited.
 #[pyclass(frozen)]
 pub(crate) struct StreamBegun(Mutex<Option<PyStream<PyHandle>>>);

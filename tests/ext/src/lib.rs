@@ -12,6 +12,7 @@
 //! - `send(kind, fun, *args, …)` → `Sent`: one call of each callback kind ("future", "oneshot",
 //!   "channel", "closure", "closure_panics", "python", "discard"): what arrived, how many times;
 //!   `Sent.cancel()`, `Sent.drop()` (the future or receiver), `Sent.wait()`
+//! - `future_dropped(fun, *args)`: the future of a call, dropped before anybody polled it.
 //! - `send_dropped(kind, fun, *args, polled)` → `Sent`: a `send` that waits for room and is dropped
 //! - `stream_begun(fun, take)` → `StreamBegun`, items: a stream that awaits an item until `drop()`
 //! - `channel_full(fun)`: what a channel without room does to a second and a third call
@@ -86,7 +87,7 @@ mod gilscope_test_ext {
         flood, process,
     };
     #[pymodule_export]
-    use crate::dropped::{StreamBegun, send_dropped, stream_begun};
+    use crate::dropped::{StreamBegun, future_dropped, send_dropped, stream_begun};
     #[pymodule_export]
     use crate::ended::{cancelled, told};
     #[pymodule_export]
