@@ -12,6 +12,7 @@ use crate::finish::GivenUp;
 use crate::name::Index;
 use crate::open::Slab;
 use crate::ring::Consumer;
+use crate::rust_polls;
 use crate::side::Lane;
 use crate::span::ThreadInfo;
 use crate::stats::Tables;
@@ -35,6 +36,7 @@ pub(crate) struct Global {
     pub(crate) pid: u32,
     pub(crate) names: Index,
     pub(crate) side: Lane,
+    pub(crate) rust_polls: rust_polls::Lane,
     pub(crate) control: Control,
     pub(crate) tables: Mutex<Tables>,
     loops: Mutex<Vec<Arc<LoopShared>>>,
@@ -105,6 +107,7 @@ impl Global {
             pid: std::process::id(),
             names: Index::rebuild(),
             side: Lane::new(),
+            rust_polls: rust_polls::Lane::default(),
             control: Control::new(),
             tables: Mutex::new(Tables::default()),
             loops: Mutex::new(Vec::new()),

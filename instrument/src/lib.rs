@@ -33,6 +33,7 @@ mod record;
 mod recorder;
 #[doc(hidden)]
 pub mod ring;
+mod rust_polls;
 mod sampling;
 mod side;
 pub mod sink;
@@ -63,6 +64,7 @@ pub use instrument::{Builder, Instrument};
 pub use name::{Name, intern, resolve};
 pub use point::Point;
 pub use recorder::{LoopRecorder, OpenCall, OpenTask};
+pub use rust_polls::{RustPolls, first_poll};
 pub use sampling::Sampler;
 pub use sink::{Sink, exporting};
 pub use span::{Span, SpanKind, ThreadInfo};

@@ -39,11 +39,15 @@ pub enum Point {
     TaskClosed,
     /// The loop thread is about to detach, or looks for events without detaching.
     TurnEnd,
+    /// A poll of a Rust future that a coroutine awaits begins.
+    RustPollStart,
+    /// That poll ends.
+    RustPollEnd,
 }
 
 impl Point {
     /// Every point, in the order of its number.
-    pub const ALL: [Point; 14] = [
+    pub const ALL: [Point; 16] = [
         Point::Called,
         Point::Enqueued,
         Point::Refused,
@@ -58,6 +62,8 @@ impl Point {
         Point::TaskOpened,
         Point::TaskClosed,
         Point::TurnEnd,
+        Point::RustPollStart,
+        Point::RustPollEnd,
     ];
 
     /// Its name in schedules, faults and documentation.
@@ -77,6 +83,8 @@ impl Point {
             Point::TaskOpened => "task.opened",
             Point::TaskClosed => "task.closed",
             Point::TurnEnd => "turn.end",
+            Point::RustPollStart => "rust.poll.start",
+            Point::RustPollEnd => "rust.poll.end",
         }
     }
 
@@ -97,6 +105,8 @@ impl Point {
             Point::TaskOpened => "a task was made inside a call",
             Point::TaskClosed => "the task is done",
             Point::TurnEnd => "the loop thread is about to detach, or looks for events attached",
+            Point::RustPollStart => "a poll of a Rust future that a coroutine awaits begins",
+            Point::RustPollEnd => "the Rust future is ready, or pending",
         }
     }
 }
@@ -112,6 +122,7 @@ impl SpanKind {
             SpanKind::Poll => Point::PollStart,
             SpanKind::Suspended | SpanKind::Callback => Point::PollEnd,
             SpanKind::Task => Point::TaskOpened,
+            SpanKind::RustPoll => Point::RustPollStart,
         }
     }
 
@@ -126,6 +137,7 @@ impl SpanKind {
             SpanKind::Poll => Point::PollEnd,
             SpanKind::Task => Point::TaskClosed,
             SpanKind::LoopTurn => Point::TurnEnd,
+            SpanKind::RustPoll => Point::RustPollEnd,
         }
     }
 
@@ -134,7 +146,9 @@ impl SpanKind {
             SpanKind::Call => "the caller's span, or none",
             SpanKind::Task => "its call",
             SpanKind::LoopTurn => "none",
-            SpanKind::Ready | SpanKind::Poll | SpanKind::Suspended => "its call or task",
+            SpanKind::Ready | SpanKind::Poll | SpanKind::Suspended | SpanKind::RustPoll => {
+                "its call or task"
+            }
             _ => "its call",
         }
     }
@@ -146,6 +160,7 @@ impl SpanKind {
             SpanKind::Suspended => "n - 1",
             SpanKind::Task => "one per task",
             SpanKind::LoopTurn => "one per turn of a loop",
+            SpanKind::RustPoll => "one per poll of a Rust future",
             _ => "one",
         }
     }
@@ -157,6 +172,7 @@ impl SpanKind {
             SpanKind::Poll => "which poll, its turn",
             SpanKind::Suspended => "where it awaits, when it was woken",
             SpanKind::LoopTurn => "CPU time of the thread, number of calls served",
+            SpanKind::RustPoll => "which poll of its future, which is its name",
             _ => "",
         }
     }

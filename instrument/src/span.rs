@@ -1,6 +1,6 @@
 //! Spans: what the converter makes of records and what sinks get.
 //!
-//! Invariant: the parts of a call (children whose `call` is its id) add up to it exactly, in ticks.
+//! Invariant: the parts of a call (its children but for `task` and `rust.poll`) add up to it exactly, in ticks.
 
 use std::sync::Arc;
 
@@ -34,11 +34,14 @@ pub enum SpanKind {
     Task,
     /// Attached until detached: the GIL hold.
     LoopTurn,
+    /// One poll of a Rust future that a coroutine awaits: inside `poll` or `suspended`, and no part of
+    /// the sum.
+    RustPoll,
 }
 
 impl SpanKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [SpanKind; 10] = [
+    pub const ALL: [SpanKind; 11] = [
         SpanKind::Call,
         SpanKind::Enqueue,
         SpanKind::Queued,
@@ -49,6 +52,7 @@ impl SpanKind {
         SpanKind::Callback,
         SpanKind::Task,
         SpanKind::LoopTurn,
+        SpanKind::RustPoll,
     ];
 
     /// The word used in files, exporters and documentation.
@@ -64,6 +68,7 @@ impl SpanKind {
             SpanKind::Callback => "callback",
             SpanKind::Task => "task",
             SpanKind::LoopTurn => "loop.turn",
+            SpanKind::RustPoll => "rust.poll",
         }
     }
 }
@@ -94,7 +99,7 @@ pub struct Span {
     pub trace: [u64; 2],
     /// The call it belongs to, or 0 for `loop.turn`.
     pub call: u64,
-    /// The function of the call or task.
+    /// The function of the call or task. `rust.poll`: what is polled.
     pub name: Name,
     /// Ticks at its start.
     pub start: u64,
@@ -103,7 +108,8 @@ pub struct Span {
     /// `suspended`: where the coroutine awaits.
     pub at: Name,
     /// `poll` and `suspended`: which poll of its call or task (from 1) this is or precedes.
-    /// `call`, `task`: number of polls. `loop.turn`: number of calls served.
+    /// `call`, `task`: number of polls. `loop.turn`: number of calls served. `rust.poll`: which poll of
+    /// its future.
     pub poll: u32,
     /// `suspended`: ticks at the wake, or 0 if unknown.
     pub wake: u64,

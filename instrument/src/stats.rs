@@ -93,7 +93,7 @@ pub struct FunctionStats {
 /// What was lost, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
-    /// Records that found no room in a ring.
+    /// Records that found no room in a ring, and polls of Rust futures that found none in their lane.
     pub ring: u64,
     /// Error texts and refused calls that found no room in the side lane.
     pub side: u64,

@@ -3,6 +3,7 @@
 //! Invariant: a task keeps the host it was spawned on; in simulation only one-step runnables cross.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ pub(crate) fn own_tokio() -> &'static tokio::runtime::Runtime {
             let workers = std::thread::available_parallelism().map_or(2, |n| n.get().min(4));
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(workers)
-                .thread_name("gilscope-tokio")
+                .thread_name_fn(thread_name)
                 .enable_all()
                 .build()
                 .expect("threads and an epoll descriptor for tokio");
@@ -32,6 +33,12 @@ pub(crate) fn own_tokio() -> &'static tokio::runtime::Runtime {
             runtime
         }
     }
+}
+
+/// Each has its own, as a trace has a lane for each.
+fn thread_name() -> String {
+    static THREADS: AtomicUsize = AtomicUsize::new(1);
+    format!("gilscope-tokio{}", THREADS.fetch_add(1, Relaxed))
 }
 
 /// Whether blocking threads of this library's tokio are at work: what they will wake is not there

@@ -100,6 +100,26 @@ class Lines:
             }
         )
 
+    def rust_poll(self, call: str, number: int, at: int, took: int, **more: Any) -> None:
+        """Add a poll of a Rust future that the call awaits."""
+        self.records.append(
+            {
+                "span": "rust.poll",
+                "call": call,
+                "id": self._id(),
+                "trace": call * 2,
+                "parent": call,
+                "name": "shop.price",
+                "start_ns": START + at * US,
+                "dur_ns": took * US,
+                "status": "ok",
+                "runtime": 1,
+                "thread": "gilscope-tokio1",
+                "poll": number,
+                **more,
+            }
+        )
+
     def finding(self, at: int, took: int, **more: Any) -> None:
         self.records.append(
             {

@@ -11,6 +11,7 @@ use crate::ids::mix;
 use crate::name::Name;
 use crate::notes::Notes;
 use crate::record::{Fused, Turn, Wake};
+use crate::rust_polls::RustPoll;
 use crate::sampling;
 use crate::side::Refused;
 use crate::span::{Span, SpanKind, ThreadInfo};
@@ -203,6 +204,36 @@ pub(super) fn turn(record: &Turn, shared: &LoopShared) -> Span {
         cpu_ns: record.cpu_ns,
         turn: id,
         ..owner.part(SpanKind::LoopTurn, record.served, record.start, record.end)
+    }
+}
+
+/// The span of a poll of a Rust future.
+pub(super) fn rust_poll(poll: RustPoll) -> Span {
+    let by = poll.by;
+    Span {
+        kind: SpanKind::RustPoll,
+        runtime: by.runtime,
+        // Of one call many futures may be polled, so that nothing could be derived.
+        id: crate::new_id(),
+        parent: by.id,
+        trace: by.trace,
+        call: by.call,
+        name: poll.name,
+        start: poll.start,
+        end: poll.end,
+        at: Name(0),
+        poll: poll.number,
+        wake: 0,
+        status: Status::Ok,
+        flags: Flags::default(),
+        cpu_ns: 0,
+        error: None,
+        notes: None,
+        trace_flags: by.trace_flags,
+        woken_by: None,
+        thread: poll.thread,
+        turn: 0,
+        totals: None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::global::{Global, lock};
 use crate::open::word;
 use crate::side::{Item, Refused};
 use crate::sink::Sink;
-use crate::span::ThreadInfo;
+use crate::span::{SpanKind, ThreadInfo};
 use crate::stats::Dropped;
 
 /// Between two passes while loops turn.
@@ -141,6 +141,7 @@ impl Converter {
             .map(|each| each.consumer.published())
             .collect();
         self.drain_side();
+        self.drain_rust_polls();
         for (index, end) in ends.into_iter().enumerate() {
             self.drain(index, end);
             self.tell_open(index);
@@ -172,6 +173,32 @@ impl Converter {
                 Item::Refused(item) => self.refused(&item),
                 Item::Look(look) => self.out.found.looks.add(look),
                 Item::Thread(tid, name) => self.out.found.looks.name(tid, name),
+            }
+        }
+    }
+
+    /// Polls of Rust futures belong to what awaits them, and wait for nothing.
+    fn drain_rust_polls(&mut self) {
+        // No more than there are now: threads may be faster than this one.
+        let mut left = self.global.rust_polls.len();
+        while left > 0 {
+            self.rust_polls_batch(&mut left);
+            self.deliver_full();
+        }
+    }
+
+    fn rust_polls_batch(&mut self, left: &mut usize) {
+        let mut tables = lock(&self.global.tables);
+        while *left > 0 && self.out.spans.len() < BATCH {
+            *left -= 1;
+            let Some(poll) = self.global.rust_polls.pop() else {
+                continue;
+            };
+            tables.records += 1;
+            let took = self.rate.delta_ns(poll.end - poll.start);
+            tables.part(SpanKind::RustPoll, took);
+            if self.out.wanted {
+                self.out.spans.push(expand::rust_poll(poll));
             }
         }
     }
@@ -325,6 +352,7 @@ impl Converter {
     fn count_drops(&mut self) {
         let mut dropped = self.dropped;
         dropped.side = self.global.side.dropped();
+        dropped.ring += self.global.rust_polls.dropped();
         for each in &self.loops {
             dropped.ring += each.consumer.dropped();
             dropped.open += each.shared.slab.refused();

@@ -213,6 +213,10 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
             all.int(names::POLLS.key, count);
         }
         SpanKind::Poll => all.int(names::POLL.key, count),
+        SpanKind::RustPoll => {
+            all.text(names::FUNCTION.key, text(span.name));
+            all.int(names::POLL.key, count);
+        }
         SpanKind::Suspended => {
             all.int(names::POLL.key, count);
             if span.at.0 != 0 {

@@ -39,8 +39,8 @@ pub(super) const THREAD_ID: Attribute = attribute(
 );
 pub(super) const FUNCTION: Attribute = attribute(
     "code.function.name",
-    OWNERS,
-    "the function, `module.qualname`",
+    "`call`, `task`, `rust.poll`",
+    "the function, `module.qualname`; the awaited Rust future",
 );
 pub(super) const FILE: Attribute = attribute(
     "code.file.path",
@@ -58,8 +58,8 @@ pub(super) const ERROR: Attribute = attribute(
 pub(super) const POLLS: Attribute = attribute("gilscope.polls", OWNERS, "how many polls it had");
 pub(super) const POLL: Attribute = attribute(
     "gilscope.poll",
-    "`poll`, `suspended`",
-    "which poll of its call or task it is, or precedes, from 1",
+    "`poll`, `suspended`, `rust.poll`",
+    "which poll of its call or task (of its future) it is, or precedes, from 1",
 );
 pub(super) const AWAIT: Attribute = attribute(
     "gilscope.await",
@@ -140,6 +140,10 @@ pub(super) const fn duration(kind: SpanKind) -> (&'static str, &'static str) {
         SpanKind::LoopTurn => (
             "gilscope.gil.hold.duration",
             "The loop thread holds the GIL.",
+        ),
+        SpanKind::RustPoll => (
+            "gilscope.rust.poll.duration",
+            "One poll of a Rust future that a coroutine awaits.",
         ),
     }
 }

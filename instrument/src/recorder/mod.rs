@@ -25,6 +25,7 @@ use crate::name::Name;
 use crate::notes::Notes;
 use crate::open::{Read as _, SlabWriter, mode, word};
 use crate::ring::{self, Producer, Pushed, Words};
+use crate::rust_polls::{self, Awaiting, RustPolls};
 use crate::span::ThreadInfo;
 use crate::stamps::CallStamps;
 use crate::status::{Flags, Status};
@@ -92,6 +93,7 @@ impl LoopRecorder {
             given_up: Mutex::default(),
         });
         global.register(shared.clone(), consumer);
+        rust_polls::is_thread(&shared.thread);
         LoopRecorder {
             shared,
             slab,
@@ -225,6 +227,25 @@ impl LoopRecorder {
         })
     }
 
+    /// The polls of a Rust future which what is being polled now, a call or a task made inside one,
+    /// awaits; `None` if there is nothing, or not every span is recorded of it.
+    pub fn awaits_rust(&self, name: Name) -> Option<RustPolls> {
+        let entry = self.polled()?;
+        let bits = entry.get(word::MODE);
+        if bits & mode::FULL == 0 {
+            return None;
+        }
+        let task = bits & mode::TASK != 0;
+        let by = Awaiting {
+            id: entry.get(word::ID),
+            call: entry.get(if task { word::ENQUEUED } else { word::ID }),
+            trace: [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
+            trace_flags: (bits >> mode::TRACE_SHIFT) as u16 & 0xFF,
+            runtime: self.shared.thread.runtime,
+        };
+        Some(RustPolls::new(by, name))
+    }
+
     #[inline(always)]
     fn push<const N: usize>(&self, record: [Words; N]) {
         if self.ring.push(record) == Pushed::Quarter {
@@ -261,7 +282,8 @@ fn size(slots: usize) -> usize {
     slots.clamp(1 << 6, 1 << 24).next_power_of_two()
 }
 
-fn thread_id() -> u32 {
+/// The system's number of the calling thread.
+pub(crate) fn thread_id() -> u32 {
     // SAFETY: no arguments, no effect.
     unsafe { libc::gettid() as u32 }
 }

@@ -79,7 +79,9 @@ impl Chrome {
 
     fn span(&mut self, span: &Span) {
         let whole = matches!(span.kind, SpanKind::Call | SpanKind::Task);
-        if whole || self.open.as_ref().is_some_and(|(id, _)| *id != span.parent) {
+        // A slice of its thread: it may come while the parts of another call do.
+        let apart = span.kind == SpanKind::RustPoll;
+        if whole || !apart && self.open.as_ref().is_some_and(|(id, _)| *id != span.parent) {
             self.end_open();
         }
         let events = self.events_of(span);
@@ -91,7 +93,7 @@ impl Chrome {
         self.name_thread(&span.thread);
         match span.kind {
             SpanKind::Call | SpanKind::Task => self.whole(span),
-            SpanKind::LoopTurn => self.slice(span),
+            SpanKind::LoopTurn | SpanKind::RustPoll => self.slice(span),
             SpanKind::Poll => {
                 self.slice(span);
                 self.part(span);
@@ -108,7 +110,7 @@ impl Chrome {
         match span.kind {
             SpanKind::Call => EVENTS_OF_A_CALL,
             SpanKind::Task => 2,
-            SpanKind::LoopTurn => 1,
+            SpanKind::LoopTurn | SpanKind::RustPoll => 1,
             SpanKind::Poll => 3,
             SpanKind::Suspended => 2 + 2 * usize::from(span.wake != 0),
             _ => 2 * usize::from(span.end > span.start),
@@ -182,13 +184,18 @@ impl Chrome {
         })
     }
 
-    /// A poll or turn, on the loop's thread.
+    /// A poll or turn, on its thread.
     fn slice(&mut self, span: &Span) {
         let args = if span.kind == SpanKind::LoopTurn {
             json!({ "calls": span.poll, "cpu_us": span.cpu_ns as f64 / 1000.0 })
         } else {
-            json!({ "function": text(span.name), "call": format!("{:016x}", span.call),
-                    "poll": span.poll })
+            let name = if span.kind == SpanKind::RustPoll {
+                "future"
+            } else {
+                "function"
+            };
+            json!({ name: text(span.name), "call": format!("{:016x}", span.call),
+                    "parent": format!("{:016x}", span.parent), "poll": span.poll })
         };
         let ts = micros(span.start);
         let dur = (clock::to_ns(span.end) - clock::to_ns(span.start)) as f64 / 1000.0;

@@ -63,7 +63,7 @@ fn of_its_kind(out: &mut Vec<u8>, span: &Span) {
         string(out, text(span.at));
     }
     let count = match span.kind {
-        SpanKind::Poll | SpanKind::Suspended => Some("poll"),
+        SpanKind::Poll | SpanKind::Suspended | SpanKind::RustPoll => Some("poll"),
         SpanKind::Call | SpanKind::Task => Some("polls"),
         SpanKind::LoopTurn => Some("calls"),
         _ => None,

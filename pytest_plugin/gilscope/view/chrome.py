@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gilscope.view.errors import BadTrace
 from gilscope.view.jsonl import error_text, finding
-from gilscope.view.model import PARTS, Piece, Trace, Turn, Work
+from gilscope.view.model import PARTS, Piece, RustPoll, Trace, Turn, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,6 +91,13 @@ class _Events:
             end = at + round(float(event["dur"]) * 1000)
             turn = Turn(at, end, args.get("calls", 0), round(args.get("cpu_us", 0) * 1000))
             self.trace.turns.setdefault(self._lane(event), []).append(turn)
+            self.trace.spans += 1
+        elif event["name"] == "rust.poll":
+            end = at + round(float(event["dur"]) * 1000)
+            name, number = str(args.get("future") or "future"), args.get("poll", 0)
+            owner, call = str(args["parent"]), str(args["call"])
+            poll = RustPoll(name, at, end, number, owner, call, self._lane(event))
+            self.trace.rust.append(poll)
             self.trace.spans += 1
         elif event["name"] == "poll":
             self._poll = (at, str(args.get("call")))

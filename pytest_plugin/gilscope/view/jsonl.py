@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gilscope.view.errors import BadTrace
-from gilscope.view.model import PARTS, Finding, Piece, Trace, Turn, Work, text_or_none
+from gilscope.view.model import PARTS, Finding, Piece, RustPoll, Trace, Turn, Work, text_or_none
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,6 +42,8 @@ class _Lines:
         elif kind == "loop.turn":
             turn = Turn(start, end, int(line.get("calls") or 0), int(line.get("cpu_ns") or 0))
             self.trace.turns.setdefault(_lane(line), []).append(turn)
+        elif kind == "rust.poll":
+            self._rust_poll(line, start, end)
         else:
             raise ValueError(kind)
         self.trace.spans += 1
@@ -56,6 +58,12 @@ class _Lines:
             work.pieces.append(piece)
         else:
             self._early.setdefault(owner, []).append(piece)
+
+    def _rust_poll(self, line: Mapping[str, Any], start: int, end: int) -> None:
+        name, number = line.get("name") or "future", int(line.get("poll") or 0)
+        call = text_or_none(line.get("call"))
+        poll = RustPoll(name, start, end, number, str(line["parent"]), call, _lane(line))
+        self.trace.rust.append(poll)
 
     def _work(self, line: Mapping[str, Any], kind: str, start: int, end: int) -> None:
         work = Work(kind, str(line["id"]), line.get("name") or kind, start, end, "ok", _lane(line))

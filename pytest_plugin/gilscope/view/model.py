@@ -12,7 +12,7 @@ from typing import Any
 PARTS = ("enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback")
 
 Lane = tuple[int, str]
-"""A loop thread: a number (its runtime, or its tid) and its name."""
+"""A thread: a number (the runtime whose loop it has, or its tid) and its name."""
 
 
 @dataclass(slots=True)
@@ -69,6 +69,21 @@ class Work:
 
 
 @dataclass(slots=True)
+class RustPoll:
+    """A poll of a Rust future that a call or task awaits."""
+
+    name: str
+    start: int
+    end: int
+    number: int
+    """Which poll of its future it is."""
+    owner: str
+    """The id of the call or task."""
+    call: str | None
+    lane: Lane
+
+
+@dataclass(slots=True)
 class Turn:
     """The time for which a loop thread held the GIL in one go."""
 
@@ -101,6 +116,7 @@ class Trace:
     calls: list[Work] = field(default_factory=list)
     tasks: list[Work] = field(default_factory=list)
     turns: dict[Lane, list[Turn]] = field(default_factory=dict)
+    rust: list[RustPoll] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     spans: int = 0
     notes: list[str] = field(default_factory=list)
@@ -121,6 +137,10 @@ class Trace:
         """Every loop thread in it, in order."""
         return sorted({*self.turns, *(call.lane for call in self.calls)})
 
+    def rust_lanes(self) -> list[Lane]:
+        """Every thread that polled Rust futures and has no loop, in order."""
+        return sorted({poll.lane for poll in self.rust}.difference(self.lanes()))
+
 
 def put_together(trace: Trace) -> Trace:
     """Give every task and every inner call to what it was made in; sort by time."""
@@ -134,9 +154,19 @@ def put_together(trace: Trace) -> Trace:
         work.children.sort(key=lambda child: child.start)
     trace.calls.sort(key=lambda call: (call.start, call.id))
     trace.tasks.sort(key=lambda task: (task.start, task.id))
+    _put_rust_on_threads(trace)
     for turns in trace.turns.values():
         turns.sort(key=lambda turn: turn.start)
     return trace
+
+
+def _put_rust_on_threads(trace: Trace) -> None:
+    """A thread without a loop polls for all runtimes, of whose numbers none is its own."""
+    trace.rust.sort(key=lambda poll: (poll.start, poll.end))
+    loops = set(trace.lanes())
+    for poll in trace.rust:
+        if poll.lane not in loops:
+            poll.lane = (0, poll.lane[1])
 
 
 def _order(piece: Piece) -> tuple[int, int, int]:

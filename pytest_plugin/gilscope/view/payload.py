@@ -14,7 +14,7 @@ from gilscope.view.numbers import in_flight, queue_depth, rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gilscope.view.model import Finding, Lane, Piece, Trace, Work
+    from gilscope.view.model import Finding, Lane, Piece, RustPoll, Trace, Work
 
 KINDS = (*PARTS, MERGED, "gap")
 _SUSPENDED, _MERGED, _GAP = (KINDS.index(kind) for kind in ("suspended", MERGED, "gap"))
@@ -26,6 +26,7 @@ _TASKS = 40
 _TURNS = 2_000
 _STEPS = 1_500
 _FINDINGS = 200
+_RUST = 3_000
 _TEXT = 2_000
 
 
@@ -56,6 +57,8 @@ class Payload:
             "kinds": KINDS,
             "lanes": [self._lane(lane) for lane in self._lanes],
             "calls": calls,
+            "rust": self._rust(),
+            "rustCount": len(trace.rust),
             "flight": _flat(fewer_steps(in_flight(trace), _STEPS), self.zero),
             "queue": _flat(fewer_steps(queue_depth(trace), _STEPS), self.zero),
             "rows": self._rows(),
@@ -76,12 +79,34 @@ class Payload:
             notes.append("Turns of a loop that lie close together are drawn as one.")
         if any(len(work.pieces) > self._pieces for work in self._drawn()):
             notes.append("Polls and waits of a call that are too many are drawn as one, in grey.")
+        if len(self._rust_polls()) > _RUST:
+            notes.append(f"{_RUST:,} of {len(trace.rust):,} polls of Rust futures are drawn.")
         if len(trace.findings) > _FINDINGS:
             notes.append(f"{_FINDINGS} of {len(trace.findings):,} findings are listed.")
         return notes
 
     def _drawn(self) -> list[Work]:
         return [*self.shown, *(child for call in self.shown for child in call.children)]
+
+    def _rust_polls(self) -> list[RustPoll]:
+        """Those of calls that are drawn."""
+        shown = {call.id for call in self.shown}
+        return [poll for poll in self.trace.rust if (poll.call or poll.owner) in shown]
+
+    def _rust(self) -> list[dict[str, Any]]:
+        """Of each thread its polls of Rust futures: for whom, what, which, since when, how long."""
+        calls = {call.id: number for number, call in enumerate(self.shown)}
+        lanes: dict[Lane, list[int]] = {lane: [] for lane in self.trace.rust_lanes()}
+        for poll in evenly(self._rust_polls(), _RUST):
+            number = calls[poll.call or poll.owner]
+            took = poll.end - poll.start
+            since = poll.start - self.shown[number].start
+            packed = (number, self._text(poll.name), poll.number, since, took)
+            lanes.setdefault(poll.lane, []).extend(packed)
+        return [
+            {"name": lane[1], "loop": self._lanes.get(lane, -1), "polls": polls}
+            for lane, polls in lanes.items()
+        ]
 
     def _rows(self) -> list[list[Any]]:
         calls = self.trace.calls

@@ -1,6 +1,7 @@
 """A trace as Chrome JSON in the dialect that Perfetto shows best.
 
-Per loop thread a track of slices: `gil.wait`, and `gil.hold` with the polls in it. Per call and
+Per loop thread a track of slices: `gil.wait`, and `gil.hold` with the polls in it; one for each
+other thread that polled Rust futures. Per call and
 task a track of its parts (`id2.local`: with a plain `id` everything starts collapsed). Wakes are
 slices of a track of their own, as an arrow has to begin in a slice; each leads to its poll.
 """
@@ -55,9 +56,10 @@ class Converted:
 def convert(trace: Trace, limit: int = EVENTS) -> Converted:
     """All of it, or the latest that make `limit` events."""
     zero, _ = trace.bounds()
-    maker = _Maker(zero, trace.lanes())
+    maker = _Maker(zero, trace.lanes(), trace.rust_lanes())
     works, left_out = _latest([*trace.calls, *trace.tasks], limit)
     events = [*maker.names(trace.path), *maker.turns(trace), *maker.works(works)]
+    events += maker.rust_polls(trace, works)
     events += [*maker.arrows(), *maker.findings(trace.findings)]
     events += maker.counter("calls in flight", in_flight(trace))
     events += maker.counter("queue depth", queue_depth(trace) or [(zero, 0)])
@@ -79,10 +81,13 @@ def _latest(works: list[Work], limit: int) -> tuple[list[Work], int]:
 
 
 class _Maker:
-    def __init__(self, zero: int, lanes: Iterable[Lane]) -> None:
+    def __init__(self, zero: int, lanes: Iterable[Lane], rust_lanes: Iterable[Lane]) -> None:
         self._zero = zero
         numbers = range(_FIRST_TRACK, 1 << 30, 2)
         self._tracks = {lane: _Track(n, lane[1]) for n, lane in zip(numbers, lanes, strict=False)}
+        # Threads without a loop, behind those.
+        numbers = range(_FIRST_TRACK + 2 * len(self._tracks), 1 << 30)
+        self._rust = dict(zip(rust_lanes, numbers, strict=False))
 
     def _us(self, ns: int) -> float:
         return (ns - self._zero) / 1000
@@ -95,6 +100,20 @@ class _Maker:
                 yield _named("thread_name", number, name=shown)
                 order = 2 * index + number - track.number
                 yield _named("thread_sort_index", number, sort_index=order)
+
+        for order, (lane, number) in enumerate(self._rust.items(), 2 * len(self._tracks)):
+            yield _named("thread_name", number, name=lane[1])
+            yield _named("thread_sort_index", number, sort_index=order)
+
+    def rust_polls(self, trace: Trace, works: Iterable[Work]) -> Iterator[Event]:
+        shown = {work.id for work in works}
+        for poll in trace.rust:
+            if poll.owner not in shown:
+                continue
+            loop = self._tracks.get(poll.lane)
+            track = loop.number if loop else self._rust[poll.lane]
+            args = {"future": poll.name, "call": poll.call or poll.owner, "poll": poll.number}
+            yield self._slice("rust.poll", track, poll.start, poll.end, args)
 
     def turns(self, trace: Trace) -> Iterator[Event]:
         for lane, turns in trace.turns.items():

@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
-use gilscope_instrument::Name;
+use gilscope_instrument::{Name, clock};
 use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::{IntoPyObjectExt, PyTraverseError};
 
+use super::polled::Polled;
 use super::port::{Foreign, Port};
 use crate::error::{Error, panic_text};
 use crate::life::park::{ParkOnExit, Parking};
@@ -77,23 +78,28 @@ pub(crate) fn awaitable<'py>(
 
 /// What an object is that Python awaits, if it is a Rust future. Runs no user code.
 pub(crate) fn name_of(object: &Bound<'_, PyAny>) -> Option<Name> {
-    type Names = HashMap<usize, Name>;
-    thread_local! {
-        static NAMES: RefCell<Names> = RefCell::default();
-    }
     let what = match object.cast_exact::<RustFuture>() {
         Ok(future) => future.get().what,
         // Another library's class, of the same name.
         Err(_) if type_name(object) == c"gilscope._native.RustFuture" => "of another library",
         Err(_) => return None,
     };
+    Some(named(what))
+}
+
+/// The name of a type, or of what it is.
+fn named(what: &'static str) -> Name {
+    type Names = HashMap<usize, Name>;
+    thread_local! {
+        static NAMES: RefCell<Names> = RefCell::default();
+    }
     // Static, so its address is its own; there are as many as the program has types.
     let key = what.as_ptr() as usize;
-    Some(NAMES.with_borrow_mut(|names| {
+    NAMES.with_borrow_mut(|names| {
         *names
             .entry(key)
             .or_insert_with(|| gilscope_instrument::intern(&short(what)))
-    }))
+    })
 }
 
 fn type_name<'a>(object: &'a Bound<'_, PyAny>) -> &'a CStr {
@@ -240,12 +246,21 @@ impl RustFuture {
             let _entered = tasks::own_tokio().enter();
             let mut context = Context::from_waker(Waker::noop());
             let poll = std::panic::AssertUnwindSafe(|| future.as_mut().poll(&mut context));
-            std::panic::catch_unwind(poll).map(|poll| (poll, future))
+            let start = gilscope_instrument::first_poll();
+            let poll = std::panic::catch_unwind(poll);
+            // Before attaching again, which may take long; not for one that is ready, which is to cost
+            // next to nothing.
+            let pending = start != 0 && matches!(poll, Ok(Poll::Pending));
+            let times = [start, if pending { clock::now() } else { 0 }];
+            poll.map(|poll| (poll, future, times))
         });
         match polled {
-            Ok((Poll::Ready(resolve), _)) => finish(py, resolve),
+            Ok((Poll::Ready(resolve), ..)) => finish(py, resolve),
             Err(payload) => finish(py, panicked(&*payload)),
-            Ok((Poll::Pending, future)) => self.hand_to_tokio(py, &event_loop, future),
+            Ok((Poll::Pending, future, times)) => {
+                let future = Polled::new(future, times, || named(self.what));
+                self.hand_to_tokio(py, &event_loop, future)
+            }
         }
     }
 
@@ -253,7 +268,7 @@ impl RustFuture {
         &self,
         py: Python<'py>,
         event_loop: &Bound<'py, PyAny>,
-        future: BoxFuture,
+        future: Polled<BoxFuture>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let port = Port::of(event_loop)?;
         let pending = Arc::new(Pending::new(&port));

@@ -5,6 +5,7 @@
 
 pub(crate) mod awaitable;
 pub mod into_python;
+mod polled;
 pub(crate) mod port;
 pub mod stream;
 

@@ -206,7 +206,7 @@ pub(crate) fn trace_flush(py: Python<'_>) {
 ///
 /// A dict. `calls`: how many ended, refused ones included; `by_status`: how many ended "ok", "error",
 /// "deadline" and so on; `errors`: how many had an error, by its type. `parts`: for each kind of span
-/// ("call" and what it is made of, "task", "loop.turn") its `count`, `sum_ns`, `p50_ns`, `p99_ns` and
+/// ("call" and what it is made of, "task", "loop.turn", "rust.poll") its `count`, `sum_ns`, `p50_ns`, `p99_ns` and
 /// `max_ns`. `wake`: the same from the wake of a call or task until its next poll. `functions`: a list of the same by `name`, with `calls` and, of them, `errors`, which are
 /// all that did not end "ok"; most time first, at most 1,024, the rest under "<other>". `turns`: of all
 /// loops.

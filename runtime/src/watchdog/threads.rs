@@ -8,7 +8,8 @@ pub(super) struct Thread {
     pub(super) runs: bool,
 }
 
-/// Threads of ours that never hold the GIL, by the fifteen letters that the system keeps of a name.
+/// Threads of ours that never hold the GIL, by how the fifteen letters begin that the system keeps of a
+/// name.
 const NEVER: [&str; 4] = [
     "gilscope-watchd",
     "gilscope-conver",
@@ -25,7 +26,7 @@ pub(super) fn candidates(waiting: &[u32]) -> Vec<Thread> {
     let tids = tids.filter(|tid: &u32| !waiting.contains(tid));
     tids.filter_map(|tid| {
         let (name, state) = read(tid)?;
-        let may = !NEVER.contains(&name.as_str());
+        let may = !NEVER.iter().any(|never| name.starts_with(never));
         may.then_some(Thread {
             tid,
             // On a processor, or in a system call that nothing interrupts.

@@ -12,7 +12,7 @@ function above(c) {
     c.strokeStyle = theme.colours.line;
     clipped(c, AXIS, view.top, () => marks.forEach(({ x }) => line(c, Math.round(x) + 0.5, AXIS, Math.round(x) + 0.5, view.top)));
   }
-  trace.lanes.forEach((lane, i) => thread(c, lane, view.laneY(i)));
+  trace.threads.forEach((lane, i) => (i < trace.lanes.length ? thread : rustThread)(c, lane, view.laneY(i)));
   const from = AXIS - (view.fixed === view.top ? 0 : view.scrolled);
   view.counters.forEach((counter, i) => counters(c, counter, from + i * COUNTER));
   found(c);
@@ -63,10 +63,26 @@ function thread(c, lane, y) {
     boxes(c, lane.polls, y + 11, 14, (poll) => owner(poll.work) === view.chosen ? theme.colours.wake : theme.colours[poll.work.kind === "task" ? "task" : "poll"], (poll, x, wide) => {
       if (wide > 60) inside(c, poll.work.name, x, y + 11, wide, 14, "poll");
     });
+    rustPolled(c, lane, y + 20, 5);
     view.drawn.waits += boxes(c, lane.waits, y + 32, 6, theme.colours["gil.wait"]);
   });
   c.strokeStyle = theme.colours.line;
   line(c, 0, y + LANE - 0.5, view.width, y + LANE - 0.5);
+}
+
+/** A thread that has no loop, and polls Rust futures. */
+function rustThread(c, lane, y) {
+  gutterText(c, lane.name, "", y + RUST_LANE / 2);
+  clipped(c, y, RUST_LANE, () => rustPolled(c, lane, y + 5, 14));
+  c.strokeStyle = theme.colours.line;
+  line(c, 0, y + RUST_LANE - 0.5, view.width, y + RUST_LANE - 0.5);
+}
+
+function rustPolled(c, lane, y, height) {
+  const colour = (poll) => theme.colours[poll.work === view.chosen ? "wake" : "rust.poll"];
+  view.drawn.rust += boxes(c, lane.rust, y, height, colour, (poll, x, wide) => {
+    if (wide > 60 && height > 10) inside(c, poll.name, x, y, wide, height, "rust.poll");
+  });
 }
 
 function overlap(box, from, to) {

@@ -48,7 +48,7 @@ function call(packed) {
   const made = {
     kind: "call", name: raw.texts[name], start, end: start + dur, dur, status: raw.texts[status], lane, id,
     trace, polls, error: raw.texts[error], flags: raw.texts[flags], parent, pieces: pieces(flat, start), totals,
-    taskCount: count, tasks: [],
+    taskCount: count, tasks: [], rust: [],
   };
   made.tasks = tasks.map((packed) => task(packed, made));
   return made;
@@ -73,13 +73,30 @@ function lane(packed, index) {
     turns.push({ kind: "hold", start: at + since, end: at + since + dur, calls, cpu, count, held });
     at += since + dur;
   }
-  return { name: packed.name, index, turns, polls: [], waits: [] };
+  return { name: packed.name, index, turns, polls: [], waits: [], rust: [] };
 }
 
 const trace = { ...raw, calls: raw.calls.map(call), lanes: raw.lanes.map(lane) };
 trace.flight = steps(raw.flight);
 trace.queue = steps(raw.queue);
 trace.byId = new Map(trace.calls.map((call) => [call.id, call]));
+
+/** Polls of Rust futures, on loop threads and on others, which are lanes of their own. */
+function rustPolls({ name, loop, polls }) {
+  const own = loop < 0 ? { name, index: trace.threads.length, turns: [], polls: [], waits: [], rust: [] } : trace.lanes[loop];
+  if (loop < 0) trace.threads.push(own);
+  for (let i = 0; i < polls.length; i += 5) {
+    const [at, what, number, since, dur] = polls.slice(i, i + 5);
+    const work = trace.calls[at], start = work.start + since;
+    const poll = { kind: "rust.poll", name: raw.texts[what], number, start, end: start + dur, work, thread: name };
+    own.rust.push(poll);
+    work.rust.push(poll);
+  }
+}
+
+trace.threads = [...trace.lanes];
+trace.rust.forEach(rustPolls);
+for (const call of trace.calls) call.rust.sort((a, b) => a.start - b.start);
 
 // What the loop threads did, as far as the calls drawn here tell.
 for (const call of trace.calls) {

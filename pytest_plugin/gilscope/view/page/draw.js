@@ -1,6 +1,6 @@
 // The picture: axis, counters and loop threads above, one row a call below. All of it is one canvas,
 // which stays where it is while the rows scroll; only rows in view are drawn.
-const AXIS = 28, COUNTER = 40, LANE = 46, RIGHT = 14;
+const AXIS = 28, COUNTER = 40, LANE = 46, RUST_LANE = 24, RIGHT = 14;
 const canvas = document.getElementById("canvas");
 const chart = document.getElementById("chart");
 
@@ -13,14 +13,20 @@ const view = {
       { name: "queue depth", steps: trace.queue, colour: "queue" },
     ];
   },
-  get top() { return AXIS + 2 * COUNTER + trace.lanes.length * LANE + 6; },
+  get top() { return AXIS + 2 * COUNTER + lanesAbove(trace.threads.length) + 6; },
   /** Above the rows, as long as that leaves them room; else it scrolls with them. */
   get fixed() { return this.top < this.height * 0.6 ? this.top : AXIS; },
   get scrolled() { return chart.scrollTop; },
-  laneY(index) { return AXIS + 2 * COUNTER + index * LANE - (this.fixed === this.top ? 0 : this.scrolled); },
+  laneY(index) { return AXIS + 2 * COUNTER + lanesAbove(index) - (this.fixed === this.top ? 0 : this.scrolled); },
   rowY(index) { return this.top + index * this.rowHeight - this.scrolled; },
   get tall() { return this.top + this.rows.length * this.rowHeight + 8; },
 };
+
+/** How high the lanes before this one are: those of loop threads, then those of others. */
+function lanesAbove(index) {
+  const loops = Math.min(index, trace.lanes.length);
+  return loops * LANE + (index - loops) * RUST_LANE;
+}
 
 function draw() {
   const scale = devicePixelRatio || 1;
@@ -35,7 +41,7 @@ function draw() {
   c.setTransform(scale, 0, 0, scale, 0, 0);
   c.fillStyle = theme.colours.card;
   c.fillRect(0, 0, width, height);
-  view.drawn = { calls: 0, tasks: 0, pieces: 0, arrows: 0, turns: 0, waits: 0, steps: 0 };
+  view.drawn = { calls: 0, tasks: 0, pieces: 0, arrows: 0, turns: 0, waits: 0, steps: 0, rust: 0 };
   c.textBaseline = "middle";
   grid(c);
   rows(c);

@@ -25,7 +25,9 @@ function arrange() {
     { works, depth: 0 },
     ...works.filter((call) => (few && works.length === 1) || call === view.chosen).flatMap((call) => call.tasks.map((task) => ({ works: [task], depth: 1 }))),
   ]);
-  view.rowHeight = view.rows.length <= 24 ? 30 : view.rows.length <= 60 ? 22 : 17;
+  // High ones only where all of them can be seen at once.
+  const fit = view.rows.length <= 24 && view.top + view.rows.length * 30 <= view.height;
+  view.rowHeight = fit ? 30 : view.rows.length <= 60 ? 22 : 17;
   find("tall").style.height = `${Math.max(view.tall, view.height)}px`;
   redraw();
 }
@@ -120,10 +122,10 @@ function under(event) {
   if (x < view.gutter || y < AXIS) return null;
   const slack = view.x.invert(2) - view.x.invert(0);
   const hit = (list) => list.find((box) => box.start - slack <= at && at <= box.end + slack);
-  for (const lane of trace.lanes) {
-    const within = y - view.laneY(lane.index);
-    if (within < 0 || within >= LANE) continue;
-    const box = within > 30 ? hit(lane.waits) : hit(lane.polls) || hit(lane.turns);
+  for (const lane of trace.threads) {
+    const within = y - view.laneY(lane.index), loop = lane.index < trace.lanes.length;
+    if (within < 0 || within >= (loop ? LANE : RUST_LANE)) continue;
+    const box = !loop ? hit(lane.rust) : within > 30 ? hit(lane.waits) : (within > 19 && hit(lane.rust)) || hit(lane.polls) || hit(lane.turns);
     return box ? { work: box.work, piece: box, lane } : null;
   }
   return null;
@@ -145,6 +147,7 @@ function describe({ work, piece }) {
     const many = piece.count > 1 ? `${number(piece.count)} turns, the GIL held for ${took(piece.held)} of ${long}` : `GIL held for ${long}`;
     return `${many}\n${took(piece.cpu)} of processor time, calls and tasks served: ${number(piece.calls)}`;
   }
+  if (piece.kind === "rust.poll") return `${piece.name}: poll ${piece.number}, ${long}\n${MEANING[piece.kind]}, by ${work.name}`;
   const what = piece.kind === "poll" ? `poll ${piece.number || ""}` : piece.kind === "merged" ? `${number(piece.count)} short polls and waits` : piece.kind;
   const lines = [`${work ? `${work.name}: ` : ""}${what}, ${long}`];
   if (MEANING[piece.kind]) lines.push(MEANING[piece.kind]);
@@ -212,8 +215,9 @@ addEventListener("keydown", (event) => {
 // --- around the picture
 
 function say() {
-  const { calls, tasks, pieces, arrows, turns, waits, steps } = view.drawn;
-  find("drawn").textContent = `In view: ${counted(calls, "call")}, ${counted(tasks, "task")}, ${counted(pieces, "piece")}, ${counted(arrows, "wake arrow")}, ${counted(turns, "turn")} and ${counted(waits, "GIL wait")} of ${counted(trace.lanes.length, "loop thread")}, ${counted(steps, "step")} of counters.`;
+  const { calls, tasks, pieces, arrows, turns, waits, steps, rust } = view.drawn;
+  const polled = trace.rustCount ? ` ${counted(rust, "poll")} of Rust futures.` : "";
+  find("drawn").textContent = `In view: ${counted(calls, "call")}, ${counted(tasks, "task")}, ${counted(pieces, "piece")}, ${counted(arrows, "wake arrow")}, ${counted(turns, "turn")} and ${counted(waits, "GIL wait")} of ${counted(trace.lanes.length, "loop thread")}, ${counted(steps, "step")} of counters.${polled}`;
 }
 
 function headline() {
@@ -238,7 +242,7 @@ function finding(one) {
 }
 
 function legend() {
-  const kinds = ["hold", ...PARTS, "task", "wake"];
+  const kinds = ["hold", ...PARTS, "task", ...(trace.rustCount ? ["rust.poll"] : []), "wake"];
   const names = { hold: "GIL held", task: "poll of a task" };
   find("legend").replaceChildren(...kinds.map((kind) => {
     const made = element("span", "", key(kind), names[kind] || kind);

@@ -76,6 +76,7 @@ function life(call) {
   lines.push(...partsOf(call));
   if (call.pieces.length) lines.push(element("h3", "", "Its life"), lifeList(call));
   if (call.taskCount) lines.push(...tasksOf(call));
+  if (call.rust.length) lines.push(...rustOf(call));
   lines.push(element("h3", "", "Ids"), ids(call));
   return lines;
 }
@@ -115,6 +116,16 @@ function tasksOf(call) {
   }
   if (call.taskCount > call.tasks.length) lines.push(element("p", "soft", `… ${number(call.taskCount - call.tasks.length)} more`));
   return lines;
+}
+
+/** Polls of the Rust futures that the call, and the tasks in it, await. */
+function rustOf(call) {
+  const list = element("ul", "life");
+  for (const poll of call.rust.slice(0, MOST)) {
+    list.append(element("li", "", element("span", "", key("rust.poll"), `poll ${poll.number}`), element("span", "", took(poll.end - poll.start)), element("span", "place", `${poll.name} on ${poll.thread}`)));
+  }
+  if (call.rust.length > MOST) list.append(element("li", "soft", `… ${number(call.rust.length - MOST)} more`));
+  return [element("h3", "", "Polls of Rust futures"), list];
 }
 
 function ids(call) {

@@ -1,0 +1,97 @@
+"""Polls of Rust futures beside those of Python: read, on the page, and in Perfetto's dialect."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gilscope.view.html import page
+from gilscope.view.perfetto import convert
+from gilscope.view.reading import read
+
+from .browser import Browser
+from .test_html import payload
+from .test_page import READY, has_drawn
+from .traces import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gilscope.view.model import Trace
+
+RUST = "#b7410e"
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Trace:
+    """One call whose future is polled once on the loop's thread, and twice on two others."""
+    lines = Lines()
+    call = lines.work("shop.order")
+    lines.turn(3, 110)
+    lines.rust_poll(call, 1, 20, 30, thread="loop-1")
+    for number in range(2, 6):
+        lines.rust_poll(call, number, 100 * number, 40, thread=f"gilscope-tokio{number % 2 + 1}")
+    return read(lines.write(tmp_path / "t.jsonl"))
+
+
+def test_a_thread_that_polls_has_a_lane(trace: Trace) -> None:
+    assert trace.rust_lanes() == [(0, "gilscope-tokio1"), (0, "gilscope-tokio2")]
+    assert trace.lanes() == [(1, "loop-1")]
+    packed = payload(page(trace))["rust"]
+    found = {lane["name"]: (lane["loop"], len(lane["polls"]) // 5) for lane in packed}
+    assert found == {"gilscope-tokio1": (-1, 2), "gilscope-tokio2": (-1, 2), "loop-1": (0, 1)}
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_those_of_a_real_run_are_read_from_both_formats(
+    real: Callable[..., Path], name: str
+) -> None:
+    trace = read(str(real(name)))
+    calls = {call.id: call for call in trace.calls}
+    assert {poll.owner for poll in trace.rust} == set(calls)
+    for call in trace.calls:
+        polls = [poll for poll in trace.rust if poll.owner == call.id]
+        assert [poll.number for poll in polls] == list(range(1, len(polls) + 1))
+        assert len(polls) >= 2  # on the loop's thread, where it is not ready, and on tokio's
+        assert polls[0].lane == call.lane
+        assert {poll.name for poll in polls} == {"gilscope.rust.sleep"}
+        for poll in polls:
+            assert call.start <= poll.start <= poll.end <= call.end
+            assert poll is polls[0] or poll.lane in trace.rust_lanes()
+    assert not any(piece.kind == "rust.poll" for call in trace.calls for piece in call.pieces)
+
+
+def test_the_page_shows_them(trace: Trace, tmp_path: Path) -> None:
+    path = tmp_path / "t.html"
+    path.write_text(page(trace))
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(path.as_uri())
+        browser.wait(READY)
+        assert browser.text("#drawn").endswith(" 5 polls of Rust futures.")
+        assert "rust.poll" in browser.text("#legend")
+        assert has_drawn(browser, RUST)
+        browser.press("ArrowDown")
+        said = re.sub(r"\s+", " ", browser.text("#panel"))
+        assert "poll 1 30.0 µs shop.price on loop-1" in said
+        assert "poll 3 40.0 µs shop.price on gilscope-tokio2" in said
+        browser.screenshot(tmp_path / "t.png")
+        assert browser.said == []
+
+
+def test_perfetto_gets_a_track_for_each_thread(trace: Trace) -> None:
+    events: list[dict[str, Any]] = json.loads(convert(trace).text)["traceEvents"]
+    names = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    polls = [event for event in events if event["name"] == "rust.poll"]
+    found = [(names[p["tid"]], p["ts"], p["dur"], p["args"]["poll"]) for p in polls]
+    assert found == [
+        ("loop-1", 20, 30, 1),
+        ("gilscope-tokio1", 200, 40, 2),
+        ("gilscope-tokio2", 300, 40, 3),
+        ("gilscope-tokio1", 400, 40, 4),
+        ("gilscope-tokio2", 500, 40, 5),
+    ]
+    assert {poll["args"]["call"] for poll in polls} == {trace.calls[0].id}
