@@ -3,12 +3,16 @@
 //! Invariant: alone in its process, for statistics and sinks are the process' own.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use gilscope_instrument::{Span, SpanKind, attach_sink, detach_sink, sink};
+use gilscope_instrument::{Span, SpanKind, attach_sink, clock, detach_sink, sink};
 use gilscope_runtime::{PyFun, PyHandle, into_py_future, py_runtime};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+
+/// A moment in the last poll.
+static SEEN: AtomicU64 = AtomicU64::new(0);
 
 /// Ready, or panics, at its last poll.
 struct Needs {
@@ -21,6 +25,7 @@ impl Future for Needs {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<PyResult<()>> {
         self.polls -= 1;
+        SEEN.store(clock::now(), Ordering::Relaxed);
         if self.polls > 0 {
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -102,6 +107,8 @@ fn each_poll_of_an_awaited_future_is_told_once_with_its_call_and_its_thread() {
                 "rust_polls::Needs"
             );
         }
+        let last = found[found.len() - 1];
+        assert!((last.start..=last.end).contains(&SEEN.load(Ordering::Relaxed)));
         for poll in &found[1..] {
             assert!(poll.thread.name.starts_with("gilscope-tokio"), "{poll:?}");
             assert_ne!(poll.thread.tid, call.thread.tid);
