@@ -164,6 +164,13 @@ impl Chrome {
         if span.poll != 0 {
             args["poll"] = span.poll.into();
         }
+        if span.kind == SpanKind::Poll {
+            args["id"] = format!("{:016x}", span.id).into();
+        }
+        // The arrow begins there, too: it is where its thread was at the wake.
+        if let Some((poll, _)) = span.woken_by {
+            args["woken_by"] = format!("{poll:016x}").into();
+        }
         let name = span.kind.as_str();
         let begin = self.nestable("b", span, span.parent, name, span.start, &args);
         self.write(&begin);

@@ -69,6 +69,7 @@ class _Events:
             (self.trace.calls if work.kind == "call" else self.trace.tasks).append(work)
         elif event["name"] in _PIECES:
             piece = Piece(event["name"], at, at, args.get("at"), None, args.get("poll", 0))
+            piece.id, piece.woken_by = args.get("id"), args.get("woken_by")
             work.pieces.append(piece)
             self._pieces[local] = piece
             if piece.kind == "poll" and self._poll[0] == at and work.call is None:

@@ -53,6 +53,7 @@ class _Lines:
         wake = line.get("wake_ns")
         piece.wake = int(wake) if wake else None
         piece.number = int(line.get("poll") or 0)
+        piece.id, piece.woken_by = text_or_none(line.get("id")), text_or_none(line.get("woken_by"))
         owner = str(line["parent"])
         if work := self._works.get(owner):
             work.pieces.append(piece)

@@ -28,6 +28,10 @@ class Piece:
     """When what it awaits was done, for a `suspended`."""
     number: int = 0
     """Which poll it is or precedes."""
+    id: str | None = None
+    """Of a `poll`, so that another can say that it was woken by it."""
+    woken_by: str | None = None
+    """The id of the `poll` of another call or task in which it was woken, for a `poll`."""
 
 
 @dataclass(slots=True)

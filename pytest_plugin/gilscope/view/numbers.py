@@ -10,7 +10,7 @@ from gilscope.view.model import PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gilscope.view.model import Trace, Work
+    from gilscope.view.model import Piece, Trace, Work
 
 
 @dataclass(slots=True)
@@ -49,6 +49,36 @@ def quantile(ordered: Sequence[int], share: float) -> int:
     """The least value that `share` of them do not exceed."""
     rank = -int(-share * len(ordered) // 1)
     return ordered[min(max(rank, 1), len(ordered)) - 1]
+
+
+@dataclass(slots=True)
+class Wake:
+    """A poll of a call or task in which another one was woken."""
+
+    waker: Work
+    at: int
+    """When, within that poll."""
+    woken: Work
+    poll: Piece
+    """The poll that followed."""
+
+
+def wakes(works: Sequence[Work]) -> list[Wake]:
+    """Every wake of one of `works` by another one of them, of which it is known."""
+    polls = {p.id: (work, p) for work in works for p in work.pieces if p.kind == "poll" and p.id}
+    found: list[Wake] = []
+    for work in works:
+        wake: int | None = None
+        for piece in work.pieces:
+            waker = polls.get(piece.woken_by or "")
+            if waker is not None:
+                by, cause = waker
+                at = cause.end if wake is None else wake
+                # Stamps are rounded, and an arrow has to begin within its slice.
+                at = max(min(at, cause.end - 1), cause.start)
+                found.append(Wake(by, at, work, piece))
+            wake = piece.wake
+    return found
 
 
 def slowest(calls: Iterable[Work], count: int) -> list[Work]:

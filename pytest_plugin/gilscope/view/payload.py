@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gilscope.view.choice import MERGED, choose, evenly, fewer_pieces, fewer_steps, fewer_turns
 from gilscope.view.model import PARTS
-from gilscope.view.numbers import in_flight, queue_depth, rows
+from gilscope.view.numbers import in_flight, queue_depth, rows, wakes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +27,7 @@ _TURNS = 2_000
 _STEPS = 1_500
 _FINDINGS = 200
 _RUST = 3_000
+_WAKES = 2_000
 _TEXT = 2_000
 
 
@@ -57,6 +58,7 @@ class Payload:
             "kinds": KINDS,
             "lanes": [self._lane(lane) for lane in self._lanes],
             "calls": calls,
+            "wakes": self._wakes(),
             "rust": self._rust(),
             "rustCount": len(trace.rust),
             "flight": _flat(fewer_steps(in_flight(trace), _STEPS), self.zero),
@@ -87,6 +89,20 @@ class Payload:
 
     def _drawn(self) -> list[Work]:
         return [*self.shown, *(child for call in self.shown for child in call.children)]
+
+    def _wakes(self) -> list[int]:
+        """Who woke when, and who was polled when for it. Works are counted as page/data.js does."""
+        works = [
+            work
+            for call in self.shown
+            for work in (call, *[child for child in call.children if child.kind == "task"][:_TASKS])
+        ]
+        number = {work.id: i for i, work in enumerate(works)}
+        flat: list[int] = []
+        for wake in evenly(wakes(works), _WAKES):
+            flat += (number[wake.waker.id], wake.at - wake.waker.start)
+            flat += (number[wake.woken.id], wake.poll.start - wake.woken.start)
+        return flat
 
     def _rust_polls(self) -> list[RustPoll]:
         """Those of calls that are drawn."""

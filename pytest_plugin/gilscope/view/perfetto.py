@@ -1,9 +1,10 @@
 """A trace as Chrome JSON in the dialect that Perfetto shows best.
 
 Per loop thread a track of slices: `gil.wait`, and `gil.hold` with the polls in it; one for each
-other thread that polled Rust futures. Per call and
-task a track of its parts (`id2.local`: with a plain `id` everything starts collapsed). Wakes are
-slices of a track of their own, as an arrow has to begin in a slice; each leads to its poll.
+other thread that polled Rust futures. Per call and task a track of its parts (`id2.local`: with a
+plain `id` everything starts collapsed). Wakes are slices of a track of their own, as an arrow has
+to begin in a slice; each leads to its poll. Where it was a poll that woke, an arrow leads from
+that one, too.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from gilscope.view.numbers import in_flight, queue_depth
+from gilscope.view.numbers import in_flight, queue_depth, wakes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gilscope.view.model import Finding, Lane, Piece, Trace, Work
 
@@ -60,7 +61,7 @@ def convert(trace: Trace, limit: int = EVENTS) -> Converted:
     works, left_out = _latest([*trace.calls, *trace.tasks], limit)
     events = [*maker.names(trace.path), *maker.turns(trace), *maker.works(works)]
     events += maker.rust_polls(trace, works)
-    events += [*maker.arrows(), *maker.findings(trace.findings)]
+    events += [*maker.arrows(), *maker.woken(works), *maker.findings(trace.findings)]
     events += maker.counter("calls in flight", in_flight(trace))
     events += maker.counter("queue depth", queue_depth(trace) or [(zero, 0)])
     lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in events)
@@ -83,6 +84,7 @@ def _latest(works: list[Work], limit: int) -> tuple[list[Work], int]:
 class _Maker:
     def __init__(self, zero: int, lanes: Iterable[Lane], rust_lanes: Iterable[Lane]) -> None:
         self._zero = zero
+        self._arrows = 0
         numbers = range(_FIRST_TRACK, 1 << 30, 2)
         self._tracks = {lane: _Track(n, lane[1]) for n, lane in zip(numbers, lanes, strict=False)}
         # Threads without a loop, behind those.
@@ -165,7 +167,6 @@ class _Maker:
         yield self._nested("e", work.kind, work.name, local, track, work.end, {})
 
     def arrows(self) -> Iterator[Event]:
-        number = 0
         for track in self._tracks.values():
             track.wakes.sort()
             times = sorted({wake for wake, _, _ in track.wakes})
@@ -173,10 +174,21 @@ class _Maker:
             for wake, poll, name in track.wakes:
                 end = wake + min(_WAKE_NS, after.get(wake, wake + _WAKE_NS) - wake)
                 yield self._slice("wake", track.of_wakes, wake, end, {"function": name})
-                number += 1
-                arrow = {"cat": "wake", "name": "wake", "id": number, "pid": _PROCESS}
-                yield {"ph": "s", **arrow, "tid": track.of_wakes, "ts": self._us(wake)}
-                yield {"ph": "f", **arrow, "tid": track.number, "ts": self._us(poll), "bp": "e"}
+                yield from self._arrow("wake", track.of_wakes, wake, track.number, poll)
+
+    def woken(self, works: Sequence[Work]) -> Iterator[Event]:
+        """From each poll in which another call or task was woken to the poll that followed."""
+        for wake in wakes(works):
+            waker, woken = self._tracks.get(wake.waker.lane), self._tracks.get(wake.woken.lane)
+            if waker and woken:
+                ends = (waker.number, wake.at, woken.number, wake.poll.start)
+                yield from self._arrow("woken by", *ends)
+
+    def _arrow(self, name: str, track: int, start: int, to: int, end: int) -> Iterator[Event]:
+        self._arrows += 1
+        arrow = {"cat": "wake", "name": name, "id": self._arrows, "pid": _PROCESS}
+        yield {"ph": "s", **arrow, "tid": track, "ts": self._us(start)}
+        yield {"ph": "f", **arrow, "tid": to, "ts": self._us(end), "bp": "e"}
 
     def findings(self, findings: Iterable[Finding]) -> Iterator[Event]:
         for number, found in enumerate(findings):

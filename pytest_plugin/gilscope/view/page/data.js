@@ -81,6 +81,17 @@ trace.flight = steps(raw.flight);
 trace.queue = steps(raw.queue);
 trace.byId = new Map(trace.calls.map((call) => [call.id, call]));
 
+/** From which poll of which call or task another one was woken, and when that was polled. */
+function wakes(flat) {
+  const works = trace.calls.flatMap((call) => [call, ...call.tasks]), found = [];
+  for (let i = 0; i < flat.length; i += 4) {
+    const [by, since, who, until] = flat.slice(i, i + 4);
+    found.push({ by: works[by], at: works[by].start + since, work: works[who], until: works[who].start + until });
+  }
+  return found;
+}
+trace.wakes = wakes(raw.wakes);
+
 /** Polls of Rust futures, on loop threads and on others, which are lanes of their own. */
 function rustPolls({ name, loop, polls }) {
   const own = loop < 0 ? { name, index: trace.threads.length, turns: [], polls: [], waits: [], rust: [] } : trace.lanes[loop];

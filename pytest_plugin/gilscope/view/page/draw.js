@@ -41,10 +41,11 @@ function draw() {
   c.setTransform(scale, 0, 0, scale, 0, 0);
   c.fillStyle = theme.colours.card;
   c.fillRect(0, 0, width, height);
-  view.drawn = { calls: 0, tasks: 0, pieces: 0, arrows: 0, turns: 0, waits: 0, steps: 0, rust: 0 };
+  view.drawn = { calls: 0, tasks: 0, pieces: 0, arrows: 0, turns: 0, waits: 0, steps: 0, rust: 0, woken: 0 };
   c.textBaseline = "middle";
   grid(c);
   rows(c);
+  woken(c);
   above(c);
   arrows(c);
   say();
@@ -276,6 +277,37 @@ function head(c, x, y, size) {
   c.lineTo(x - 1.4 * size, y - size);
   c.lineTo(x - 1.4 * size, y + size);
   c.fill();
+}
+
+/** From the poll of one row that woke to the poll of another one that followed. */
+function woken(c) {
+  if (!trace.wakes.length) return;
+  const at = new Map();
+  view.rows.forEach(({ works }, i) => works.forEach((work) => at.set(work, view.rowY(i) + view.rowHeight / 2)));
+  clipped(c, view.fixed, view.height, () => {
+    for (const { by, at: when, work, until } of trace.wakes) {
+      const y1 = at.get(by), y2 = at.get(work), x1 = view.x(when), x2 = view.x(until);
+      if (y1 === undefined || y2 === undefined || Math.max(y1, y2) < view.fixed || Math.min(y1, y2) > view.height) continue;
+      if (Math.max(x1, x2) < view.gutter || Math.min(x1, x2) > view.width) continue;
+      const mine = owner(by) === view.chosen || owner(work) === view.chosen;
+      c.globalAlpha = mine ? 1 : 0.6;
+      c.strokeStyle = c.fillStyle = theme.colours.woken;
+      c.lineWidth = mine ? 1.8 : 1.2;
+      const edge = y2 + Math.sign(y1 - y2) * view.rowHeight * 0.24, back = Math.sign(edge - y1) || 1;
+      c.beginPath();
+      c.moveTo(x1, y1);
+      c.bezierCurveTo(x1, (y1 + edge) / 2, x2, (y1 + edge) / 2, x2, edge - 4 * back);
+      c.stroke();
+      c.globalAlpha = 1;
+      c.beginPath();
+      c.moveTo(x2, edge);
+      c.lineTo(x2 - 3.5, edge - 6 * back);
+      c.lineTo(x2 + 3.5, edge - 6 * back);
+      c.fill();
+      view.drawn.woken += 1;
+    }
+  });
+  c.globalAlpha = 1;
 }
 
 /** Those of the chosen call, over everything. */

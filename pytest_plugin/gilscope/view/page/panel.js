@@ -27,6 +27,7 @@ function overview() {
     element("h3", "", "How to read it"),
     ...Object.entries(MEANING).map(([kind, text]) => element("p", "", key(kind), element("b", "", kind === "hold" ? "GIL held" : kind), ` – ${text}`)),
     element("p", "", key("wake"), element("b", "", "wake"), " – what was awaited is done; the arrow ends at the poll that follows"),
+    element("p", "", key("woken"), element("b", "", "woken by"), " – it was a poll of another call or task that woke; the arrow leads from that one to the poll that follows"),
   ];
 }
 
@@ -76,6 +77,8 @@ function life(call) {
   lines.push(...partsOf(call));
   if (call.pieces.length) lines.push(element("h3", "", "Its life"), lifeList(call));
   if (call.taskCount) lines.push(...tasksOf(call));
+  const woken = trace.wakes.filter((wake) => owner(wake.work) === call);
+  if (woken.length) lines.push(...wokenBy(woken));
   if (call.rust.length) lines.push(...rustOf(call));
   lines.push(element("h3", "", "Ids"), ids(call));
   return lines;
@@ -116,6 +119,15 @@ function tasksOf(call) {
   }
   if (call.taskCount > call.tasks.length) lines.push(element("p", "soft", `… ${number(call.taskCount - call.tasks.length)} more`));
   return lines;
+}
+
+/** Whose polls woke the call, and the tasks in it. */
+function wokenBy(wakes) {
+  const list = element("ul", "life");
+  for (const { by, at, work, until } of wakes.slice(0, MOST)) {
+    list.append(element("li", "", element("span", "", key("woken"), "woken by"), element("span", "", took(until - at)), element("span", "place", `${by.name} woke ${work.name}, which was polled that much later`)));
+  }
+  return [element("h3", "", "Woken by others"), list];
 }
 
 /** Polls of the Rust futures that the call, and the tasks in it, await. */
