@@ -10,9 +10,11 @@ import pytest
 from gilscope.view.errors import BadTrace
 from gilscope.view.reading import read
 
+from .conftest import gilscope
 from .traces import LIFE, START, US, Lines
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -68,11 +70,13 @@ def test_a_line_cut_off_is_spoken_of_and_the_rest_is_shown(tmp_path: Path) -> No
     lines.work("kept")
     lines.work("cut")
     path = tmp_path / "t.jsonl"
-    path.write_text(lines.text()[:-20])
+    text = lines.text()[:-20]
+    path.write_text(text)
     trace = read(str(path))
     assert [call.name for call in trace.calls] == ["kept", "cut"]
     assert len(trace.calls[1].pieces) == len(LIFE) - 1
-    assert trace.notes == ["the file ends within line 18: what came before is shown"]
+    where = f"it ends at byte {len(text):,}, in line 18"
+    assert trace.cut == f"{path} is cut off: {where}; 17 lines before that were read"
 
 
 def test_foreign_lines_are_counted_and_left_out(tmp_path: Path) -> None:
@@ -124,7 +128,8 @@ def test_a_chrome_file_that_was_not_closed_is_shown_up_to_there(tmp_path: Path) 
     ours.append({"ph": "i", "cat": "finding", "name": "GS02 gil_held", "ts": 3, "args": said})
     text = '{"displayTimeUnit":"ns","traceEvents":[\n' + ",\n".join(map(json.dumps, ours))
     path = tmp_path / "t.json"
-    path.write_text(text + ',\n{"ph":"e","ca')
+    text += ',\n{"ph":"e","ca'
+    path.write_text(text)
     trace = read(str(path))
     [call] = trace.calls
     assert (call.id, call.start, call.end, call.error) == (f"{10:016x}", 1000, 5500, "E: m")
@@ -132,4 +137,49 @@ def test_a_chrome_file_that_was_not_closed_is_shown_up_to_there(tmp_path: Path) 
     [found] = trace.findings
     assert (found.id, found.name, found.start) == ("GS02", "gil_held", 3000)
     assert (found.sentence, found.hint, found.stack) == ("held", "let go", ["a.py:1 in f"])
-    assert trace.notes == ["the file ends before its end was written: what came before is shown"]
+    where = f"it ends at byte {len(text)}, in line 7"
+    assert trace.cut == f"{path} is cut off: {where}; 5 events before that were read"
+
+
+def test_a_chrome_file_that_is_damaged_within_is_not_cut_off(
+    real: Callable[..., Path], tmp_path: Path
+) -> None:
+    text = real("t.json").read_text()
+    assert read(str(real("t.json"))).cut is None
+    path = tmp_path / "t.json"
+    path.write_text(text.replace('"ph":"b"', '"ph":"b', 1))
+    trace = read(str(path))
+    assert trace.cut is None
+    assert trace.notes == ["the file is damaged: events that cannot be read are left out"]
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.jsonl"])
+@pytest.mark.parametrize("way", [(), ("--html",), ("--perfetto=out.json",)])
+def test_a_file_that_is_cut_off_is_shown_and_the_command_fails(
+    real: Callable[..., Path], tmp_path: Path, name: str, way: tuple[str, ...]
+) -> None:
+    raw = real(name).read_bytes()
+    cut = raw[: raw.rindex(b'"span"' if name == "t.jsonl" else b'"ph":"X"')]
+    line = cut.count(b"\n") + 1
+    whole = line - 1 - (name == "t.json")  # which begins with a line of its own
+    (tmp_path / name).write_bytes(cut)
+    done = gilscope("view", name, *way, cwd=tmp_path)
+    assert done.returncode == 1
+    [said] = done.stderr.splitlines()
+    count = "lines" if name == "t.jsonl" else "events"
+    where = f"it ends at byte {len(cut):,}, in line {line:,}"
+    assert said == (f"error: {name} is cut off: {where}; {whole:,} {count} before that were read")
+    shown = {"": "shop.order", "--html": "page: ", "--perfetto=out.json": "trace: out.json"}
+    assert shown["".join(way)] in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_file_cut_off_before_its_first_span_is_one_line(
+    real: Callable[..., Path], tmp_path: Path
+) -> None:
+    head = real("t.json").read_bytes()[:120]
+    (tmp_path / "t.json").write_bytes(head)
+    done = gilscope("view", "t.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    [said] = done.stderr.splitlines()
+    assert said.startswith("error: t.json is cut off: it ends at byte 120, in line 2; ")

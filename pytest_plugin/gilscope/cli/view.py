@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
-from gilscope.cli.errors import Refused, os_reason
+from gilscope.cli.errors import Refused, os_reason, say_error
 
 if TYPE_CHECKING:
     from gilscope.view.model import Trace
@@ -38,7 +38,8 @@ Both formats are read: JSON lines, which say most, and Chrome JSON. The parts of
 each other and add up to it; docs/spans.md says what each of them is, docs/view.md shows the
 pictures.
 
-Exit code: 0 when something was shown, 2 when TRACE is no trace.
+Exit code: 0 when TRACE was shown, 1 when it is cut off and was shown as far as it goes, 2 when
+it is no trace.
 """
 
 
@@ -77,12 +78,17 @@ def view(trace: str, slowest: int, html: str | None, perfetto: str | None) -> in
         with Console(stderr=True).status("reading"):  # seen on a terminal alone
             found = read(trace)
         if html is not None:
-            return _write_page(found, html or f"{os.path.splitext(trace)[0]}.html")
-        if perfetto is not None:
-            return _to_perfetto(found, perfetto)
+            code = _write_page(found, html or f"{os.path.splitext(trace)[0]}.html")
+        elif perfetto is not None:
+            code = _to_perfetto(found, perfetto)
+        else:
+            code = _print(found, slowest)
     except BadTrace as bad:
         raise Refused(bad.message, bad.hint) from None
-    return _print(found, slowest)
+    if found.cut:
+        say_error(found.cut)
+        return code or 1
+    return code
 
 
 def _print(found: Trace, slowest: int) -> int:

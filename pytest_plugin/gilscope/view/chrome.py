@@ -7,6 +7,7 @@ was made; that is found by the polls, which are on their thread as well.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from gilscope.view.errors import BadTrace
@@ -126,14 +127,22 @@ def read_chrome(path: str, file: BinaryIO) -> Trace:
 
 # Where the name of the process stands in a file of ours.
 _NAME = 4096
+# How such a file ends: with the list of its events closed.
+_END = re.compile(rb"\]\s*(,\s*\"otherData\".*)?\}?\s*$", re.DOTALL)
 
 
 def _events(raw: bytes, trace: Trace) -> Iterator[Mapping[str, Any]]:
     try:
         whole = json.loads(raw)
     except (ValueError, RecursionError):
-        trace.notes.append("the file ends before its end was written: what came before is shown")
-        yield from _line_by_line(raw)
+        events = list(_line_by_line(raw))
+        if _END.search(raw, max(len(raw) - _NAME, 0)):
+            trace.notes.append("the file is damaged: events that cannot be read are left out")
+        else:
+            line = raw.count(b"\n") + (not raw.endswith(b"\n"))
+            read = "1 event" if len(events) == 1 else f"{len(events):,} events"
+            trace.cut_off(len(raw), line, read)
+        yield from events
         return
     if not isinstance(whole, dict):
         yield from whole if isinstance(whole, list) else ()

@@ -84,9 +84,10 @@ class _Lines:
 def read_lines(path: str, file: Iterable[bytes]) -> Trace:
     """Read every line; one that is cut off, or is none of ours, is left out and spoken of."""
     lines = _Lines(path)
-    foreign, whole, number = 0, True, 0
+    foreign, whole, number, size = 0, True, 0, 0
     for number, raw in enumerate(file, 1):
         whole = True
+        size += len(raw)
         try:
             lines.take(json.loads(raw))
         except json.JSONDecodeError:
@@ -100,7 +101,9 @@ def read_lines(path: str, file: Iterable[bytes]) -> Trace:
     if not trace.spans and not trace.findings:
         raise BadTrace(f"{path} is no trace of gilscope: its first line is no span", _hint())
     if not whole:
-        trace.notes.append(f"the file ends within line {number:,}: what came before is shown")
+        lines_read = number - 1 - foreign
+        read = "1 line" if lines_read == 1 else f"{lines_read:,} lines"
+        trace.cut_off(size, number, read)
     if foreign:
         verb = "line is" if foreign == 1 else "lines are"
         trace.notes.append(f"{foreign:,} {verb} no record of gilscope and left out")

@@ -125,6 +125,13 @@ class Trace:
     spans: int = 0
     notes: list[str] = field(default_factory=list)
     """What is missing in it or was left out; each is one line for the reader."""
+    cut: str | None = None
+    """Where its end is missing, in one line."""
+
+    def cut_off(self, size: int, line: int, read: str) -> None:
+        """Say that the file ends too early, after `size` bytes and in that line."""
+        where = f"it ends at byte {size:,}, in line {line:,}"
+        self.cut = f"{self.path} is cut off: {where}; {read} before that were read"
 
     def bounds(self) -> tuple[int, int]:
         """The first and the last moment of it, equal if there is nothing."""

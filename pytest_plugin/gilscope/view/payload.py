@@ -54,7 +54,7 @@ class Payload:
             "span": self.end - self.zero,
             "count": len(trace.calls),
             "tasks": len(trace.tasks),
-            "notes": [*self._capped(), *trace.notes],
+            "notes": [*([trace.cut] if trace.cut else []), *self._capped(), *trace.notes],
             "kinds": KINDS,
             "lanes": [self._lane(lane) for lane in self._lanes],
             "calls": calls,

@@ -32,6 +32,8 @@ def read(path: str) -> Trace:
     except ValueError:  # a path with a zero byte
         raise BadTrace(f"cannot read {path!r}: that is no file name") from None
     if not trace.spans and not trace.findings:
+        if trace.cut:
+            raise BadTrace(trace.cut)
         raise BadTrace(f"{path} has no spans: nothing was recorded", _why_empty())
     return put_together(trace)
 
