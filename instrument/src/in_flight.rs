@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::chain::Chain;
 use crate::global::{self, LoopShared};
+use crate::maker::Maker;
 use crate::name::Name;
 use crate::open::{Copied, mode, word};
 use crate::span::{SpanKind, ThreadInfo};
@@ -65,6 +66,8 @@ pub struct InFlight {
     pub at: Name,
     /// The chain of what awaits what, if it is suspended and [`tree::wanted`](crate::tree::wanted).
     pub chain: Chain,
+    /// Who made it, if that was Rust code and [`tree::wanted`](crate::tree::wanted) when it began.
+    pub maker: Option<Maker>,
     /// How many polls have begun.
     pub polls: u32,
     /// Its loop's thread.
@@ -93,6 +96,7 @@ impl InFlight {
             since,
             at: Name(at as u32),
             chain: chain.into(),
+            maker: (words[word::MODE] & mode::MADE != 0).then(|| words[word::MADE].into()),
             polls: (words[word::NAME_POLLS] >> 32) as u32,
             thread: thread.clone(),
         }

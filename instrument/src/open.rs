@@ -47,7 +47,10 @@ pub(crate) mod word {
     pub(crate) const OUTER: usize = 19;
     /// The chain at whose end it awaits; of no meaning unless it is suspended.
     pub(crate) const CHAIN: usize = 20;
-    pub(crate) const COUNT: usize = 21;
+    /// Who made a call, as `Maker` packs it; of no meaning without `mode::MADE`. With this word an entry
+    /// is three cache lines to the last byte.
+    pub(crate) const MADE: usize = 21;
+    pub(crate) const COUNT: usize = 22;
 }
 
 /// Bits of the word `MODE`.
@@ -58,6 +61,7 @@ pub(crate) mod mode {
     pub(crate) const SUSPENDED: u64 = 8;
     pub(crate) const ERROR: u64 = 16;
     pub(crate) const NOTES: u64 = 32;
+    pub(crate) const MADE: u64 = 64;
     /// The trace flags and whether the parent is remote, as `CallStamps::flags` has them.
     pub(crate) const TRACE_SHIFT: u32 = 32;
     pub(crate) const TRACE_FLAGS: u64 = 0xFF << TRACE_SHIFT;

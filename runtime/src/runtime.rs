@@ -3,6 +3,7 @@
 //! Invariant: a handle is cheap to clone, owned, and never keeps the GIL or a lock; all of them are
 //! façades over a host table.
 
+use std::panic::Location;
 use std::time::Duration;
 
 use pyo3::ffi;
@@ -161,6 +162,7 @@ impl PyRuntime {
     }
 
     /// Calls `fun` and gives a future of its result, converted to `T`. Lazy; any executor.
+    #[track_caller]
     pub fn call_async<T: PyResultType>(
         &self,
         fun: impl Into<PyFun>,
@@ -170,14 +172,28 @@ impl PyRuntime {
     }
 
     /// A call to be configured.
+    #[track_caller]
     pub fn call<A: PyArgs>(&self, fun: impl Into<PyFun>, args: A) -> CallBuilder<A> {
-        CallBuilder::new(self.host.clone(), fun.into(), args)
+        self.call_at(Location::caller(), fun.into(), args)
+    }
+
+    /// A call that says that it was made there.
+    fn call_at<A: PyArgs>(
+        &self,
+        place: &'static Location<'static>,
+        fun: PyFun,
+        args: A,
+    ) -> CallBuilder<A> {
+        let mut call = CallBuilder::new(self.host.clone(), fun, args);
+        call.options.made_at = Some(place);
+        call
     }
 
     /// Submits without waiting for room.
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::RuntimeStopped`].
+    #[track_caller]
     pub fn try_call<T: PyResultType>(
         &self,
         fun: impl Into<PyFun>,
@@ -191,6 +207,7 @@ impl PyRuntime {
     ///
     /// # Errors
     /// [`Error::WrongThread`] where that would deadlock; else the call's.
+    #[track_caller]
     pub fn call_blocking<T: PyResultType>(
         &self,
         fun: impl Into<PyFun>,
@@ -203,12 +220,21 @@ impl PyRuntime {
     ///
     /// # Errors
     /// As [`CallBuilder::send`].
-    pub async fn call_async_fun<T: PyResultType>(
+    #[track_caller]
+    pub fn call_async_fun<T: PyResultType>(
         &self,
+        fun: PyAsyncFun<T>,
+    ) -> impl Future<Output = Result<CallHandle, Error>> {
+        self.send_fun(Location::caller(), fun)
+    }
+
+    async fn send_fun<T: PyResultType>(
+        &self,
+        place: &'static Location<'static>,
         fun: PyAsyncFun<T>,
     ) -> Result<CallHandle, Error> {
         let ((fun, args, kwargs), callback) = fun.split();
-        let mut call = self.call(fun, args);
+        let mut call = self.call_at(place, fun, args);
         if let Some(kwargs) = kwargs {
             call = call.kwargs_dict(kwargs);
         }
@@ -219,14 +245,18 @@ impl PyRuntime {
     ///
     /// # Errors
     /// The first submission that is refused.
-    pub async fn process_coroutines<T: PyResultType>(
+    #[track_caller]
+    pub fn process_coroutines<T: PyResultType>(
         &self,
         mut calls: tokio::sync::mpsc::Receiver<PyAsyncFun<T>>,
-    ) -> Result<(), Error> {
-        while let Some(fun) = calls.recv().await {
-            self.call_async_fun(fun).await?;
+    ) -> impl Future<Output = Result<(), Error>> {
+        let place = Location::caller();
+        async move {
+            while let Some(fun) = calls.recv().await {
+                self.send_fun(place, fun).await?;
+            }
+            Ok(())
         }
-        Ok(())
     }
 
     /// Stops the runtime: idempotent, from any thread. Blocks, detached, until every caller has an

@@ -3,6 +3,7 @@
 //! Invariant: a task keeps the host it was spawned on; in simulation only one-step runnables cross.
 
 use std::future::Future;
+use std::hash::{Hash as _, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -56,6 +57,27 @@ pub(crate) fn is_blocking() -> bool {
 /// The tokio this thread is in, or this library's own.
 pub(crate) fn tokio_handle() -> tokio::runtime::Handle {
     tokio::runtime::Handle::try_current().unwrap_or_else(|_| own_tokio().handle().clone())
+}
+
+/// The number of the tokio task that this thread runs, as tokio shows it, or 0.
+#[inline]
+pub(crate) fn current_number() -> u64 {
+    /// An id tells its number to nobody else without a text being made of it.
+    struct Number(u64);
+    impl Hasher for Number {
+        fn finish(&self) -> u64 {
+            self.0
+        }
+        fn write(&mut self, _: &[u8]) {}
+        fn write_u64(&mut self, number: u64) {
+            self.0 = number;
+        }
+    }
+    tokio::task::try_id().map_or(0, |id| {
+        let mut number = Number(0);
+        id.hash(&mut number);
+        number.finish()
+    })
 }
 
 /// A spawned task. Dropping it detaches.
@@ -197,4 +219,19 @@ pub(crate) async fn sleep_on(host: &HostRef, duration: Duration) {
 /// The lock over the library's tokio, for the time of a fork.
 pub(crate) fn hold() -> Box<dyn std::any::Any> {
     Box::new(RUNTIME.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{current_number, own_tokio};
+
+    #[test]
+    fn a_tasks_number_is_the_one_that_tokio_shows() {
+        let of_task = async { (current_number().to_string(), tokio::task::id().to_string()) };
+        let joined = own_tokio().block_on(own_tokio().spawn(of_task));
+        let (number, shown) = joined.expect("it does not panic");
+        assert_eq!(number, shown);
+        assert_eq!(current_number(), 0, "this thread runs no task");
+        assert_eq!(own_tokio().block_on(async { current_number() }), 0);
+    }
 }

@@ -21,6 +21,7 @@ use crate::converter::Control;
 use crate::detail::{Detail, detail, enabled};
 use crate::doing::DoingSince;
 use crate::global::{self, LoopShared};
+use crate::maker::Maker;
 use crate::name::Name;
 use crate::notes::Notes;
 use crate::open::{Read as _, SlabWriter, mode, word};
@@ -173,6 +174,17 @@ impl LoopRecorder {
     #[inline]
     pub fn awaits(&self, call: OpenCall, chain: Chain) {
         self.mark_chain(call.0, chain);
+    }
+
+    /// Who made the call. After `open`; while nobody [wants](crate::tree::wanted) it, not worth a call.
+    #[cold]
+    pub fn made(&self, call: OpenCall, maker: Maker) {
+        if let Some(entry) = self.slab.slab.get(call.0) {
+            entry.write(|entry| {
+                entry.set(word::MADE, maker.into());
+                entry.set(word::MODE, entry.get(word::MODE) | mode::MADE);
+            });
+        }
     }
 
     /// The call was woken: it is due to be polled again. The first wake counts.

@@ -123,6 +123,8 @@ fn of_open(each: &InFlight, now: u64) -> Value {
         "since_ns": ago(now, each.since),
         "polls": each.polls,
         "at": (each.at.0 != 0).then(|| text(each.at)),
+        "made_at": each.maker.map(|maker| text(maker.place)),
+        "rust_task": each.maker.map(|maker| maker.task).filter(|task| *task != 0),
         "chain": each.chain.links().into_iter().map(of_link).collect::<Vec<_>>(),
     })
 }

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _MOST = 100
 # Tasks inside tasks; the rest is counted.
 _DEEPEST = 50
+# Where crates are that are none of the program's own.
+_CRATES = re.compile(r"^.*/registry/src/[^/]+/")
 _LIBRARY = re.compile(r"^.*/lib/python3\.\d+/(?:site-packages/|dist-packages/)?")
 
 
@@ -49,7 +51,19 @@ class _Drawing:
         for each in entries:
             parent = each["parent"]
             # Each is older than what is below it, so that nothing can be below itself.
-            self.below[parent if parent in known else f"{each['tid']}"].append(each)
+            above = parent if parent in known else f"{each['tid']}"
+            self._below_task(above, each).append(each)
+
+    def _below_task(self, above: str, entry: Entry) -> list[Entry]:
+        """Where an entry stands: below the Rust task that called it, which is below `above`."""
+        number = entry.get("rust_task")
+        if number is None:
+            return self.below[above]
+        task = {"id": f"{above} task {number}", "rust_task": number, "tid": entry["tid"]}
+        calls = self.below[task["id"]]
+        if not calls:
+            self.below[above].append({"span": "rust task", **task})
+        return calls
 
     def whole(self, program: str) -> Tree:
         tree = Tree(_clean(f"process {self.answer['pid']} {program}", "bold"))
@@ -76,7 +90,7 @@ class _Drawing:
         entries = self.below[f"{loop['tid']}"]
         self._siblings(branch, entries, 0, loop["tid"])
         self._queue(branch, queue)
-        elsewhere = sum(each["tid"] == loop["tid"] for each in self.answer["open"]) - len(entries)
+        elsewhere = sum(each["tid"] == loop["tid"] for each in self.answer["open"])
         if not entries and elsewhere:
             branch.add(Text(f"{elsewhere:,} below what made them", "dim"))
         elif not branch.children:
@@ -136,15 +150,27 @@ class _Drawing:
     def _shape(self, entry: Entry, depth: int) -> object:
         """What two entries have in common that need not both be drawn."""
         below: Iterable[Entry] = self.below[entry["id"]] if depth < _DEEPEST else ()
+        if entry["span"] == "rust task":
+            return ("rust task", tuple(self._shape(each, depth + 1) for each in below))
         places = tuple(each.get("python") or each.get("rust") for each in entry["chain"])
-        same = (entry["span"], entry["name"], entry["phase"], entry["at"], places)
+        made_at = entry.get("made_at")
+        same = (entry["span"], entry["name"], made_at, entry["phase"], entry["at"], places)
         return (same, tuple(self._shape(each, depth + 1) for each in below))
 
     def _entry(self, branch: Tree, entry: Entry, alike: int, depth: int, tid: int) -> None:
+        if entry["span"] == "rust task":
+            text = Text("rust task ", "magenta")
+            text.append(f"{entry['rust_task']}", "default")
+            if alike > 1:
+                text.append(f" and {alike - 1:,} alike", "default")
+            self._siblings(branch.add(text), self.below[entry["id"]], depth + 1, tid)
+            return
         text = Text(f"{entry['span']} ", "dim")
         text.append_text(_clean(entry["name"] or "?", "bold not dim"))
         if entry["tid"] != tid and entry["tid"] in self.threads:
             text.append_text(_clean(f" on {self.threads[entry['tid']]}"))
+        if entry.get("made_at"):
+            text.append_text(_clean(f" from {self._short(entry['made_at'])}"))
         if alike > 1:
             text.append(f" × {alike:,}, the oldest", "not dim")
         text.append(f"  {self._phase(entry)}", "not dim")
@@ -168,10 +194,10 @@ class _Drawing:
             branch = branch.add(text)
 
     def _short(self, place: str) -> str:
-        """A place without the folder the process is in, or that of Python's library."""
+        """A place without the folder the process is in, or that of libraries."""
         if self.folder and place.startswith(self.folder):
             return place[len(self.folder) :]
-        return _LIBRARY.sub("", place)
+        return _CRATES.sub("", _LIBRARY.sub("", place))
 
 
 def _clean(text: str, style: str = "not bold not dim") -> Text:

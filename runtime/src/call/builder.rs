@@ -2,6 +2,7 @@
 //!
 //! Invariant: building touches neither Python nor the queue; only the last method submits.
 
+use std::panic::Location;
 use std::time::Duration;
 
 use gilscope_instrument::{CallStamps, Name, TraceContext};
@@ -57,6 +58,8 @@ pub(crate) struct Options {
     pub(crate) on_drop: OnDrop,
     pub(crate) full: Full,
     pub(crate) flags: u32,
+    /// Where in Rust the call was made; `None`: in Python, or by us.
+    pub(crate) made_at: Option<&'static Location<'static>>,
 }
 
 /// See [`PyRuntime::call`](crate::PyRuntime::call).
@@ -403,6 +406,7 @@ where
         stamps,
         tracestate: parent.and_then(|parent| parent.state),
         context: options.context,
+        made_at: options.made_at,
     });
     if let Some(deadline) = options.deadline {
         timer.start(&host, &job, deadline);

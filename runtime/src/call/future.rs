@@ -82,6 +82,9 @@ impl Submission {
                 }
                 State::New => {
                     let (host, job) = (&self.handle.host, &self.handle.job);
+                    // Here, not where the call was built: futures are built outside of their tasks.
+                    let task = crate::tasks::current_number();
+                    job.raw().task.store(task, Ordering::Relaxed);
                     self.state = match host.submit(job.clone(), 0) {
                         Ok(()) => State::Taken,
                         Err((Refused::Full, _)) if self.full == Full::Wait => {

@@ -3,9 +3,9 @@
 //! Invariant: outcome and callback are touched by [`settle`](super::settle) and on its word only.
 
 use std::cell::UnsafeCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gilscope_instrument::{CallStamps, Flags, Name, Status};
@@ -104,6 +104,8 @@ pub(crate) struct Job<S, T, D> {
     pub(super) callback: UnsafeCell<Option<D>>,
     /// As this library interned it; `raw.name` is the host's.
     name: Name,
+    /// Not in `raw`: other compilers lay it out differently.
+    made_at: Option<&'static Location<'static>>,
     /// Owner of `raw.context`.
     #[allow(dead_code, reason = "held for `raw.context`, which borrows from it")]
     context: Option<PyHandle>,
@@ -153,6 +155,8 @@ pub(crate) struct Parts<S, T, D> {
     pub(crate) stamps: CallStamps,
     pub(crate) tracestate: Option<Arc<str>>,
     pub(crate) context: Option<PyHandle>,
+    /// `None`: in Python.
+    pub(crate) made_at: Option<&'static Location<'static>>,
 }
 
 impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
@@ -165,6 +169,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         fail: Self::fail,
         retain: Self::retain,
         release: Self::release,
+        made_at: Self::made_at,
     };
 
     /// Allocates the job with one reference.
@@ -188,6 +193,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
                 .map_or(std::ptr::null_mut(), |context| context.get().as_ptr()),
             deadline: u64::try_from(parts.deadline.as_nanos()).unwrap_or(u64::MAX),
             tracestate: State::boxed(parts.tracestate),
+            task: AtomicU64::new(0),
         };
         let job = Arc::new(Self {
             raw,
@@ -196,6 +202,7 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
             outcome: UnsafeCell::new(None),
             callback: UnsafeCell::new(Some(parts.callback)),
             name: parts.name,
+            made_at: parts.made_at,
             context: parts.context,
         });
         // SAFETY: the Arc's one reference becomes the JobRef's; `raw` is at offset 0.
@@ -379,6 +386,21 @@ impl<S: Starter, T: Send, D: Callback<T>> Job<S, T, D> {
         let job = unsafe { Arc::from_raw(job.cast::<Self>().cast_const()) };
         // What the closures captured may run user code in its destructor: a panic must stay here.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(job)));
+    }
+
+    unsafe extern "C" fn made_at(job: *mut RawJob, file: *mut t::RawText) -> u32 {
+        // SAFETY: the host passes a live job of ours.
+        let Some(place) = unsafe { Self::get(job) }.made_at else {
+            return 0;
+        };
+        let text: &'static str = place.file();
+        let raw = t::RawText {
+            bytes: text.as_ptr(),
+            length: text.len(),
+        };
+        // SAFETY: the host passes a valid out pointer.
+        unsafe { file.write(raw) };
+        place.line()
     }
 }
 

@@ -142,6 +142,7 @@ mod tests {
             stamps: CallStamps::default(),
             tracestate: None,
             context: None,
+            made_at: None,
         };
         (Told::allocate(parts), told)
     }

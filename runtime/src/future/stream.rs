@@ -3,6 +3,7 @@
 //! Invariant: at most one item is under way, so whoever is slower sets the pace; dropping a stream
 //! runs the generator's `finally` on its loop.
 
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::runtime::PyRuntime;
 impl PyRuntime {
     /// Calls a function that returns an async generator, or any async iterable, and streams its
     /// items, converted to `T`. To be configured, use [`CallBuilder::stream`].
+    #[track_caller]
     pub fn stream<T: PyResultType>(&self, fun: impl Into<PyFun>, args: impl PyArgs) -> PyStream<T> {
         self.call(fun, args).stream()
     }
@@ -50,6 +52,7 @@ impl<A: PyArgs> CallBuilder<A> {
             until: None,
             context: self.options.context.clone(),
             on_drop: self.options.on_drop,
+            made_at: self.options.made_at,
         };
         self.options.whole = steps.deadline;
         let open = move |left| {
@@ -81,6 +84,7 @@ struct Steps {
     until: Option<u64>,
     context: Option<PyHandle>,
     on_drop: OnDrop,
+    made_at: Option<&'static Location<'static>>,
 }
 
 /// The Python side of an open stream.
@@ -181,6 +185,7 @@ impl Steps {
         let mut call = CallBuilder::new(self.host.clone(), method.clone(), ());
         call.options.context = self.context.clone();
         call.options.flags |= self.shares_context();
+        call.options.made_at = self.made_at;
         call.on_drop(self.on_drop)
     }
 
@@ -196,6 +201,7 @@ impl Steps {
             context: self.context.clone(),
             on_drop: self.on_drop,
             flags: self.shares_context(),
+            made_at: self.made_at,
             ..Options::default()
         };
         let own_context = self.context.is_none();

@@ -165,6 +165,14 @@ impl HostRef {
         stamps
     }
 
+    /// What is below the call that this thread is polling, if that is a call of the host's library.
+    pub(crate) fn polled(&self) -> Option<TraceContext> {
+        let mut stamps = CallStamps::default();
+        // SAFETY: `stamps` is live for the call.
+        let found = unsafe { (self.0.polled)(self.0.ctx, &raw mut stamps) };
+        stamps.context().filter(|_| found)
+    }
+
     pub(crate) fn refused(&self, stamps: &CallStamps, name: Name, status: Status) {
         // SAFETY: `stamps` is live for the call.
         unsafe { (self.0.refused)(self.0.ctx, stamps, name.0, status as u8) };

@@ -45,6 +45,7 @@ pub(crate) fn table(ctx: Ctx) -> HostTable {
         shutdown: stop,
         is_stopped,
         help: Some(help),
+        polled,
     }
 }
 
@@ -269,6 +270,15 @@ unsafe extern "C" fn now(_ctx: Ctx) -> u64 {
 pub(super) unsafe extern "C" fn begin(_ctx: Ctx, stamps: *mut CallStamps) {
     // SAFETY: the caller passes a valid pointer to stamps.
     unsafe { *stamps = (*stamps).begun() };
+}
+
+pub(super) unsafe extern "C" fn polled(_ctx: Ctx, stamps: *mut CallStamps) -> bool {
+    let Some(context) = crate::trace::polled_here() else {
+        return false;
+    };
+    // SAFETY: the caller passes a valid pointer to stamps.
+    unsafe { *stamps = CallStamps::below(&context) };
+    true
 }
 
 pub(super) unsafe extern "C" fn refused(

@@ -6,7 +6,7 @@
 //! added at the end.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicPtr, AtomicU32};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
 
 use gilscope_instrument::CallStamps;
 use pyo3::ffi::PyObject;
@@ -153,6 +153,9 @@ pub struct JobVTable {
     pub retain: unsafe extern "C" fn(*mut RawJob),
     /// Any thread: one reference less.
     pub release: unsafe extern "C" fn(*mut RawJob),
+    /// Any thread: where in Rust the call was made. Returns the line, and sets the file, a static; or 0,
+    /// where Python made it.
+    pub made_at: unsafe extern "C" fn(*mut RawJob, file: *mut RawText) -> u32,
 }
 
 /// Header of one call, at offset 0 of the caller's job.
@@ -183,6 +186,8 @@ pub struct RawJob {
     pub deadline: u64,
     /// The tracestate of the call's trace, owned by the job, or NULL.
     pub tracestate: *const RawText,
+    /// The tokio task that submitted it, or 0; written before the host has the job.
+    pub task: AtomicU64,
 }
 
 /// Text (UTF-8, not NUL-terminated).
@@ -332,6 +337,9 @@ pub struct HostTable {
     pub is_stopped: unsafe extern "C" fn(Ctx) -> bool,
     /// A receiver found its outcome: wakes the rest of the batch on the calling thread.
     pub help: Option<unsafe extern "C" fn(Ctx)>,
+    /// Attached: what a call begins with that is below the one this thread is polling, on a loop of
+    /// whatever runtime of the host's library. False: there is none.
+    pub polled: unsafe extern "C" fn(Ctx, *mut CallStamps) -> bool,
 }
 
 /// This library's [`HostCell::sizes`].

@@ -59,6 +59,7 @@ impl LoopState {
     fn start_call(&self, py: Python<'_>, job: JobRef, index: usize) {
         let raw = job.raw();
         let call = self.recorder.open(&raw.stamps, Name(raw.name));
+        self.tell_maker(&job, call);
         let state = raw.state.load(Ordering::Acquire);
         if state & t::SETTLED == 0 && state & t::CANCEL != 0 {
             job.fail(t::END_CANCELLED_BY_CALLER, 0);

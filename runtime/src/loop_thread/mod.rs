@@ -10,6 +10,7 @@ pub(crate) mod drain;
 pub(crate) mod flush;
 pub(crate) mod hook;
 pub(crate) mod inherited;
+pub(crate) mod made;
 pub(crate) mod number;
 pub(crate) mod selector;
 pub(crate) mod shared;

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::given::{self, Given};
 use super::runtime::Runtime;
+use crate::call::CallBuilder;
 use crate::error::{CancelledBy, Error, PythonError};
 use crate::handle::{PyFun, PyHandle};
 use crate::life::park::{ParkOnExit, Parking};
@@ -285,7 +286,7 @@ impl Shared {
         }
         let start = Instant::now();
         let args = (self.fun.callable().clone(), self.encode.clone(), value);
-        let mut call = self.runtime.call(&self.encoded, args);
+        let mut call = CallBuilder::new(self.runtime.host.clone(), self.encoded.clone(), args);
         if let Some(deadline) = self.deadline {
             call = call.deadline(deadline);
         }

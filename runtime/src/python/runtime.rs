@@ -43,7 +43,8 @@ impl Runtime {
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<CallBuilder<Py<PyTuple>>> {
         given::callable("fun", "a function, with its arguments after it", fun)?;
-        let mut call = self.inner.call(PyFun::new(fun), args.clone().unbind());
+        let host = self.inner.host.clone();
+        let mut call = CallBuilder::new(host, PyFun::new(fun), args.clone().unbind());
         if let Some(kwargs) = kwargs
             && !kwargs.is_empty()
         {

@@ -25,12 +25,18 @@ pub(crate) fn here() -> Option<TraceContext> {
     if !is_attached() {
         return None;
     }
-    Python::attach(|py| {
-        otel::current(py).or_else(|| {
-            let state = crate::loop_thread::state::current();
-            state.and_then(|state| state.recorder.context())
-        })
-    })
+    Python::attach(|py| otel::current(py).or_else(polled))
+}
+
+/// The span of the call that is being polled on this thread by a runtime of this library.
+pub(crate) fn polled_here() -> Option<TraceContext> {
+    let state = crate::loop_thread::state::current()?;
+    state.recorder.context()
+}
+
+/// As [`polled_here`], or by the library whose runtime this one shares.
+fn polled() -> Option<TraceContext> {
+    polled_here().or_else(|| crate::host::cell::current_host()?.polled())
 }
 
 /// What is current in a Python Context.

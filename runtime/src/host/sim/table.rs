@@ -40,6 +40,7 @@ pub(super) fn table(ctx: Ctx) -> HostTable {
         shutdown,
         is_stopped,
         help: None,
+        polled: own::polled,
     }
 }
 
