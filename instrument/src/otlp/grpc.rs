@@ -50,7 +50,7 @@ impl Grpc {
 fn connect(target: &Target) -> Result<Grpc, Invalid> {
     let unusable = |error: tonic::transport::Error| {
         invalid(
-            &target.url,
+            &target.shown(),
             format!("cannot be used as an endpoint: {}", chain(&error)),
         )
     };
@@ -103,6 +103,8 @@ fn of_status(status: &tonic::Status) -> Failure {
         None => format!("{}: {}", status.code(), status.message()),
     };
     match status.code() {
+        // Not the collector's word: the connection was lost on the way, which says nothing of the spans.
+        _ if status.source().is_some() => Failure::retry(problem),
         Cancelled | DeadlineExceeded | ResourceExhausted | Aborted | OutOfRange | Unavailable
         | DataLoss => Failure::retry(problem),
         _ => Failure::Never(problem),

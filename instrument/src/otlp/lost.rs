@@ -138,9 +138,28 @@ fn hint(failure: &str, to: &str) -> &'static str {
         && (says("client error (SendRequest)") || says("received unexpected message"))
     {
         "; is that a port for grpc?"
-    } else if to.starts_with("grpc to http:") && says("transport error") && !says("connect error") {
+    } else if to.starts_with("grpc to http:")
+        && says("transport error")
+        && !says("connect error")
+        && !says("dns error")
+    {
         "; is that a port for http/protobuf?"
     } else {
         ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_port_is_thought_of_only_where_somebody_is() {
+        let said = "The service is currently unavailable: transport error: ";
+        let to = "grpc to http://collector:4318";
+        let hint = |what: &str| hint(&format!("{said}{what}"), to);
+        assert_eq!(hint("http2 error"), "; is that a port for http/protobuf?");
+        assert_eq!(hint("tcp connect error: Connection refused"), "");
+        assert_eq!(hint("dns error: Name or service not known"), "");
     }
 }

@@ -127,6 +127,13 @@ impl Settings {
     }
 }
 
+/// Whether a URL is written as it will be sent: a browser would also take `http:host` and line breaks.
+fn is_plain(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("/", |(_, rest)| rest);
+    !rest.starts_with(['/', '\\'])
+        && !url.contains(|it: char| it.is_whitespace() || it.is_control())
+}
+
 /// The environment; empty is unset, as the specification has it.
 pub(super) struct Env<'a>(&'a dyn Fn(&str) -> Option<String>);
 
@@ -263,7 +270,9 @@ impl Env<'_> {
         };
         let url = reqwest::Url::parse(&text).ok();
         let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        if url.is_none() {
+        if url.is_none() || !is_plain(&text) {
+            // Not what stands before the host, which may be a password.
+            let text = text.rsplit_once('@').map_or(&*text, |(_, host)| host);
             let problem = format!("must be a URL like http://localhost:4318, not {text:?}");
             return Env::invalid(&name, problem);
         }

@@ -119,8 +119,10 @@ fn http(target: &Target) -> Result<Transport, Invalid> {
         .timeout(target.timeout)
         .default_headers(headers)
         .user_agent(concat!("gilscope/", env!("CARGO_PKG_VERSION")));
-    let unusable =
-        |error: reqwest::Error| invalid(&target.url, format!("cannot be used: {}", chain(&error)));
+    let unusable = |error: reqwest::Error| {
+        let problem = format!("cannot be used: {}", chain(&error));
+        invalid(&target.shown(), problem)
+    };
     if let Some(path) = &target.certificate {
         let bundle = reqwest::Certificate::from_pem_bundle(&pem::certificates(path)?);
         client = client.tls_certs_merge(bundle.map_err(unusable)?);
