@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from faulty import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+PROTOCOLS = ["grpc", "http/protobuf"]
+OTHER = {"grpc": "http/protobuf", "http/protobuf": "grpc"}
+UNUSABLE = ["localhost:4318", "http:localhost", "ftp://localhost", "http://", "http://a b\n"]
+
+
 @pytest.fixture
 def url() -> Iterator[str]:
     """A collector that takes everything."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with running("http/protobuf") as collector:
+        yield collector.url
 
 
 def test_summary_says_what_was_exported(cli: Any, url: str) -> None:
@@ -49,20 +40,48 @@ def test_address_may_come_from_the_environment(
     assert re.search(r"^exported: \d+ spans, lost: none$", done.err, re.MULTILINE)
 
 
-def test_collector_that_is_absent_fails_no_run(cli: Any) -> None:
-    done = cli.run("double", "ten", "--otlp=http://127.0.0.1:9")
+def told(done: Any) -> str:
+    """The line about spans that are lost, where there is one and otherwise all is well."""
     assert done.code == 0
+    assert "Traceback" not in done.err
     lines = [line for line in done.err.splitlines() if "lost" in line]
     assert len(lines) == 2
     assert lines[0].startswith("gilscope: spans are lost on their way to the collector: ")
-    assert re.match(r"exported: 0 spans, lost: [\d,]+ by closed \(.*\)$", lines[1])
+    assert re.match(r"exported: 0 spans, lost: [\d,]+ by (closed|export_failed) \(.*\)$", lines[1])
+    return lines[0]
 
 
-def test_address_that_cannot_be_used_is_refused_before_any_call(cli: Any) -> None:
-    done = cli.run("double", "ten", "--otlp=localhost:4318", "--trace", "trace.json")
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_collector_that_is_absent_fails_no_run(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    line = told(cli.run("double", "ten", "--otlp=http://127.0.0.1:9"))
+    assert line.endswith(f"({protocol} to http://127.0.0.1:9)")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_port_of_the_other_protocol_fails_no_run(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    with running(OTHER[protocol]) as collector:
+        line = told(cli.run("double", "ten", f"--otlp={collector.url}"))
+    hint = f"({protocol} to {collector.url}; is that a port for {OTHER[protocol]}?)"
+    assert line.endswith(hint)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("address", UNUSABLE)
+def test_address_that_cannot_be_used_is_refused_before_any_call(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, protocol: str, address: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    done = cli.run("double", "ten", f"--otlp={address}", "--trace", "trace.json")
     assert done.code == 2
+    shown = address.replace("\n", "\\n")
     assert done.err == (
         "error: cannot export: the endpoint must be a URL like http://localhost:4318, "
-        'not "localhost:4318"\n'
+        f'not "{shown}"\n'
     )
     assert not (cli.folder / "trace.json").exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from faulty import PROTOCOLS, Faulty, running
 from otelcol import Collector, build
 
 if TYPE_CHECKING:
@@ -42,3 +43,18 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             monkeypatch.setenv(f"OTEL_{name}", str(value))
 
     return set_all
+
+
+@pytest.fixture(params=PROTOCOLS)
+def protocol(request: pytest.FixtureRequest, settings: Callable[..., None]) -> str:
+    """How it is exported. Of itself no request ends before the exporter's deadline."""
+    settings(EXPORTER_OTLP_PROTOCOL=request.param, EXPORTER_OTLP_TIMEOUT=600_000)
+    settings(BSP_SCHEDULE_DELAY=20)
+    return str(request.param)
+
+
+@pytest.fixture
+def faulty(protocol: str) -> Iterator[Faulty]:
+    """A collector of the test's own that does what it is told."""
+    with running(protocol) as collector:
+        yield collector

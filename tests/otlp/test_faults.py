@@ -2,242 +2,184 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from accounts import NOTHING, TOLD, eventually, exporting, told_once
+from faulty import (
+    HANGS_UP,
+    LIMIT,
+    REFUSED,
+    TAKEN,
+    TAKEN_BUT_3,
+    TOO_MANY,
+    UNAVAILABLE,
+    Answer,
+    Faulty,
+    running,
+    soon,
+)
 from otelcol import free_port
 
 import gilscope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-LIMIT = 30
-NOTHING = {"queue_full": 0, "export_failed": 0, "rejected": 0, "closed": 0}
+    from collections.abc import Callable
 
 
-class Answers:
-    """A collector that answers as it is told, the last answer for ever: status, headers, body."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, dict[str, str], bytes]] = [(200, {}, b"")]
-        self.taken: list[int] = []
-        self.hold = threading.Event()
-        self.hold.set()
-        self.reached = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                if self.path != "/v1/traces":
-                    self.send_response(200)
-                    self.end_headers()
-                    return
-                outer.reached.set()
-                assert outer.hold.wait(LIMIT)
-                answers = outer.answers
-                status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
-                outer.taken.append(status)
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *args: object) -> None:
-                """An exporter that gives up closes its connection."""
-
-        self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+FOR_GOOD = [soon(TOO_MANY), UNAVAILABLE, HANGS_UP]
 
 
-@pytest.fixture
-def collector() -> Iterator[Answers]:
-    """A collector of the test's own."""
-    answers = Answers()
-    yield answers
-    answers.hold.set()
-    answers.server.shutdown()
-    answers.server.server_close()
+def test_b4_collector_that_is_absent(protocol: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with exporting(f"http://127.0.0.1:{free_port()}") as export:
+        export.call(50)
+    assert export.lost == {**NOTHING, "closed": export.recorded}
+    assert "?" not in told_once(capfd)  # another port is not thought of where nobody is
 
 
-def export(url: str, calls: int = 50) -> tuple[gilscope.instrument, int]:
-    """Make calls and export them; the exporter, closed, and how many spans there were of calls."""
-    with gilscope.trace() as trace, gilscope.instrument(otlp=url) as exporter:
-        with gilscope.PyRuntime() as rt:
-            for future in [rt.submit(int) for _ in range(calls)]:
-                future.result(LIMIT)
-        exporter.close()
-        spans = len(trace.spans)
-    return exporter, spans
+@pytest.mark.parametrize("tells", [False, True], ids=["", "retry-after"])
+@pytest.mark.parametrize("busy", [TOO_MANY, UNAVAILABLE], ids=["429", "503"])
+def test_b4_collector_that_is_busy_is_asked_again(
+    faulty: Faulty, busy: Answer, tells: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    busy = soon(busy) if tells else busy
+    faulty.answers = [busy, TAKEN]
+    with exporting(faulty.url) as export:
+        export.call(50)
+        eventually(lambda: export.exported > 0)
+    assert export.lost == NOTHING
+    assert faulty.given[:2] == [busy, TAKEN]
+    assert len(set(faulty.ids())) == len(faulty.ids()) == export.recorded
+    assert capfd.readouterr().err == ""
 
 
-def accounted(exporter: gilscope.instrument, spans: int) -> bool:
-    """Whether each span was exported or lost; the loop's last turns may come after the close."""
-    return 0 <= spans - exporter.exported - sum(exporter.lost.values()) < 5
+@pytest.mark.parametrize("status", [502, 504])
+def test_b4_proxy_that_has_no_collector_is_asked_again(
+    settings: Callable[..., None], status: int
+) -> None:
+    with running("http/protobuf") as faulty:
+        faulty.answers = [soon(Answer(status, 14))] * 2 + [TAKEN]
+        with exporting(faulty.url) as export:
+            export.call(50)
+            eventually(lambda: export.exported > 0)
+    assert export.lost == NOTHING
+    assert [answer.http for answer in faulty.given[:3]] == [status, status, 200]
 
 
-def test_b4_collector_that_is_absent(capfd: pytest.CaptureFixture[str]) -> None:
-    exporter, spans = export(f"http://127.0.0.1:{free_port()}")
-    assert exporter.exported == 0
-    assert accounted(exporter, spans)
-    assert exporter.lost == {**NOTHING, "closed": exporter.lost["closed"]}
-    told = capfd.readouterr().err
-    assert told.startswith("gilscope: spans are lost on their way to the collector: ")
-    assert "?" not in told  # whether it is another port is not asked of one where nobody is
-    assert told.count("\n") == 1
+@pytest.mark.parametrize("busy", FOR_GOOD, ids=["429", "503", "hangs up"])
+def test_b4_collector_that_is_busy_for_good_is_given_up(
+    faulty: Faulty, busy: Answer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    faulty.answers = [busy]
+    with exporting(faulty.url) as export:
+        export.call(50)
+        eventually(lambda: export.lost["export_failed"])
+        assert faulty.given[:4] == [busy] * 4
+        assert len(set(faulty.requests[:4])) == 1  # the same, each time
+        faulty.answers = [TAKEN]
+        export.call(50)
+        eventually(lambda: export.exported)
+    assert export.lost_only("export_failed")
+    assert export.exported == len(set(faulty.ids()))
+    told_once(capfd)
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_b4_collector_that_is_busy_is_asked_again(collector: Answers, status: int) -> None:
-    collector.answers = [(status, {"Retry-After": "0"}, b"")] * 2 + [(200, {}, b"")]
-    exporter, spans = export(collector.url)
-    assert exporter.lost == NOTHING
-    assert accounted(exporter, spans)
-    assert collector.taken[:3] == [status, status, 200]
+def test_b4_collector_that_is_busy_at_the_end_is_not_waited_for(
+    faulty: Faulty, capfd: pytest.CaptureFixture[str]
+) -> None:
+    faulty.answers = [Answer(503, 14, {"Retry-After": "600"})]
+    with exporting(faulty.url) as export:
+        export.call(50)
+        eventually(lambda: faulty.given)
+    assert export.lost == {**NOTHING, "closed": export.recorded}
+    told_once(capfd)
 
 
 def test_b4_collector_that_refuses_is_not_asked_again(
-    collector: Answers, capfd: pytest.CaptureFixture[str]
+    faulty: Faulty, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    collector.answers = [(400, {}, b"")]
-    exporter, spans = export(collector.url)
-    assert exporter.exported == 0
-    assert exporter.lost == {**NOTHING, "export_failed": exporter.lost["export_failed"]}
-    assert accounted(exporter, spans)
-    assert exporter.failure == "HTTP 400 Bad Request"
-    told = f"HTTP 400 Bad Request (http/protobuf to {collector.url})\n"
-    assert capfd.readouterr().err.endswith(told)
-
-
-def test_b4_collector_that_is_busy_for_good_is_given_up(
-    collector: Answers, capfd: pytest.CaptureFixture[str]
-) -> None:
-    collector.answers = [(503, {"Retry-After": "0"}, b"")]
-    exporter, spans = export(collector.url)
-    assert exporter.lost["export_failed"] > 0
-    assert accounted(exporter, spans)
-    assert collector.taken == [503] * 4
-    assert capfd.readouterr().err.count("\n") == 1
+    faulty.answers = [REFUSED]
+    with exporting(faulty.url) as export:
+        export.call(50)
+    assert export.lost == {**NOTHING, "export_failed": export.recorded}
+    assert len(set(faulty.requests)) == len(faulty.requests)
+    assert export.exporter.failure is not None
+    said = f"{export.exporter.failure} ({faulty.protocol} to {faulty.url})\n"
+    assert told_once(capfd) == TOLD + said
+    if faulty.protocol == "http/protobuf":
+        assert export.exporter.failure == "HTTP 400 Bad Request"
 
 
 def test_b4_spans_that_a_collector_rejects_are_counted(
-    collector: Answers, capfd: pytest.CaptureFixture[str]
+    faulty: Faulty, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # ExportTraceServiceResponse { partial_success { rejected_spans: 3 } }
-    collector.answers = [(200, {}, b"\x0a\x02\x08\x03"), (200, {}, b"")]
-    exporter, spans = export(collector.url)
-    assert exporter.lost == {**NOTHING, "rejected": 3}
-    assert accounted(exporter, spans)
-    assert capfd.readouterr().err.count("\n") == 1
+    faulty.answers = [TAKEN_BUT_3, TAKEN]
+    with exporting(faulty.url) as export:
+        export.call(50)
+    assert export.lost == {**NOTHING, "rejected": 3}
+    told_once(capfd)
 
 
 def test_b4_collector_that_never_answers_holds_up_nothing(
-    collector: Answers, capfd: pytest.CaptureFixture[str]
+    faulty: Faulty, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    collector.hold.clear()
-    with gilscope.instrument(otlp=collector.url) as exporter, gilscope.PyRuntime() as rt:
-        rt.call(int)
-        assert collector.reached.wait(LIMIT)
-        for future in [rt.submit(int) for _ in range(100)]:
-            future.result(LIMIT)  # while a request is on its way
-        exporter.close()
-    assert not collector.hold.is_set()
-    assert exporter.exported == 0
-    assert exporter.lost == {**NOTHING, "closed": exporter.lost["closed"]}
-    assert exporter.lost["closed"] > 100
-    assert capfd.readouterr().err.count("\n") == 1
+    faulty.hold.clear()
+    with exporting(faulty.url) as export:
+        export.call(1)
+        assert faulty.reached.wait(LIMIT)
+        export.call(200)  # while a request is on its way
+    assert not faulty.hold.is_set()
+    assert export.lost == {**NOTHING, "closed": export.recorded}
+    assert "there was no time left" in told_once(capfd)
+
+
+def test_b4_request_that_is_never_answered_is_given_up(
+    faulty: Faulty, settings: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings(EXPORTER_OTLP_TIMEOUT=50)
+    faulty.hold.clear()
+    with exporting(faulty.url) as export:
+        export.call(1)
+        eventually(lambda: export.lost["export_failed"])
+        export.call(200)
+    assert export.exported == 0
+    assert not faulty.given
+    told_once(capfd)
+
+
+def test_b4_collector_that_answers_late(faulty: Faulty, capfd: pytest.CaptureFixture[str]) -> None:
+    faulty.hold.clear()
+    with exporting(faulty.url) as export:
+        export.call(1)
+        for _ in range(3):
+            assert faulty.reached.wait(LIMIT)
+            before = export.exported
+            export.call(50)
+            assert export.exported == before  # all these calls ended while it thought
+            faulty.reached.clear()
+            faulty.hold.set()
+            eventually(lambda before=before: export.exported > before)
+            faulty.hold.clear()
+            export.call(1)
+        faulty.hold.set()
+    assert export.lost == NOTHING
+    assert len(set(faulty.ids())) == len(faulty.ids()) == export.recorded
+    assert capfd.readouterr().err == ""
 
 
 def test_b4_queue_is_bounded(
-    collector: Answers, settings: Callable[..., None], capfd: pytest.CaptureFixture[str]
+    faulty: Faulty, settings: Callable[..., None], capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings(BSP_MAX_QUEUE_SIZE=100, BSP_MAX_EXPORT_BATCH_SIZE=50, BSP_SCHEDULE_DELAY=10)
-    collector.hold.clear()
-    with gilscope.trace() as trace, gilscope.instrument(otlp=collector.url) as exporter:
-        with gilscope.PyRuntime() as rt:
-            for future in [rt.submit(int) for _ in range(500)]:
-                future.result(LIMIT)
-            gilscope.stats()  # everything has been handed to the sinks
-            collector.hold.set()
-        exporter.close()
-        spans = len(trace.spans)
-    assert exporter.lost["queue_full"] >= 7 * 500 - 100 - 50
-    assert exporter.lost["closed"] == 0
-    assert accounted(exporter, spans)
-    assert gilscope.stats()["dropped"]["sink"] >= exporter.lost["queue_full"]
-    assert capfd.readouterr().err.count("\n") == 1
-
-
-def test_b4_collector_that_comes_back(
-    collector: Answers, capfd: pytest.CaptureFixture[str], eventually: Callable[..., None]
-) -> None:
-    collector.answers = [(400, {}, b""), (200, {}, b"")]
-    with gilscope.instrument(otlp=collector.url) as exporter, gilscope.PyRuntime() as rt:
-        rt.call(int)
-        eventually(lambda: exporter.lost["export_failed"] > 0)
-        rt.call(int)
-        eventually(lambda: exporter.exported > 0)
-    assert capfd.readouterr().err.count("\n") == 1
-
-
-def test_process_that_ends_while_exporting(script: Callable[..., str], collector: Answers) -> None:
-    code = """
-        import sys, gilscope
-        gilscope.instrument(otlp=sys.argv[1])
-        rt = gilscope.py_runtime()
-        for future in [rt.submit(int) for _ in range(20)]:
-            future.result()
-    """
-    script(code, collector.url)  # nothing on stderr: all of it went out at exit
-    assert set(collector.taken) == {200}
-
-
-def test_b4_process_that_ends_while_its_collector_does_not_answer(collector: Answers) -> None:
-    collector.hold.clear()
-    code = """if True:
-        import sys, gilscope
-        gilscope.instrument(otlp=sys.argv[1])
-        gilscope.py_runtime().call(int)
-    """
-    command = [sys.executable, "-c", code, collector.url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
-    assert done.returncode == 0
-    assert done.stderr.startswith("gilscope: spans are lost on their way to the collector: ")
-    assert done.stderr.count("\n") == 1
-
-
-def test_fork_while_exporting(script: Callable[..., str], collector: Answers) -> None:
-    code = """
-        import os, sys, warnings, gilscope
-        warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of forks beside threads
-        exporter = gilscope.instrument(otlp=sys.argv[1])
-        rt = gilscope.py_runtime()
-        futures = [rt.submit(int) for _ in range(1000)]
-        for _ in range(5):
-            if (pid := os.fork()) == 0:
-                assert not exporter.active
-                exporter.close()
-                with gilscope.instrument(otlp=sys.argv[1]) as own:
-                    gilscope.py_runtime().call(int)
-                    gilscope.py_runtime().shutdown()
-                assert own.exported >= 7, own.lost
-                sys.exit(3)
-            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
-        for future in futures:
-            future.result()
-        rt.shutdown()
-        exporter.close()
-        print(exporter.exported >= 7000, sum(exporter.lost.values()))
-    """
-    assert script(code, collector.url) == "True 0\n"
+    faulty.hold.clear()
+    before = gilscope.stats()["dropped"]["sink"]
+    with exporting(faulty.url) as export:
+        export.call(500)
+        gilscope.stats()  # everything has been handed to the sinks
+        # One batch is on its way, and what the queue holds.
+        assert export.recorded == export.exported == 0
+        faulty.hold.set()
+    assert export.lost_only("queue_full")
+    assert export.lost["queue_full"] >= 7 * 500 - 100 - 50
+    assert gilscope.stats()["dropped"]["sink"] - before == export.lost["queue_full"]
+    assert "slower than the calls" in told_once(capfd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from faulty import PROTOCOLS
 
 import gilscope
 
@@ -63,10 +64,50 @@ def test_sampler_that_cannot_be_used_is_named(
     assert str(caught.value) == problem
 
 
-@pytest.mark.parametrize("endpoint", ["", "localhost", "ftp://localhost", "http://", "http://["])
-def test_endpoint_that_cannot_be_used_is_refused(endpoint: str) -> None:
-    with pytest.raises(ValueError, match=r"^the endpoint must be a URL"):
+UNUSABLE = [
+    "",
+    " ",
+    "localhost",
+    "localhost:4318",
+    "ftp://localhost",
+    "http:localhost:4318",
+    "http:/localhost",
+    "http:\\\\localhost",
+    "http://",
+    "http://[",
+    "http:///v1/traces",
+    "http://a b",
+    "http://localhost:99999",
+    "http://localhost:4318 ",
+    "http://localhost:4318\n",
+    "http://lo\tcalhost",
+    "http://localhost:4318/\0",
+]
+
+
+@pytest.mark.parametrize("endpoint", UNUSABLE)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_endpoint_that_cannot_be_used_is_refused(
+    settings: Callable[..., None], protocol: str, endpoint: str
+) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL=protocol)
+    with pytest.raises(ValueError, match=r"^the endpoint must be ") as caught:
         gilscope.instrument(otlp=endpoint)
+    shown = endpoint.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+    assert str(caught.value) == f'the endpoint must be {URL}, not "{shown}"'.replace("\0", "\\0")
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://me:secret@", "http://me:secret@a b", "me:secret@host"]
+)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_password_in_an_address_that_cannot_be_used_is_not_told(
+    settings: Callable[..., None], protocol: str, endpoint: str
+) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL=protocol)
+    with pytest.raises(ValueError, match=r"^the endpoint must be ") as caught:
+        gilscope.instrument(otlp=endpoint)
+    assert "secret" not in str(caught.value)
 
 
 def test_disabled_exports_nothing(settings: Callable[..., None]) -> None:

@@ -1,0 +1,94 @@
+"""An export of whose spans each is accounted for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from faulty import LIMIT
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+
+    import pytest
+
+TOLD = "gilscope: spans are lost on their way to the collector: "
+NOTHING = {"queue_full": 0, "export_failed": 0, "rejected": 0, "closed": 0}
+
+
+def eventually(true: Callable[[], object], what: Callable[[], object] = lambda: "") -> None:
+    """Wait until it is; a test fails after so long."""
+    end = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < end, what()
+        time.sleep(0.005)
+
+
+def told_once(capfd: pytest.CaptureFixture[str]) -> str:
+    """The one line that was said."""
+    told = capfd.readouterr().err
+    assert told.startswith(TOLD), told
+    assert told.count("\n") == 1, told
+    return told
+
+
+def within_the_limit(work: Callable[[], object]) -> None:
+    """Run it where it can be left alone if it does not end."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(LIMIT)
+    assert not thread.is_alive(), "it does not end"
+
+
+class Export:
+    """An export that goes on, and at its end the balance of its spans."""
+
+    def __init__(self, exporter: gilscope.instrument, rt: gilscope.PyRuntime) -> None:
+        self.exporter, self.rt = exporter, rt
+        self.recorded = 0
+        """How many spans there were; once it is closed."""
+
+    def call(self, calls: int) -> None:
+        """Make calls, whose outcomes are all there when this returns."""
+        futures: list[Future[int]] = [self.rt.submit(int) for _ in range(calls)]
+        assert [future.result(LIMIT) for future in futures] == [0] * calls
+
+    @property
+    def lost(self) -> dict[str, int]:
+        return self.exporter.lost
+
+    @property
+    def exported(self) -> int:
+        return self.exporter.exported
+
+    def accounted(self) -> int:
+        """Spans of which it is known what became of them."""
+        return self.exported + sum(self.lost.values())
+
+    def lost_only(self, *reasons: str) -> bool:
+        """Whether spans were lost, for each of these reasons and no other."""
+        return {reason for reason, count in self.lost.items() if count} == set(reasons)
+
+
+@contextmanager
+def exporting(url: str) -> Iterator[Export]:
+    """Export what is done inside. At the end each span was exported, or lost for one reason."""
+    with gilscope.trace() as trace, gilscope.instrument(otlp=url) as exporter:
+        with gilscope.PyRuntime() as rt:
+            export = Export(exporter, rt)
+            yield export
+            assert rt.shutdown("cancel", deadline=LIMIT)["joined"]
+        gilscope.stats()  # the loop's last turn as well is in the hands of both
+        within_the_limit(exporter.close)
+        export.recorded = len(trace.spans)
+    # It may be that its thread, which is nice, is still about to count.
+    eventually(
+        lambda: export.accounted() >= export.recorded,
+        lambda: (export.recorded, export.exported, export.lost),
+    )
+    assert export.accounted() == export.recorded
