@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from accounts import NOTHING, TOLD, eventually, exporting, told_once
+from accounts import NOTHING, TOLD, eventually, exporting, told_once, within_the_limit
 from faulty import (
     HANGS_UP,
     LIMIT,
@@ -76,6 +76,7 @@ def test_b4_collector_that_is_busy_for_good_is_given_up(
         eventually(lambda: export.lost["export_failed"])
         assert faulty.given[:4] == [busy] * 4
         assert len(set(faulty.requests[:4])) == 1  # the same, each time
+        assert faulty.requests.count(faulty.requests[0]) == 4
         faulty.answers = [TAKEN]
         export.call(50)
         eventually(lambda: export.exported)
@@ -127,7 +128,9 @@ def test_b4_collector_that_never_answers_holds_up_nothing(
     with exporting(faulty.url) as export:
         export.call(1)
         assert faulty.reached.wait(LIMIT)
-        export.call(200)  # while a request is on its way
+        for _ in range(3):
+            export.call(100)  # while a request is on its way
+            within_the_limit(gilscope.stats)  # nor does who reads what was recorded
     assert not faulty.hold.is_set()
     assert export.lost == {**NOTHING, "closed": export.recorded}
     assert "there was no time left" in told_once(capfd)
