@@ -3,6 +3,7 @@
 //! Invariant: building touches neither Python nor the queue; only the last method submits.
 
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gilscope_instrument::{CallStamps, Name, TraceContext};
@@ -14,7 +15,8 @@ use tokio::sync::oneshot;
 use super::args::{KwArgs, PyArgs, PyResultType, call_starter, convert_to};
 use super::blocking::block_on;
 use super::callback::{
-    Plain, PyAsyncCallback, ToAttached, ToChannel, ToClosure, ToNobody, ToOneshot, watch,
+    CallContext, Plain, PyAsyncCallback, ToAttached, ToChannel, ToClosure, ToNobody, ToOneshot,
+    watch,
 };
 use super::deadline::{Timed, Timer};
 use super::future::{CallFuture, Submission};
@@ -60,6 +62,45 @@ pub(crate) struct Options {
     pub(crate) flags: u32,
     /// Where in Rust the call was made; `None`: in Python, or by us.
     pub(crate) made_at: Option<&'static Location<'static>>,
+}
+
+impl Options {
+    fn given(&self) -> Given {
+        Given {
+            context: self.context.clone(),
+            shared: self.flags & t::JOB_SHARES_CONTEXT != 0,
+        }
+    }
+}
+
+/// The Context that a call was given, if any, and whether it is somebody else's, too.
+struct Given {
+    context: Option<PyHandle>,
+    shared: bool,
+}
+
+impl Given {
+    fn of(self, made: &Made<'_>) -> CallContext {
+        CallContext {
+            python: self.context,
+            trace: made.context().filter(|_| !self.shared),
+        }
+    }
+}
+
+/// A call whose span has begun, as its callback may know it.
+pub(crate) struct Made<'a> {
+    stamps: &'a CallStamps,
+    state: Option<&'a Arc<str>>,
+}
+
+impl Made<'_> {
+    /// The call's span, for what runs on its behalf.
+    fn context(&self) -> Option<TraceContext> {
+        let state = self.state.cloned();
+        let context = self.stamps.context()?;
+        Some(TraceContext { state, ..context })
+    }
 }
 
 /// See [`PyRuntime::call`](crate::PyRuntime::call).
@@ -244,11 +285,20 @@ impl<A: PyArgs> CallBuilder<A> {
     ) -> Submission {
         match callback {
             PyAsyncCallback::Oneshot(sender) => self.oneshot_submission(sender),
-            PyAsyncCallback::Closure(work) => self.submission(convert_to::<T>(), ToClosure(work)),
+            PyAsyncCallback::Closure(work) => {
+                self.submission_with(convert_to::<T>(), |made| ToClosure {
+                    context: made.context(),
+                    work,
+                })
+            }
             PyAsyncCallback::Discard => self.submission(convert_to::<T>(), ToNobody),
             PyAsyncCallback::Channel(sender) => {
                 let permit = permit.expect("callers reserve room before they submit to a channel");
-                self.submission_with(convert_to::<T>(), |id| ToChannel { id, sender, permit })
+                self.submission_with(convert_to::<T>(), |made| ToChannel {
+                    id: CallId::of(made.stamps),
+                    sender,
+                    permit,
+                })
             }
             PyAsyncCallback::Python(fun) => self.python_submission(fun),
         }
@@ -274,13 +324,12 @@ impl<A: PyArgs> CallBuilder<A> {
         F: FnOnce(Python<'_>, Outcome<PyHandle>) -> Delivered + Send + 'static,
     {
         self.options.flags |= t::JOB_IN_CONTEXT;
-        let context = Some(self.options.context.clone());
-        let callback = ToAttached {
-            host: self.host.clone(),
-            context,
+        let (host, given) = (self.host.clone(), self.options.given());
+        self.submission_with(convert_to::<PyHandle>(), |made| ToAttached {
+            host,
+            context: Some(given.of(made)),
             work,
-        };
-        self.submission(convert_to::<PyHandle>(), callback)
+        })
     }
 
     fn oneshot_submission<T: PyResultType>(
@@ -303,10 +352,10 @@ impl<A: PyArgs> CallBuilder<A> {
         let refused = fun.clone();
         let work =
             move |py: Python<'_>, outcome| crate::python::outcome::hand_over(py, &fun, outcome);
-        let context = Some(self.options.context.clone());
-        let callback = ToAttached {
-            host: self.host.clone(),
-            context,
+        let (host, given) = (self.host.clone(), self.options.given());
+        let callback = |made: &Made<'_>| ToAttached {
+            host,
+            context: Some(given.of(made)),
             work,
         };
         let inner = self.fun.clone();
@@ -323,7 +372,7 @@ impl<A: PyArgs> CallBuilder<A> {
             fun.name(),
             start,
             convert_to::<PyHandle>(),
-            |_| callback,
+            callback,
             self.options,
         )
     }
@@ -339,7 +388,7 @@ impl<A: PyArgs> CallBuilder<A> {
     fn submission_with<T, D>(
         self,
         convert: Convert<T>,
-        callback: impl FnOnce(CallId) -> D,
+        callback: impl FnOnce(&Made<'_>) -> D,
     ) -> Submission
     where
         T: Send + 'static,
@@ -363,7 +412,7 @@ pub(crate) fn native<T: PyResultType>(
     options.flags |= t::JOB_STREAM; // what `start` returns is the result, whatever it is
     let detach = options.on_drop == OnDrop::Detach;
     let name = gilscope_instrument::intern(name);
-    let callback = |_| sender;
+    let callback = |_: &Made<'_>| sender;
     let submission = submission(host.clone(), name, start, convert_to(), callback, options);
     CallFuture::new(submission, receiver, detach)
 }
@@ -374,7 +423,7 @@ pub(crate) fn submission<S, T, D>(
     name: Name,
     start: S,
     convert: Convert<T>,
-    callback: impl FnOnce(CallId) -> D,
+    callback: impl FnOnce(&Made<'_>) -> D,
     options: Options,
 ) -> Submission
 where
@@ -396,7 +445,10 @@ where
         start,
         convert,
         callback: Timed {
-            inner: callback(id),
+            inner: callback(&Made {
+                stamps: &stamps,
+                state: parent.as_ref().and_then(|parent| parent.state.as_ref()),
+            }),
             timer: timer.clone(),
         },
         flags: options.flags | detach,

@@ -3,6 +3,8 @@
 //! Invariant: an adapter hands over without attaching, except the Python one, which runs on the
 //! loop thread in the call's own context.
 
+use gilscope_instrument::TraceContext;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use tokio::sync::{mpsc, oneshot};
 
@@ -117,11 +119,16 @@ impl<T: Send> Callback<T> for ToChannel<T> {
     }
 }
 
-pub(crate) struct ToClosure<F>(pub(crate) F);
+pub(crate) struct ToClosure<F> {
+    /// The call's span: calls that the closure makes are below it.
+    pub(crate) context: Option<TraceContext>,
+    pub(crate) work: F,
+}
 
 impl<T, F: FnOnce(Outcome<T>) + Send> Callback<T> for ToClosure<F> {
     fn deliver(self, outcome: Outcome<T>) -> Delivered {
-        (self.0)(outcome);
+        let _entered = self.context.as_ref().map(TraceContext::enter);
+        (self.work)(outcome);
         Delivered::Yes
     }
 }
@@ -139,10 +146,33 @@ impl<T> Callback<T> for ToNobody {
 /// Hands over attached; what Python callbacks and Python futures are made of.
 pub(crate) struct ToAttached<F> {
     pub(crate) host: HostRef,
-    /// `None`: any attached thread will do. `Some`: only the loop thread, in this Context if the
-    /// caller gave one.
-    pub(crate) context: Option<Option<PyHandle>>,
+    /// `None`: any attached thread will do. `Some`: only the loop thread, in the call's Context.
+    pub(crate) context: Option<CallContext>,
     pub(crate) work: F,
+}
+
+/// What a callback runs in whose call ended without it: by a deadline, say.
+pub(crate) struct CallContext {
+    /// `None`: a copy of the loop's.
+    pub(crate) python: Option<PyHandle>,
+    /// The call's span, unless the Context is left as it is.
+    pub(crate) trace: Option<TraceContext>,
+}
+
+impl CallContext {
+    /// Refused where somebody else is in it.
+    fn enter(self, py: Python<'_>) -> PyResult<Entered<'_>> {
+        let context = match &self.python {
+            Some(context) => context.bind(py).clone(),
+            // SAFETY: attached; a new reference, or NULL with an error set.
+            None => unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent())? },
+        };
+        let entered = Entered::new(context)?;
+        if let Some(trace) = self.trace {
+            crate::trace::enter_late(py, trace);
+        }
+        Ok(entered)
+    }
 }
 
 impl<T, F> Callback<T> for ToAttached<F>
@@ -170,11 +200,10 @@ where
                     work(py, outcome);
                 });
             }
-            context => context.flatten(),
+            context => context,
         };
         let in_context = move |py: Python<'_>| {
-            let context = context.as_ref().map(|context| context.bind(py).clone());
-            let _entered = context.and_then(|context| Entered::new(context).ok());
+            let _entered = context.and_then(|context| context.enter(py).ok());
             work(py, outcome);
         };
         match self.host.post(in_context) {

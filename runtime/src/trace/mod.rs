@@ -49,6 +49,19 @@ pub(crate) fn current(py: Python<'_>) -> Option<TraceContext> {
     otel::current(py).or_else(here)
 }
 
+/// Makes the span of a call that has ended the current one for Python code, in a Context that was entered
+/// on its behalf, unless it is: the call may not even have begun. As [`enter`], while spans are exported.
+pub(crate) fn enter_late(py: Python<'_>, context: TraceContext) {
+    let is = |current: TraceContext| current.span == context.span;
+    if !exporting() || !otel::is_loaded(py) || otel::current(py).is_some_and(is) {
+        return;
+    }
+    let span = Py::new(py, CallSpan::new(context, false));
+    if let Err(error) = span.and_then(|span| otel::make_current(py, &span)) {
+        error.write_unraisable(py, None);
+    }
+}
+
 /// Whether [`enter`] has something to do. A few loads.
 #[inline]
 pub(crate) fn concerns(raw: &RawJob) -> bool {

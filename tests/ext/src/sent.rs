@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gilscope_runtime::{
-    CallHandle, Error, Full, OnDrop, Outcome, PyAsyncCallback, PyFun, PyHandle,
+    CallHandle, Error, Full, OnDrop, Outcome, PyAsyncCallback, PyFun, PyHandle, py_runtime,
 };
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
@@ -254,6 +254,15 @@ pub(crate) fn callback_of(
             ));
         }
         "closure" => PyAsyncCallback::Closure(Box::new(move |outcome| mouth.push(outcome))),
+        "closure_calls" => {
+            let after = python.map(PyFun::new);
+            PyAsyncCallback::Closure(Box::new(move |outcome| {
+                if let (Some(after), Ok(runtime)) = (after, py_runtime()) {
+                    let _ = runtime.try_call(after, (), PyAsyncCallback::<PyHandle>::Discard);
+                }
+                mouth.push(outcome);
+            }))
+        }
         "closure_panics" => PyAsyncCallback::Closure(Box::new(move |outcome| {
             mouth.push(outcome);
             panic!("a closure's panic");
