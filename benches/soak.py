@@ -7,8 +7,11 @@
 4. What the contract bounds in real time keeps its bound: deadlines, shutdowns, refusals, exits. A
    bound that is missed by more than a second fails: keep the machine idle.
 
-Needs only cargo and the running Python; 4 needs gilscope installed too. Exit status: 0, 1 for a
-failed check, 2 if it did not run.
+5. The clock: epoch stamps of spans are within 1 ms of what `time.time_ns` says inside of them, over
+   ten minutes (`--seconds`) in which nobody sets the system's clock.
+
+Needs only cargo and the running Python; 4 and 5 need gilscope installed too. Exit status: 0, 1 for
+a failed check, 2 if it did not run.
 """
 
 import argparse
@@ -29,7 +32,8 @@ from benchlib.child import BENCHES, ChildFailed, Message
 GROWTH = 0.05
 IDLE_MS_PER_10_S = 1.0
 SLACK_S = 1.0
-SECTIONS = ("calls", "idle", "after", "bounds")
+CLOCK_MS = 1.0
+SECTIONS = ("calls", "idle", "after", "bounds", "clock")
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--chunk", type=int, default=250_000, help="calls between two looks")
     parser.add_argument("--idle", type=float, default=10.0, help="seconds to sit idle")
     parser.add_argument("--after", type=int, default=100_000, help="calls of L20")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of the clock; default: 600")
     parser.add_argument("--only", choices=SECTIONS, help="one of the checks")
     parser.add_argument("--lib", type=Path, help="folder of a gilscope_peers.so built before")
     parser.add_argument("--out", type=Path, help="write the result here, as markdown")
     return parser.parse_args()
 
 
-def job(library: Path, name: str, options: Message) -> Iterator[Message]:
+def job(
+    library: Path, name: str, options: Message, module: str = "benchlib.endure"
+) -> Iterator[Message]:
     """Run one of the long jobs; its process must also exit cleanly."""
-    return child.run(library, f"benchlib.endure:{name}", options, pinned=False, clean_exit=True)
+    return child.run(library, f"{module}:{name}", options, pinned=False, clean_exit=True)
 
 
 def many_calls(library: Path, calls: int, chunk: int) -> Iterator[Check]:
@@ -147,6 +154,19 @@ def bounds(library: Path) -> Iterator[Check]:
         yield bound(**found)
 
 
+def clock(library: Path, seconds: float) -> Iterator[Check]:
+    """Check 5."""
+    (found,) = job(library, "clock", {"seconds": seconds}, module="benchlib.clock")
+    worst = found["worst_ns"] / 1e6
+    yield Check(
+        f"the clock of spans beside `time.time_ns`, for {found['seconds']:.0f} s",
+        f"{found['compared']:,} times, off by at most {worst:.6f} ms, after "
+        f"{found['worst_at']:.0f} s; the longest poll took {found['longest_ns'] / 1e6:.3f} ms",
+        f"below {CLOCK_MS:g} ms",
+        worst < CLOCK_MS,
+    )
+
+
 def commit() -> str:
     """Name the commit that is measured."""
     command = ["git", "describe", "--always", "--dirty"]
@@ -172,12 +192,13 @@ def main() -> int:
     args = arguments()
     checks: list[Check] = []
     try:
-        library = args.lib or (BENCHES if args.only == "bounds" else build())
+        library = args.lib or (BENCHES if args.only in ("bounds", "clock") else build())
         sections = {
             "calls": many_calls(library, args.calls, args.chunk),
             "idle": idle(library, args.idle),
             "after": after_calls(library, args.after),
             "bounds": bounds(library),
+            "clock": clock(library, args.seconds),
         }
         for name in [args.only] if args.only else SECTIONS:
             for check in sections[name]:
