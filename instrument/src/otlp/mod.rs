@@ -12,6 +12,8 @@ mod grpc;
 mod lost;
 mod metrics;
 mod names;
+#[cfg(test)]
+mod page_tests;
 mod pem;
 mod queue;
 mod request;

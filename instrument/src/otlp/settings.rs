@@ -135,7 +135,7 @@ fn is_plain(url: &str) -> bool {
 }
 
 /// The environment; empty is unset, as the specification has it.
-pub(super) struct Env<'a>(&'a dyn Fn(&str) -> Option<String>);
+pub(super) struct Env<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
 
 impl Env<'_> {
     pub(super) fn text(&self, name: &str) -> Option<String> {
