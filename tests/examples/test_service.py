@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from otelcol import Collector, build
 
+from gilscope.view.html import page
+from gilscope.view.reading import read
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -105,6 +108,25 @@ def test_handlers_are_python_functions(embedded: Any) -> None:
         assert running.get("/hello/r2d2") == (500, "ValueError: 'r2d2' is no name")
         assert running.get("/nothing")[0] == 404
         running.stop()
+
+
+def test_its_calls_go_into_a_file_and_into_the_picture(embedded: Any, tmp_path: Path) -> None:
+    path = tmp_path / "service.jsonl"
+    with service(embedded, TRACE=str(path)) as running:
+        running.get("/relay/world")
+        running.get("/hello/r2d2")
+        running.stop()
+    trace = read(str(path))
+    assert trace.cut is None
+    calls = [(call.name, call.status) for call in trace.calls]
+    assert sorted(calls) == [
+        ("handlers.hello", "error"),
+        ("handlers.hello", "ok"),
+        ("handlers.relay", "ok"),
+        ("handlers.start", "ok"),
+    ]
+    assert "gilscope-service" in {name for _, name in trace.lanes()}
+    assert len(page(trace)) > 100_000
 
 
 def test_client_that_goes_away_cancels_its_call(embedded: Any) -> None:

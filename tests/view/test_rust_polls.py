@@ -52,8 +52,11 @@ def test_those_of_a_real_run_are_read_from_both_formats(
 ) -> None:
     trace = read(str(real(name)))
     calls = {call.id: call for call in trace.calls}
-    assert {poll.owner for poll in trace.rust} == set(calls)
-    for call in trace.calls:
+    # A thread that is kept waiting for long enough finds the sleep over at its first poll.
+    owners = {poll.owner for poll in trace.rust}
+    assert owners
+    assert owners <= set(calls)
+    for call in (calls[owner] for owner in owners):
         polls = [poll for poll in trace.rust if poll.owner == call.id]
         assert [poll.number for poll in polls] == list(range(1, len(polls) + 1))
         assert len(polls) >= 2  # on the loop's thread, where it is not ready, and on tokio's

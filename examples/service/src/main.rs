@@ -4,7 +4,8 @@
 //! server ends once all that it has accepted is answered.
 //!
 //! `make service` starts it. Spans go to an OpenTelemetry collector if `OTEL_EXPORTER_OTLP_ENDPOINT`
-//! says where there is one; a request's `traceparent` is the parent of its call.
+//! says where there is one, and into a file for `gilscope view` if `TRACE` names it; a request's
+//! `traceparent` is the parent of its call.
 #![expect(clippy::print_stdout, reason = "an example says where it listens")]
 
 use std::ffi::CString;
@@ -14,7 +15,7 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
-use gilscope_runtime::instrument::Instrument;
+use gilscope_runtime::instrument::{Instrument, attach_sink, detach_sink, sink};
 use gilscope_runtime::{Config, Error, ExitGuard, PyFun, PyRuntime, ShutdownMode, TraceContext};
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
@@ -116,6 +117,8 @@ async fn main() -> Result<(), AnyError> {
         Some(_) => Instrument::builder().otlp().install()?,
         None => Instrument::builder().install()?,
     };
+    let trace = std::env::var_os("TRACE").map(sink::JsonLines::new);
+    let trace = trace.transpose()?.map(|file| attach_sink(Box::new(file)));
     let port = std::env::args().nth(1).unwrap_or_else(|| "0".into());
     // Nobody but this machine is served.
     let listener = TcpListener::bind(("127.0.0.1", port.parse::<u16>()?)).await?;
@@ -140,6 +143,7 @@ async fn main() -> Result<(), AnyError> {
     let stop = move || rt.shutdown(ShutdownMode::Drain, Some(PATIENCE));
     let report = tokio::task::spawn_blocking(stop).await?;
     instrument.close();
+    trace.map_or(Ok(()), detach_sink)?;
     println!("stopped, calls abandoned: {}", report.abandoned);
     Ok(())
 }
