@@ -97,7 +97,11 @@ def spans(bench: Bench) -> Misses:
 def paced(bench: Bench) -> Misses:
     """Calls at a steady rate: pinned to the core that the collector leaves alone, then free."""
     for protocol, pinned in product(PROTOCOLS, (True, False)):
-        options = {"per_second": EXPORT_PACE, "seconds": 2.0, "to": (protocol, bench.urls[protocol])}
+        options = {
+            "per_second": EXPORT_PACE,
+            "seconds": 2.0,
+            "to": (protocol, bench.urls[protocol]),
+        }
         placement = "pinned" if pinned else "free"
         found = bench.run(f"paced {protocol} {placement}", "paced", pinned=pinned, **options)
         what = f"{EXPORT_PACE:,} calls/s, {protocol}, {placement}"
