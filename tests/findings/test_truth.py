@@ -147,6 +147,45 @@ def test_a_poll_that_holds_the_loop_is_named_and_as_long(rt: gilscope.PyRuntime)
     assert finding["stack"][1].endswith(" in hog")
 
 
+def test_a_poll_that_waits_for_the_gil_is_not_to_blame(
+    default_rt: gilscope.PyRuntime, ext: ModuleType, no_switches: None
+) -> None:
+    begun, held, read = threading.Event(), threading.Event(), threading.Event()
+
+    def culprit() -> None:
+        begun.wait(LIMIT)
+        keeps_the_gil()
+        read.wait(LIMIT)  # a thread that has left has no name any more
+
+    def keeps_the_gil() -> None:
+        ext.submit_with_gil(victim)
+        held.set()
+        ext.spin_with_gil(0.6)
+
+    async def innocent() -> None:
+        begun.set()
+        held.wait(LIMIT)  # lets go of the GIL, and is back 600 ms later
+
+    async def victim() -> None:
+        pass
+
+    default_rt.call(victim)
+    thread = threading.Thread(target=culprit, name="culprit")
+    thread.start()
+    with gilscope.instrument(otlp=False, watchdog=0.05), gilscope.trace() as trace:
+        default_rt.call(innocent)
+        default_rt.call(victim)
+        (finding,) = trace.findings
+    read.set()
+    thread.join(LIMIT)
+    assert (finding["finding"], finding["thread"]) == ("GS02", "culprit")
+    said = finding["sentence"]
+    assert "innocent` waited for the GIL within a poll of " in said
+    assert ", which thread `culprit` held in `keeps_the_gil` (test_truth.py:" in said
+    assert "victim` waited " in said
+    assert finding["stack"][1].endswith(" in culprit")
+
+
 def test_a_poll_that_holds_the_loop_while_nobody_waits_is_no_finding(
     rt: gilscope.PyRuntime,
 ) -> None:

@@ -18,6 +18,8 @@ pub struct Look {
     pub runtime: u16,
     /// Ticks at which the wait or the poll began.
     pub since: u64,
+    /// The loop's thread waited for the GIL, also if that was within a poll.
+    pub waits: bool,
     /// The system's number of the thread to blame.
     pub tid: u32,
     /// The system's name of that thread, or its number, for want of Python's name.

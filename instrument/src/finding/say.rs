@@ -84,6 +84,9 @@ pub(super) fn held(
     sight: Option<Sight>,
     shared: &LoopShared,
 ) -> Finding {
+    if let Some(sight) = sight.as_ref().filter(|sight| sight.look.waits) {
+        return held_up(poll, whom, (due, wait), sight.clone(), shared);
+    }
     let Lasted { start, end, ns } = poll;
     let mut what = format!("held the loop for {} in one poll", duration(ns));
     if let Some(place) = sight.as_ref().and_then(Sight::place) {
@@ -95,6 +98,39 @@ pub(super) fn held(
         start,
         end,
         stack: sight.map(|sight| stack_of(sight.look)).unwrap_or_default(),
+        ..finding
+    }
+}
+
+/// A poll of `whom` took long since it waited for the GIL within it.
+fn held_up(
+    poll: Lasted,
+    whom: Whom,
+    (due, wait): (Whom, u64),
+    sight: Sight,
+    shared: &LoopShared,
+) -> Finding {
+    let Lasted { start, end, ns } = poll;
+    let mut what = format!(
+        "waited for the GIL within a poll of {}, which thread `{}` held",
+        duration(ns),
+        sight.thread
+    );
+    let place = sight.place().map(Place::of);
+    if let Some(place) = &place {
+        what += &format!(" in {place}");
+    }
+    if sight.seen < sight.of {
+        what += &format!(", by {} of {} looks", sight.seen, sight.of);
+    }
+    what += &format!("; `{}` waited {} of it", shown(due.name), duration(wait));
+    let finding = about(Problem::GilHeld, whom, shared, &what);
+    Finding {
+        start,
+        end,
+        function: place.map_or_else(|| sight.thread.clone(), |place| place.function()),
+        thread: sight.thread,
+        stack: stack_of(sight.look),
         ..finding
     }
 }

@@ -150,26 +150,37 @@ impl Dog {
         }
         let seen = match at {
             At::Wait => self.see_holder(loops),
-            At::Poll => self.eyes.signal.where_is(each.thread.tid, PATIENCE),
+            At::Poll => self.see_poll(each.thread.tid, loops),
         };
-        let Some(Answer { tid, frames }) = seen else {
+        let Some(Answer { tid, frames, .. }) = seen else {
             return;
         };
         if !is_still(at, each, since) {
             return;
         }
         let (stack, user) = stack::of(&frames, &self.eyes.folders);
-        if at == At::Wait {
+        let waits = tid != each.thread.tid;
+        if waits {
             naming::ask(tid);
         }
         looked(Look {
             runtime,
             since,
+            waits,
             tid,
             thread: threads::name(tid),
             stack,
             user,
         });
+    }
+
+    /// Where the loop's thread is in its poll; but if it waits for the GIL there, who holds that.
+    fn see_poll(&self, tid: u32, loops: &[LoopNow]) -> Option<Answer> {
+        let answer = self.eyes.signal.where_is(tid, PATIENCE)?;
+        if answer.waits {
+            return self.see_holder(loops);
+        }
+        Some(answer)
     }
 
     /// Who holds the GIL, and where it is.

@@ -10,6 +10,7 @@
 mod bell;
 mod dog;
 mod frames;
+mod gil_lock;
 mod naming;
 mod page;
 mod setup;

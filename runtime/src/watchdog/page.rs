@@ -21,6 +21,7 @@ pub(super) static PAGE: Page = Page {
     state: AtomicUsize::new(BLANK),
     answer: UnsafeCell::new(Written {
         tid: 0,
+        waits: false,
         length: 0,
         text: [0; ROOM],
     }),
@@ -34,6 +35,7 @@ pub(super) struct Page {
 
 struct Written {
     tid: u32,
+    waits: bool,
     length: usize,
     text: [u8; ROOM],
 }
@@ -49,7 +51,7 @@ impl Page {
     }
 
     /// Writes the answer of this thread, if nobody has answered that question. Signal-safe, if `write` is.
-    pub(super) fn write(&self, question: usize, write: impl FnOnce(&mut Text<'_>)) {
+    pub(super) fn write(&self, question: usize, waits: bool, write: impl FnOnce(&mut Text<'_>)) {
         let claimed = self
             .state
             .compare_exchange(question, BEING_WRITTEN, SeqCst, SeqCst);
@@ -60,6 +62,7 @@ impl Page {
         let answer = unsafe { &mut *self.answer.get() };
         // SAFETY: no arguments, no effect.
         answer.tid = unsafe { libc::gettid() } as u32;
+        answer.waits = waits;
         let mut text = Text::new(&mut answer.text);
         write(&mut text);
         answer.length = text.written();
@@ -81,6 +84,7 @@ impl Page {
         let frames = String::from_utf8_lossy(&answer.text[..answer.length]);
         Some(Answer {
             tid: answer.tid,
+            waits: answer.waits,
             frames: frames.into_owned(),
         })
     }
@@ -95,6 +99,7 @@ mod tests {
             state: AtomicUsize::new(BLANK),
             answer: UnsafeCell::new(Written {
                 tid: 0,
+                waits: false,
                 length: 0,
                 text: [0; ROOM],
             }),
@@ -105,12 +110,12 @@ mod tests {
     fn the_first_answer_to_the_question_counts_and_no_other() {
         let page = blank();
         assert!(page.turn_to(4));
-        page.write(2, |_| panic!("an answer to what was asked before"));
+        page.write(2, false, |_| panic!("an answer to what was asked before"));
         assert!(page.take(4).is_none(), "nobody answered");
-        page.write(4, |_| panic!("too late"));
+        page.write(4, false, |_| panic!("too late"));
         assert!(page.turn_to(6));
-        page.write(6, |_| ());
-        page.write(6, |_| panic!("the second"));
+        page.write(6, false, |_| ());
+        page.write(6, false, |_| panic!("the second"));
         let answer = page.take(6).expect("there is one");
         // SAFETY: no arguments, no effect.
         assert_eq!(answer.tid, unsafe { libc::gettid() } as u32);
@@ -121,7 +126,7 @@ mod tests {
     fn a_page_that_is_being_written_is_not_turned() {
         let page = blank();
         assert!(page.turn_to(2));
-        page.write(2, |_| {
+        page.write(2, false, |_| {
             assert!(!page.turn_to(4));
             assert!(page.take(2).is_none());
         });

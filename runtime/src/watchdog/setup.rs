@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::prelude::*;
 
 use super::frames;
+use super::gil_lock;
 use super::signals::Signal;
 use super::stack::Folders;
 
@@ -28,6 +29,7 @@ pub(super) fn eyes(py: Python<'_>) -> Option<&'static Eyes> {
     }
     let folders = folders(py);
     frames::prepare(py);
+    gil_lock::prepare();
     let signal = Signal::take()?;
     let eyes: &'static Eyes = Box::leak(Box::new(Eyes { signal, folders }));
     *EYES.lock().unwrap_or_else(PoisonError::into_inner) = Some(eyes);

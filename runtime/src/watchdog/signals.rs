@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use pyo3::ffi;
 
 use super::frames;
+use super::gil_lock;
 use super::page::PAGE;
 
 /// The question that is asked now; an answer to an earlier one does not count.
@@ -43,7 +44,7 @@ struct Sent {
 const ANYBODY: usize = 1;
 
 /// Answers. Signal-safe: atomics, system calls, and reads of the thread's own state.
-extern "C" fn answer(_signal: c_int, info: *mut libc::siginfo_t, _context: *mut c_void) {
+extern "C" fn answer(_signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a siginfo, whose layout this is for queued signals.
     let info = unsafe { &*info.cast::<Queued>() };
     let question = QUESTION.load(SeqCst);
@@ -59,7 +60,9 @@ extern "C" fn answer(_signal: c_int, info: *mut libc::siginfo_t, _context: *mut 
     if holds || question & ANYBODY != 0 {
         // SAFETY: as above.
         let state = unsafe { ffi::PyGILState_GetThisThreadState() };
-        PAGE.write(question, |text| frames::write(state, text));
+        // SAFETY: what the kernel passed.
+        let waits = !holds && unsafe { gil_lock::is_awaited(context) };
+        PAGE.write(question, waits, |text| frames::write(state, text));
     }
     // SAFETY: as above.
     unsafe { *errno = before };
@@ -96,6 +99,8 @@ fn handle(signal: c_int, handler: Handler) {
 /// What a thread answered.
 pub(super) struct Answer {
     pub(super) tid: u32,
+    /// It waited for the GIL.
+    pub(super) waits: bool,
     /// Its frames, for `frames_of`.
     pub(super) frames: String,
 }

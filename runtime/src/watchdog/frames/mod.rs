@@ -54,6 +54,11 @@ fn is_right(_py: Python<'_>, layout: &'static Layout) -> bool {
     frames.find_map(|frame| Some(frame.code(layout)?.address)) == Some(code)
 }
 
+/// Whether these bytes are there. Signal-safe.
+pub(super) fn are_at<const N: usize>(address: usize, bytes: [u8; N]) -> bool {
+    memory::bytes(address) == Some(bytes)
+}
+
 /// Writes the frames of a thread state, innermost first, as far as they can be read and there is room.
 /// On the thread whose state it is.
 pub(super) fn write(state: *mut ffi::PyThreadState, text: &mut Text<'_>) {
