@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     import pytest
+    from faulty import Faulty
 
 TOLD = "gilscope: spans are lost on their way to the collector: "
 NOTHING = {"queue_full": 0, "export_failed": 0, "rejected": 0, "closed": 0}
@@ -76,15 +77,21 @@ class Export:
 
 
 @contextmanager
-def exporting(url: str) -> Iterator[Export]:
+def exporting(to: Faulty | str) -> Iterator[Export]:
     """Export what is done inside. At the end each span was exported, or lost for one reason."""
+    url = to if isinstance(to, str) else to.url
     with gilscope.trace() as trace, gilscope.instrument(otlp=url) as exporter:
-        with gilscope.PyRuntime() as rt:
-            export = Export(exporter, rt)
-            yield export
-            assert rt.shutdown("cancel", deadline=LIMIT)["joined"]
-        gilscope.stats()  # the loop's last turn as well is in the hands of both
-        within_the_limit(exporter.close)
+        try:
+            with gilscope.PyRuntime() as rt:
+                export = Export(exporter, rt)
+                yield export
+                assert rt.shutdown("cancel", deadline=LIMIT)["joined"]
+            gilscope.stats()  # the loop's last turn as well is in the hands of both
+            within_the_limit(exporter.close)
+        except BaseException:
+            if not isinstance(to, str):
+                to.hold.set()  # what must not wait for it, and does, is to end
+            raise
         export.recorded = len(trace.spans)
     # It may be that its thread, which is nice, is still about to count.
     eventually(

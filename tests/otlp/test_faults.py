@@ -44,7 +44,7 @@ def test_b4_collector_that_is_busy_is_asked_again(
 ) -> None:
     busy = soon(busy) if tells else busy
     faulty.answers = [busy, TAKEN]
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         export.call(50)
         eventually(lambda: export.exported > 0)
     assert export.lost == NOTHING
@@ -59,7 +59,7 @@ def test_b4_proxy_that_has_no_collector_is_asked_again(
 ) -> None:
     with running("http/protobuf") as faulty:
         faulty.answers = [soon(Answer(status, 14))] * 2 + [TAKEN]
-        with exporting(faulty.url) as export:
+        with exporting(faulty) as export:
             export.call(50)
             eventually(lambda: export.exported > 0)
     assert export.lost == NOTHING
@@ -71,7 +71,7 @@ def test_b4_collector_that_is_busy_for_good_is_given_up(
     faulty: Faulty, busy: Answer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     faulty.answers = [busy]
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         export.call(50)
         eventually(lambda: export.lost["export_failed"])
         assert faulty.given[:4] == [busy] * 4
@@ -89,7 +89,7 @@ def test_b4_collector_that_is_busy_at_the_end_is_not_waited_for(
     faulty: Faulty, capfd: pytest.CaptureFixture[str]
 ) -> None:
     faulty.answers = [Answer(503, 14, {"Retry-After": "600"})]
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         export.call(50)
         eventually(lambda: faulty.given)
     assert export.lost == {**NOTHING, "closed": export.recorded}
@@ -100,7 +100,7 @@ def test_b4_collector_that_refuses_is_not_asked_again(
     faulty: Faulty, capfd: pytest.CaptureFixture[str]
 ) -> None:
     faulty.answers = [REFUSED]
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         export.call(50)
     assert export.lost == {**NOTHING, "export_failed": export.recorded}
     assert len(set(faulty.requests)) == len(faulty.requests)
@@ -115,7 +115,7 @@ def test_b4_spans_that_a_collector_rejects_are_counted(
     faulty: Faulty, capfd: pytest.CaptureFixture[str]
 ) -> None:
     faulty.answers = [TAKEN_BUT_3, TAKEN]
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         export.call(50)
     assert export.lost == {**NOTHING, "rejected": 3}
     told_once(capfd)
@@ -125,7 +125,7 @@ def test_b4_collector_that_never_answers_holds_up_nothing(
     faulty: Faulty, capfd: pytest.CaptureFixture[str]
 ) -> None:
     faulty.hold.clear()
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         export.call(1)
         assert faulty.reached.wait(LIMIT)
         for _ in range(3):
@@ -141,7 +141,7 @@ def test_b4_request_that_is_never_answered_is_given_up(
 ) -> None:
     settings(EXPORTER_OTLP_TIMEOUT=50)
     faulty.hold.clear()
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         export.call(1)
         eventually(lambda: export.lost["export_failed"])
         export.call(200)
@@ -152,7 +152,7 @@ def test_b4_request_that_is_never_answered_is_given_up(
 
 def test_b4_collector_that_answers_late(faulty: Faulty, capfd: pytest.CaptureFixture[str]) -> None:
     faulty.hold.clear()
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         export.call(1)
         for _ in range(3):
             assert faulty.reached.wait(LIMIT)
@@ -176,7 +176,7 @@ def test_b4_queue_is_bounded(
     settings(BSP_MAX_QUEUE_SIZE=100, BSP_MAX_EXPORT_BATCH_SIZE=50, BSP_SCHEDULE_DELAY=10)
     faulty.hold.clear()
     before = gilscope.stats()["dropped"]["sink"]
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         export.call(500)
         gilscope.stats()  # everything has been handed to the sinks
         # One batch is on its way, and what the queue holds.

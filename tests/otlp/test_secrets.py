@@ -66,7 +66,7 @@ def work(export: Export) -> None:
 
 
 def test_nothing_that_was_passed_or_returned_is_exported(faulty: Faulty) -> None:
-    with exporting(faulty.url) as export:
+    with exporting(faulty) as export:
         work(export)
     assert export.lost == NOTHING
     sent = b"".join(faulty.requests + faulty.metrics)
@@ -83,6 +83,6 @@ def test_message_of_an_exception_is_exported_as_it_was_raised(faulty: Faulty) ->
     async def tells(value: str) -> None:
         raise LookupError(value)
 
-    with exporting(faulty.url) as export, pytest.raises(LookupError):
+    with exporting(faulty) as export, pytest.raises(LookupError):
         export.rt.submit(tells, SECRET).result(LIMIT)
     assert any(SECRET.encode() in body for body in faulty.requests)
