@@ -45,7 +45,7 @@ fn runtime_state() -> Option<(usize, usize)> {
         )
     };
     let symbol = symbol.cast::<libc::Elf64_Sym>();
-    if found == 0 || symbol.is_null() || info.dli_saddr as usize != address as usize {
+    if found == 0 || symbol.is_null() || !std::ptr::eq(info.dli_saddr, address.cast()) {
         return None;
     }
     // SAFETY: in the symbol table of a library that is loaded.
