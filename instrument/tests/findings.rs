@@ -188,6 +188,7 @@ fn test_who_held_the_gil_is_named_by_what_a_watchdog_saw() {
         let look = |since, tid, function: &str| Look {
             runtime: 7,
             since,
+            waits: false,
             tid,
             thread: "python".into(),
             stack: vec![
