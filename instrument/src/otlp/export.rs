@@ -61,8 +61,15 @@ impl Exporter {
         self.counters.tell();
     }
 
-    async fn spans(&self, transport: &mut Transport, mut spans: Vec<Span>) {
-        spans.retain(Span::is_sampled);
+    /// For ever, beside the spans, which wait for none of them; one request at a time.
+    async fn all_metrics(&self, transport: &mut Transport) {
+        loop {
+            tokio::time::sleep(self.settings.interval).await;
+            self.metrics(transport).await;
+        }
+    }
+
+    async fn spans(&self, transport: &mut Transport, spans: Vec<Span>) {
         let mut left = spans.as_slice();
         while !left.is_empty() {
             let (body, taken) = request(&self.settings.resource, left);

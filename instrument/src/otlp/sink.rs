@@ -132,7 +132,9 @@ fn yield_to_calls() {
 
 impl Sink for Otlp {
     fn spans(&mut self, batch: &[Span]) {
-        let full = self.queue.put(batch.iter(), self.batch);
+        // Those that are not sampled must not take the room of those that are.
+        let sampled = batch.iter().filter(|span| span.is_sampled());
+        let full = self.queue.put(sampled, self.batch);
         self.counters.add(Why::Queue, full);
     }
 
