@@ -60,6 +60,13 @@ def test_collector_that_is_absent_fails_no_run(
     assert line.endswith(f"({protocol} to http://127.0.0.1:9)")
 
 
+def test_spans_that_are_lost_on_their_way_are_in_the_trace(cli: Any) -> None:
+    done = cli.run("double", "ten", "--otlp=http://127.0.0.1:9", "--trace", "t.jsonl")
+    told(done)
+    assert re.search(r"^dropped: none ", done.err, re.MULTILINE)
+    assert "\ntrace: t.jsonl (gilscope view t.jsonl" in done.err
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_port_of_the_other_protocol_fails_no_run(
     cli: Any, monkeypatch: pytest.MonkeyPatch, protocol: str

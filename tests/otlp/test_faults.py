@@ -175,7 +175,7 @@ def test_b4_queue_is_bounded(
 ) -> None:
     settings(BSP_MAX_QUEUE_SIZE=100, BSP_MAX_EXPORT_BATCH_SIZE=50, BSP_SCHEDULE_DELAY=10)
     faulty.hold.clear()
-    before = gilscope.stats()["dropped"]["sink"]
+    before = gilscope.stats()["dropped"]
     with exporting(faulty) as export:
         export.call(500)
         gilscope.stats()  # everything has been handed to the sinks
@@ -184,5 +184,5 @@ def test_b4_queue_is_bounded(
         faulty.hold.set()
     assert export.lost_only("queue_full")
     assert export.lost["queue_full"] >= 7 * 500 - 100 - 50
-    assert gilscope.stats()["dropped"]["sink"] - before == export.lost["queue_full"]
+    assert gilscope.stats()["dropped"] == before  # OTLP's own losses, of nobody else
     assert "slower than the calls" in told_once(capfd)

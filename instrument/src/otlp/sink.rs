@@ -148,8 +148,4 @@ impl Sink for Otlp {
     fn exports(&self) -> bool {
         true
     }
-
-    fn dropped(&self) -> u64 {
-        self.counters.lost().total()
-    }
 }

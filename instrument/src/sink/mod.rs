@@ -45,7 +45,8 @@ pub trait Sink: Send {
     /// twice as bad.
     fn finding(&mut self, _finding: &Finding) {}
 
-    /// How many spans it did not take so far.
+    /// How many spans it did not take so far; 0 of one that counts them by reasons of its own, which
+    /// would else be counted twice.
     fn dropped(&self) -> u64 {
         0
     }
