@@ -30,6 +30,8 @@ URL = "a URL like http://localhost:4318"
         ("RESOURCE_ATTRIBUTES", "=x", "must be key=value,key=value, percent-encoded"),
         ("SDK_DISABLED", "yes", 'must be true or false, not "yes"'),
         ("BSP_MAX_QUEUE_SIZE", "-1", 'must be a whole number, not "-1"'),
+        ("SERVICE_NAME", "caf\udce9", "must be UTF-8"),
+        ("EXPORTER_OTLP_ENDPOINT", "http://caf\udce9:4318", "must be UTF-8"),
     ],
 )
 def test_variable_that_cannot_be_used_is_named(

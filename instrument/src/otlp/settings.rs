@@ -6,6 +6,8 @@
 //! The variables are those of the OpenTelemetry specification, "OTLP Exporter Configuration" and
 //! "Environment Variable Specification". A signal's own form (`…_TRACES_…`) goes before the common one.
 
+use std::cell::OnceCell;
+use std::env::VarError;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -101,7 +103,20 @@ impl Settings {
     /// # Errors
     /// The first variable that cannot be used.
     pub fn read(endpoint: Option<&str>) -> Result<Settings, Invalid> {
-        Settings::from(endpoint, &|name| std::env::var(name).ok())
+        let unreadable = OnceCell::new();
+        let settings = Settings::from(endpoint, &|name| match std::env::var(name) {
+            Ok(text) => Some(text),
+            Err(VarError::NotPresent) => None,
+            Err(VarError::NotUnicode(_)) => {
+                // The first is told, as of those that cannot be used.
+                let _ = unreadable.set(name.to_owned());
+                None
+            }
+        });
+        match unreadable.into_inner() {
+            Some(name) => Env::invalid(&name, "must be UTF-8".into()),
+            None => settings,
+        }
     }
 
     pub(super) fn from(
