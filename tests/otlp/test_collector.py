@@ -56,7 +56,7 @@ def work(rt: gilscope.PyRuntime) -> None:
 
 def recorded(span: dict[str, Any]) -> tuple[object, ...]:
     """A span of the memory sink, by what OpenTelemetry knows of it."""
-    name = span["name"] if span["span"] in ("call", "task") else span["span"]
+    name = (span["name"] if span["span"] in ("call", "task") else "") or span["span"]
     error = span.get("error", {}).get("type")
     if span["span"] in ("call", "task") and span["status"] != "ok":
         error = error or span["status"]
@@ -140,6 +140,24 @@ def test_exception_event_says_what_was_raised(
     told = {pair["key"]: pair["value"]["stringValue"] for pair in event["attributes"]}
     assert told.pop("exception.stacktrace").endswith("ValueError: as it should\n")
     assert told == {"exception.type": "ValueError", "exception.message": "as it should"}
+
+
+def test_task_without_a_name_is_called_by_its_kind(
+    collector: Collector, settings: Callable[..., None]
+) -> None:
+    settings(EXPORTER_OTLP_ENDPOINT=collector.url("http/protobuf"))
+    with gilscope.instrument(), gilscope.PyRuntime() as rt, gilscope.PyRuntime() as other:
+
+        async def asks() -> list[int]:
+            # Not of a coroutine, whose name a task would have.
+            return await asyncio.gather(other.call_async(nothing, 1))
+
+        assert rt.call(asks) == [1]
+    collector.stop()
+    spans = collector.receiver.spans()
+    (task,) = (s for s in spans if s["attributes"]["gilscope.span"] == "task")
+    assert task["name"] == "task"
+    assert "code.function.name" not in task["attributes"]
 
 
 class Service:

@@ -81,11 +81,11 @@ pub(super) fn span(out: &mut Wire, span: &Span) {
 
     let whole = matches!(span.kind, SpanKind::Call | SpanKind::Task);
     let notes = span.notes.as_deref();
-    let name = match notes.and_then(Notes::name) {
-        Some(name) => name,
-        None if whole => text(span.name),
-        None => span.kind.as_str(),
-    };
+    let named = || whole.then(|| text(span.name));
+    let name = notes.and_then(Notes::name).or_else(named);
+    // A task need not have one.
+    let name = name.filter(|name| !name.is_empty());
+    let name = name.unwrap_or(span.kind.as_str());
     let [attributes, events, links] = notes.map_or([0; 3], Notes::dropped);
     out.bytes(at::TRACE, &trace_id(span));
     out.bytes(at::ID, &span.id.to_be_bytes());
@@ -204,7 +204,7 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
     let count = u64::from(span.poll);
     match span.kind {
         SpanKind::Call | SpanKind::Task => {
-            all.text(names::FUNCTION.key, text(span.name));
+            function(all, span);
             if let Some((file, line)) = definition(span.name) {
                 all.text(names::FILE.key, file);
                 all.int(names::LINE.key, line.into());
@@ -214,7 +214,7 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
         }
         SpanKind::Poll => all.int(names::POLL.key, count),
         SpanKind::RustPoll => {
-            all.text(names::FUNCTION.key, text(span.name));
+            function(all, span);
             all.int(names::POLL.key, count);
         }
         SpanKind::Suspended => {
@@ -236,6 +236,14 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
     }
     if let Some(error) = error_type(span) {
         all.text(names::ERROR.key, error);
+    }
+}
+
+/// Left out where it is not known.
+fn function(all: &mut Pairs<'_>, span: &Span) {
+    let name = text(span.name);
+    if !name.is_empty() {
+        all.text(names::FUNCTION.key, name);
     }
 }
 
