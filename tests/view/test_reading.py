@@ -85,7 +85,10 @@ def test_foreign_lines_are_counted_and_left_out(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     odd = ["[1]", "5", "null", '{"span":"never"}', '{"span":"call"}', "junk"]
     path.write_text(lines.text() + "\n".join(odd) + "\n")
-    assert read(str(path)).notes == ["6 lines are no record of gilscope and left out"]
+    assert read(str(path)).notes == [
+        "6 lines are no record of gilscope and left out;"
+        f" the first is {path}, line 10: it is no object"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,24 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from gilscope.view.errors import BadTrace
-from gilscope.view.jsonl import error_text, finding
+from gilscope.view.errors import BadTrace, Foreign, Refusals
+from gilscope.view.fields import (
+    Record,
+    count,
+    error_text,
+    inner,
+    needed,
+    number,
+    record,
+    text,
+    texts,
+    time,
+)
+from gilscope.view.jsonl import finding
 from gilscope.view.model import PARTS, Piece, RustPoll, Trace, Turn, Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from typing import BinaryIO
 
 _OURS = frozenset(("call", "task", "loop", "wake", "finding"))
@@ -28,49 +40,50 @@ class _Events:
     def __init__(self, path: str) -> None:
         self.trace = Trace(path)
         self._threads: dict[int, str] = {}
-        self._open: dict[str, Work] = {}
-        self._pieces: dict[str, Piece] = {}
+        self._open: dict[int, Work] = {}
+        self._pieces: dict[int, Piece] = {}
         self._suspended: Piece | None = None
-        self._poll: tuple[int, str] = (-1, "")
+        self._poll: tuple[int, str | None] = (-1, None)
 
-    def take(self, event: Mapping[str, Any]) -> None:
-        """Raises `KeyError`, `TypeError` or `ValueError` for what cannot be ours."""
-        phase = event["ph"]
-        if phase == "M" and event["name"] == "thread_name":
-            self._threads[event["tid"]] = str(event["args"]["name"])
-        if event.get("cat") not in _OURS:
+    def take(self, event: Record) -> None:
+        """Raises `Foreign` for what cannot be ours."""
+        phase = needed(event, "ph")
+        if phase == "M" and text(event, "name") == "thread_name":
+            self._threads[_tid(event)] = needed(inner(event, "args"), "name")
+        if text(event, "cat") not in _OURS:
             return
-        at = round(float(event["ts"]) * 1000)
+        at = time(event, "ts", _US)
         if phase == "b":
-            self._begin(event, event["id2"]["local"], at)
+            self._begin(event, _local(event), at)
         elif phase == "e":
-            self._end(event, event["id2"]["local"], at)
+            self._end(_local(event), at)
         elif phase == "X":
             self._slice(event, at)
         elif phase == "s" and self._suspended is not None:
             self._suspended.wake = at
         elif phase == "i" and event["cat"] == "finding":
-            own, _, name = event["name"].partition(" ")
-            said = {"finding": own, "name": name, "start_ns": at, **event.get("args", {})}
+            own, _, name = needed(event, "name").partition(" ")
+            said = {"finding": own, "name": name, "start_ns": at, **inner(event, "args")}
             self.trace.findings.append(finding(said))
 
-    def _lane(self, event: Mapping[str, Any]) -> tuple[int, str]:
-        return event["tid"], self._threads.get(event["tid"], f"thread {event['tid']}")
+    def _lane(self, event: Record) -> tuple[int, str]:
+        tid = _tid(event)
+        return tid, self._threads.get(tid, f"thread {tid}")
 
-    def _begin(self, event: Mapping[str, Any], local: str, at: int) -> None:
-        args = event.get("args", {})
+    def _begin(self, event: Record, local: int, at: int) -> None:
+        args, name = inner(event, "args"), needed(event, "name")
         if (work := self._open.get(local)) is None:
-            name = f"{int(local, 16):016x}"
-            work = Work(event["cat"], name, event["name"], at, at, "ok", self._lane(event))
-            work.call = name if work.kind == "call" else None
-            work.status, work.trace = args.get("status", "ok"), args.get("trace")
-            work.polls, work.flags = args.get("polls", 0), args.get("flags", [])
-            work.error = error_text(args.get("error"))
+            own = f"{local:016x}"
+            work = Work(event["cat"], own, name, at, at, "ok", self._lane(event))
+            work.call = own if work.kind == "call" else None
+            work.status, work.trace = text(args, "status") or "ok", text(args, "trace")
+            work.polls, work.flags = count(args, "polls"), texts(args, "flags")
+            work.error = error_text(args)
             self._open[local] = work
             (self.trace.calls if work.kind == "call" else self.trace.tasks).append(work)
-        elif event["name"] in _PIECES:
-            piece = Piece(event["name"], at, at, args.get("at"), None, args.get("poll", 0))
-            piece.id, piece.woken_by = args.get("id"), args.get("woken_by")
+        elif name in _PIECES:
+            piece = Piece(name, at, at, text(args, "at"), None, count(args, "poll"))
+            piece.id, piece.woken_by = text(args, "id"), text(args, "woken_by")
             work.pieces.append(piece)
             self._pieces[local] = piece
             if piece.kind == "poll" and self._poll[0] == at and work.call is None:
@@ -79,30 +92,55 @@ class _Events:
             return
         self.trace.spans += 1
 
-    def _end(self, event: Mapping[str, Any], local: str, at: int) -> None:
+    def _end(self, local: int, at: int) -> None:
         if (piece := self._pieces.pop(local, None)) is not None:
-            piece.end = at
-            self._open[local].end = max(at, self._open[local].end)
+            piece.end = _after(piece.start, at)
+            if (work := self._open.get(local)) is not None:
+                work.end = max(at, work.end)
             self._suspended = piece if piece.kind == "suspended" else None
         elif (work := self._open.pop(local, None)) is not None:
-            work.end = at
+            work.end = _after(work.start, at)
 
-    def _slice(self, event: Mapping[str, Any], at: int) -> None:
-        args = event.get("args", {})
-        if event["name"] == "loop.turn":
-            end = at + round(float(event["dur"]) * 1000)
-            turn = Turn(at, end, args.get("calls", 0), round(args.get("cpu_us", 0) * 1000))
+    def _slice(self, event: Record, at: int) -> None:
+        args, name = inner(event, "args"), text(event, "name")
+        if name == "loop.turn":
+            end = at + count(event, "dur", _US)
+            turn = Turn(at, end, count(args, "calls"), count(args, "cpu_us", _US))
             self.trace.turns.setdefault(self._lane(event), []).append(turn)
             self.trace.spans += 1
-        elif event["name"] == "rust.poll":
-            end = at + round(float(event["dur"]) * 1000)
-            name, number = str(args.get("future") or "future"), args.get("poll", 0)
-            owner, call = str(args["parent"]), str(args["call"])
-            poll = RustPoll(name, at, end, number, owner, call, self._lane(event))
-            self.trace.rust.append(poll)
+        elif name == "rust.poll":
+            end = at + count(event, "dur", _US)
+            future, poll = text(args, "future") or "future", count(args, "poll")
+            owner, call = needed(args, "parent"), needed(args, "call")
+            lane = self._lane(event)
+            self.trace.rust.append(RustPoll(future, at, end, poll, owner, call, lane))
             self.trace.spans += 1
-        elif event["name"] == "poll":
-            self._poll = (at, str(args.get("call")))
+        elif name == "poll":
+            self._poll = (at, text(args, "call"))
+
+
+# Nanoseconds in the unit of a file's times.
+_US = 1000
+
+
+def _tid(event: Record) -> int:
+    tid = number(event, "tid")
+    if tid is None:
+        raise Foreign("`tid` is missing")
+    return tid
+
+
+def _local(event: Record) -> int:
+    try:
+        return int(needed(inner(event, "id2"), "local"), 16)
+    except ValueError:
+        raise Foreign("`local` is no number in hexadecimal") from None
+
+
+def _after(start: int, at: int) -> int:
+    if at < start:
+        raise Foreign("it ends before it begins")
+    return at
 
 
 def read_chrome(path: str, file: BinaryIO) -> Trace:
@@ -110,18 +148,19 @@ def read_chrome(path: str, file: BinaryIO) -> Trace:
     raw = file.read()
     events = _Events(path)
     trace = events.trace
-    foreign = 0
-    for event in _events(raw, trace):
+    foreign = Refusals(path, "event")
+    for at, event in enumerate(_events(raw, trace), 1):
         try:
-            events.take(event)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-            foreign += 1
+            events.take(record(event))
+        except Foreign as error:
+            foreign.add(at, str(error))
     if not trace.spans and not trace.findings:
         if b'"gilscope"' in raw[:_NAME]:
             return trace
-        raise BadTrace(f"{path} is no trace of gilscope: its events are another tool's")
-    if foreign:
-        trace.notes.append(f"{foreign:,} events are none of gilscope's and left out")
+        why = f" ({foreign.first})" if foreign.count else ""
+        raise BadTrace(f"{path} is no trace of gilscope: its events are another tool's{why}")
+    if foreign.count:
+        trace.notes.append(foreign.note("none of gilscope's"))
     return trace
 
 
@@ -131,7 +170,7 @@ _NAME = 4096
 _END = re.compile(rb"\]\s*(,\s*\"otherData\".*)?\}?\s*$", re.DOTALL)
 
 
-def _events(raw: bytes, trace: Trace) -> Iterator[Mapping[str, Any]]:
+def _events(raw: bytes, trace: Trace) -> Iterator[Any]:
     try:
         whole = json.loads(raw)
     except (ValueError, RecursionError):
@@ -150,15 +189,15 @@ def _events(raw: bytes, trace: Trace) -> Iterator[Mapping[str, Any]]:
     found = whole.get("traceEvents")
     yield from found if isinstance(found, list) else ()
     other = whole.get("otherData")
-    lost = other.get("dropped_spans", 0) if isinstance(other, dict) else 0
-    if lost:
+    lost = other.get("dropped_spans") if isinstance(other, dict) else None
+    if isinstance(lost, int) and lost:
         trace.notes.append(
             f"{lost:,} spans are not in the file, which ends at 400,000 events;"
             " --trace NAME.jsonl takes all"
         )
 
 
-def _line_by_line(raw: bytes) -> Iterator[Mapping[str, Any]]:
+def _line_by_line(raw: bytes) -> Iterator[Record]:
     """Our sink writes one event a line."""
     for line in raw.splitlines():
         try:

@@ -6,7 +6,6 @@ Times are integers, nanoseconds of whatever clock the file counts in.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 # In the order of a call's life; docs/spans.md says what each is.
 PARTS = ("enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback")
@@ -196,8 +195,3 @@ def _is_inside(owner: Work, work: Work, works: dict[str, Work]) -> bool:
             works.get(above.call or "") if above.call != above.id else None
         )
     return False
-
-
-def text_or_none(value: Any) -> str | None:
-    """`value` if it is a text that says something."""
-    return value if isinstance(value, str) and value else None
