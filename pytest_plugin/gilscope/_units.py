@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Times as people read them, and texts as a terminal may."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def duration(ns: float) -> str:
 def _three(value: float) -> str:
     digits = 0 if value >= 100 or value == 0 else 1 if value >= 10 else 2
     return f"{value:.{digits}f}"
+
+
+def printable(text: str) -> str:
+    """`text` of one line in which no character moves a terminal's cursor, or asks it for more."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)

@@ -144,6 +144,39 @@ def test_terminal(cli: Cli, colour: bool) -> None:
     assert ("\x1b[31m" in err) is colour
 
 
+EVIL = """
+import time
+
+async def evil(x):
+    if x == 1:
+        raise type("E\\x1b]0;pwn\\x07\\n\\x9b2J", (ValueError,), {})
+    time.sleep(0.3)  # a finding, whose sentence has the name
+
+evil.__qualname__ = evil.__name__ = "f\\x1b]0;pwn\\x07\\n\\x9b2J"
+
+def one():
+    return [0, 1]
+
+def breaks():
+    raise ValueError("\\x1b]0;pwn\\x07\\n\\x9b2J")
+    yield
+"""
+
+
+@pytest.mark.parametrize("given", ["one", "breaks"])
+def test_names_from_user_code_do_not_reach_the_terminals_controls(cli: Cli, given: str) -> None:
+    cli.write("evil.py", EVIL)
+    args = ("run", "evil.py:evil", "--input", f"evil.py:{given}", "--out", "o.jsonl")
+    drawn = on_terminal(cli, args, {**os.environ, "TERM": "xterm", "NO_COLOR": "1"})
+    assert "\ufffd]0;pwn\ufffd" in drawn
+    assert not {"\x07", "\x9b"} & set(drawn)
+    assert "\x1b]" not in drawn
+    if given == "one":
+        [function] = re.findall(r"^\S*f\ufffd]0;.*$", drawn, re.MULTILINE)
+        assert re.search(r" 2 .* 1\r?$", function)  # in one line with its numbers
+        assert re.search(r"^ +1  \S*E\ufffd]0;", drawn, re.MULTILINE)
+
+
 def on_terminal(cli: Cli, args: tuple[str, ...], env: dict[str, str]) -> str:
     """Run with stderr on a terminal of its own and return what was drawn there."""
     ours, theirs = pty.openpty()

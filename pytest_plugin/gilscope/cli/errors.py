@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gilscope._units import printable
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -25,12 +27,13 @@ class Refused(Exception):
 
 def say_error(message: str, hint: str | None = None) -> None:
     """Write one error line to stderr, its hint in the same line."""
-    click.echo(f"error: {one_line(message)}" + (f" (hint: {hint})" if hint else ""), err=True)
+    hinted = f" (hint: {printable(hint)})" if hint else ""
+    click.echo(f"error: {one_line(message)}{hinted}", err=True)
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """`text` with its line breaks taken out, cut at `limit` characters."""
-    flat = " ".join(text.split())
+    """`text` without line breaks and what controls a terminal, cut at `limit` characters."""
+    flat = printable(" ".join(text.split()))
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from gilscope._units import duration
+from gilscope._units import duration, printable
 from gilscope.cli.errors import counted
 from gilscope.cli.findings import findings_lines
 from gilscope.cli.losses import PARTS, dropped, dropped_line, left_out, remedies
@@ -44,9 +44,13 @@ class Report:
 
 
 def print_summary(report: Report) -> None:
-    """Write the summary to stderr, in colour where that is wanted."""
+    """Write the summary to stderr, in colour where that is wanted.
+
+    Names are the user code's own: no character of one reaches the terminal's controls.
+    """
     console = Console(stderr=True, highlight=False, emoji=False)
     for line in _lines(report):
+        line.plain = printable(line.plain)
         console.print(line, soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ from html import escape
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from gilscope._units import printable
 from gilscope.view.payload import Payload
 
 if TYPE_CHECKING:
@@ -73,5 +74,4 @@ def _text(name: str) -> str:
 
 
 def _name(path: str) -> str:
-    name = path.rpartition("/")[2]
-    return "".join(char if char.isprintable() else "\ufffd" for char in name)
+    return printable(path.rpartition("/")[2])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from gilscope._units import duration
+from gilscope._units import duration, printable
 from gilscope.view.numbers import rows
 from gilscope.view.numbers import slowest as slowest_of
 from gilscope.view.tree import tree
@@ -26,7 +26,7 @@ _FRAMES = 4
 def lines(trace: Trace, *, slowest: int) -> Iterator[Text]:
     """The whole text, line by line. No character in it moves a terminal's cursor."""
     for line in _lines(trace, slowest):
-        line.plain = "".join(char if char.isprintable() else "\ufffd" for char in line.plain)
+        line.plain = printable(line.plain)
         line.rstrip()
         yield line
 
