@@ -40,6 +40,23 @@ def test_address_may_come_from_the_environment(
     assert re.search(r"^exported: \d+ spans, lost: none$", done.err, re.MULTILINE)
 
 
+def test_function_may_stand_behind_otlp_without_its_url(
+    cli: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+    done = cli("run", "--otlp", "functions.py:double", "--input", "functions.py:ten")
+    assert done.code == 0, done.err
+    assert re.search(r"^exported: \d+ spans, lost: none$", done.err, re.MULTILINE)
+    # An address is none of a function.
+    done = cli("run", "--otlp", url, "--input", "functions.py:ten")
+    assert (done.code, done.err.partition(" (")[0]) == (2, "error: Missing argument 'FUNCTION'")
+
+
+def test_url_may_stand_apart_from_otlp(cli: Any, url: str) -> None:
+    done = cli.run("double", "ten", "--otlp", url)
+    assert re.search(r"^exported: \d+ spans, lost: none$", done.err, re.MULTILINE)
+
+
 def told(done: Any) -> str:
     """The line about spans that are lost, where there is one and otherwise all is well."""
     assert done.code == 0

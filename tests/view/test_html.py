@@ -149,6 +149,46 @@ def test_where_it_cannot_be_written_is_one_line(
         assert says in done.stderr
 
 
+@pytest.mark.parametrize("option", ["--html", "--perfetto"])
+@pytest.mark.parametrize("other", ["b.jsonl", "b.json", "b.html", "b.txt"])
+def test_no_file_is_replaced_but_one_of_its_kind(
+    option: str, other: str, real: Callable[..., Path], tmp_path: Path
+) -> None:
+    raw = real("t.jsonl").read_bytes()
+    (tmp_path / "a.jsonl").write_bytes(raw)
+    (tmp_path / "b.jsonl").write_bytes(raw)
+    (tmp_path / "b.json").write_bytes(real("t.json").read_bytes())
+    (tmp_path / "b.html").write_text("<!doctype html>\n<title>somebody's gilscope</title>\n")
+    (tmp_path / "b.txt").write_text("x")
+    before = (tmp_path / other).read_bytes()
+    for args in ([f"{option}={other}"], [option, other]):
+        done = gilscope("view", "a.jsonl", *args, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert re.fullmatch(rf"error: {option} would replace {other}, [^\n]+\n", done.stderr)
+        assert (tmp_path / other).read_bytes() == before
+    (tmp_path / "empty").touch()
+    for out in ("own", "own", "empty", "/dev/null"):
+        assert gilscope("view", "a.jsonl", f"{option}={out}", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("option", ["--html", "--perfetto=out.json --html", "--html --slowest 2"])
+def test_the_trace_may_stand_behind_an_option_without_a_value(
+    option: str, real: Callable[..., Path]
+) -> None:
+    path = real("t.jsonl")
+    done = gilscope("view", *option.split(), path.name, cwd=path.parent)
+    if "--perfetto" in option:
+        assert "do not go together" in done.stderr
+    else:
+        assert (done.returncode, done.stdout.splitlines()[0]) == (0, "page: t.html")
+
+
+def test_a_page_and_its_trace_may_be_named_apart(real: Callable[..., Path]) -> None:
+    path = real("t.jsonl")
+    done = gilscope("view", "--html", "apart.html", path.name, cwd=path.parent)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "page: apart.html")
+
+
 def test_life_is_packed_without_loss(tmp_path: Path) -> None:
     lines = Lines()
     lines.work(at=3)

@@ -21,6 +21,7 @@ from gilscope.cli.errors import Refused, os_reason
 from gilscope.cli.execute import Plan, execute
 from gilscope.cli.inputs import open_source
 from gilscope.cli.interrupt import ignore_in_the_end
+from gilscope.cli.options import Command
 from gilscope.cli.targets import load
 
 _HELP = """\
@@ -67,7 +68,9 @@ Environment:
 """
 
 
-@click.command(help=_HELP, short_help="Call an async function once per input, from Rust.")
+@click.command(
+    cls=Command, help=_HELP, short_help="Call an async function once per input, from Rust."
+)
 @click.argument("function")
 @click.option(
     "--input",

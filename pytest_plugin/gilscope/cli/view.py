@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from gilscope.cli.errors import Refused, os_reason, say_error
+from gilscope.cli.options import Command
 
 if TYPE_CHECKING:
     from gilscope.view.model import Trace
@@ -43,7 +44,9 @@ it is no trace.
 """
 
 
-@click.command(help=_HELP, short_help="Show a trace: as text, as a page, or in Perfetto.")
+@click.command(
+    cls=Command, help=_HELP, short_help="Show a trace: as text, as a page, or in Perfetto."
+)
 @click.argument("trace")
 @click.option(
     "--slowest",
@@ -91,6 +94,10 @@ def view(trace: str, slowest: int, html: str | None, perfetto: str | None) -> in
     return code
 
 
+# So much of a file's begin and of its end says who wrote it.
+_END = 4096
+
+
 def _print(found: Trace, slowest: int) -> int:
     from gilscope.view.terminal import lines
 
@@ -103,16 +110,16 @@ def _print(found: Trace, slowest: int) -> int:
 
 
 def _write_page(found: Trace, out: str) -> int:
-    from gilscope.view.html import page
+    from gilscope.view.html import MARK, page
 
-    _write(found, out, "--html", page(found))
+    _write(found, out, "--html", page(found), MARK)
     click.echo(f"page: {out}")
     click.echo(f"next: xdg-open {shlex.quote(out)}")
     return 0
 
 
 def _to_perfetto(found: Trace, out: str) -> int:
-    from gilscope.view.perfetto import convert
+    from gilscope.view.perfetto import MARK, convert
     from gilscope.view.serve import PAGE, Server
 
     converted = convert(found)
@@ -121,7 +128,7 @@ def _to_perfetto(found: Trace, out: str) -> int:
             f"note: the oldest {converted.left_out:,} calls and tasks are left out", err=True
         )
     if out:
-        _write(found, out, "--perfetto", converted.text)
+        _write(found, out, "--perfetto", converted.text, MARK)
         click.echo(f"trace: {out}")
         click.echo(f"next: open {PAGE} and drop the file there")
         return 0
@@ -139,11 +146,24 @@ def _to_perfetto(found: Trace, out: str) -> int:
     return 0
 
 
-def _write(found: Trace, out: str, option: str, text: str) -> None:
+def _write(found: Trace, out: str, option: str, text: str, mark: str) -> None:
     if os.path.realpath(out) == os.path.realpath(found.path):
         raise Refused(f"{option} would replace the trace {found.path}", "name another file")
     try:
+        if not _may_replace(out, mark):
+            wrote = f"which no {option} of gilscope wrote"
+            raise Refused(f"{option} would replace {out}, {wrote}", "name another file")
         with open(out, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         raise Refused(f"cannot write {out}: {os_reason(error)}") from None
+
+
+def _may_replace(out: str, mark: str) -> bool:
+    """Whether nothing is lost there but what this option wrote, which has `mark` at an end."""
+    if not os.path.isfile(out):
+        return True  # also a pipe or a device
+    with open(out, "rb") as file:
+        head = file.read(_END)
+        file.seek(max(os.path.getsize(out) - _END, 0))
+        return not head or mark.encode() in head + file.read(_END)

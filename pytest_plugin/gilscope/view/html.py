@@ -20,6 +20,8 @@ from gilscope.view.payload import Payload
 if TYPE_CHECKING:
     from gilscope.view.model import Trace
 
+MARK = '<meta name="generator" content="gilscope">'
+"""What is in the head of every page."""
 # Each after those that it needs.
 _LIBRARY = (
     *("d3-array", "d3-color", "d3-dispatch", "d3-format", "d3-timer", "d3-ease", "d3-interpolate"),

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 EVENTS = 400_000
 """About 50 MB, which the page still takes; of more the oldest are left out."""
 
+MARK = '"otherData":{"gilscope": true'
+"""What is at the end of every file, and of none that a run itself wrote."""
+
 _PROCESS = 1
 # A track whose number is that of the process gets a badge, "main thread".
 _FIRST_TRACK = 10
@@ -65,8 +68,8 @@ def convert(trace: Trace, limit: int = EVENTS) -> Converted:
     events += maker.counter("calls in flight", in_flight(trace))
     events += maker.counter("queue depth", queue_depth(trace) or [(zero, 0)])
     lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in events)
-    other = json.dumps({"gilscope": True, "left_out": left_out})
-    whole = f'{{"displayTimeUnit":"ns","traceEvents":[\n{lines}\n],"otherData":{other}}}\n'
+    other = f'{MARK}, "left_out": {left_out}}}'
+    whole = f'{{"displayTimeUnit":"ns","traceEvents":[\n{lines}\n],{other}}}\n'
     return Converted(whole, left_out)
 
 
