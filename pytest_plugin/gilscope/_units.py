@@ -16,6 +16,11 @@ def _three(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
+def counted(count: int, word: str) -> str:
+    """`1 call`, `2 calls`."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
 def printable(text: str) -> str:
     """`text` of one line in which no character moves a terminal's cursor, or asks it for more."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)

@@ -103,6 +103,25 @@ def test_of_too_many_the_oldest_are_left_out() -> None:
     assert last.id in begun
 
 
+def test_the_picture_says_what_is_left_out(tmp_path: Path) -> None:
+    lines = Lines()
+    for number in range(1200):
+        call = lines.work("app.fun", 10_000 * number)
+        if number < 2:
+            lines.work("child", 10_000 * number, (("poll", 3),), kind="task", call=call)
+    trace = read(lines.write(tmp_path / "t.jsonl"))
+    [mark] = [e for e in events(convert(trace, limit=500).text) if e["ph"] == "i"]
+    assert (mark["name"], mark["s"]) == ("1,190 calls and 2 tasks before here left out", "g")
+    assert mark["ts"] == 1189 * 10_000 + 1000  # which is where the last of them ended
+    result = convert(trace, limit=60_000)
+    assert json.loads(result.text)["otherData"]["left_out"] == result.left_out == 2
+    [mark] = [e for e in events(result.text) if e["ph"] == "i"]
+    assert mark["name"] == "1 call and 1 task before here left out"
+    first = next(e for e in events(result.text) if e["ph"] == "b")
+    assert mark["ts"] <= first["ts"]
+    assert not [e for e in events(convert(trace).text) if e["ph"] == "i"]
+
+
 def test_a_chrome_trace_is_converted_too(real: Callable[..., Path], tmp_path: Path) -> None:
     path = real("t.json")
     done = gilscope("view", str(path), "--perfetto=out.json", cwd=tmp_path)

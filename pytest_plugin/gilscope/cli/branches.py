@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from gilscope._units import duration
-from gilscope.cli.errors import counted
+from gilscope._units import counted, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -53,11 +53,6 @@ def os_reason(error: OSError) -> str:
     return error.strerror or str(error).partition(" (os error ")[0] or describe(error)
 
 
-def counted(count: int, word: str) -> str:
-    """`1 call`, `2 calls`."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
 def location(trace: TracebackType | None) -> str:
     """` (file, line n)` of the innermost frame, the import system and ourselves apart."""
     frames = [

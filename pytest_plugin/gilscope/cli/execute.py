@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gilscope.cli.errors import Refused, counted, describe, os_reason, say_error
+from gilscope._units import counted
+from gilscope.cli.errors import Refused, describe, os_reason, say_error
 from gilscope.cli.inputs import InputFailed, Unusable
 from gilscope.cli.interrupt import Interrupt
 from gilscope.cli.patience import Patience

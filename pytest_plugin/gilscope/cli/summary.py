@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from gilscope._units import duration, printable
-from gilscope.cli.errors import counted
+from gilscope._units import counted, duration, printable
 from gilscope.cli.findings import findings_lines
 from gilscope.cli.losses import PARTS, dropped, dropped_line, left_out, remedies
 

@@ -6,8 +6,9 @@ import json
 
 import click
 
+from gilscope._units import counted
 from gilscope.cli.ask import ask, askable, program
-from gilscope.cli.errors import Refused, counted
+from gilscope.cli.errors import Refused
 
 _HELP = """\
 Say what a running process awaits: its loops, the calls and tasks on them, the chain of coroutines

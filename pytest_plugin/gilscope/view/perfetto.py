@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from gilscope._units import counted
 from gilscope.view.numbers import in_flight, queue_depth, wakes
 
 if TYPE_CHECKING:
@@ -62,26 +63,27 @@ def convert(trace: Trace, limit: int = EVENTS) -> Converted:
     zero, _ = trace.bounds()
     maker = _Maker(zero, trace.lanes(), trace.rust_lanes())
     works, left_out = _latest([*trace.calls, *trace.tasks], limit)
-    events = [*maker.names(trace.path), *maker.turns(trace), *maker.works(works)]
+    events = [*maker.names(trace.path), *maker.without(left_out)]
+    events += [*maker.turns(trace), *maker.works(works)]
     events += maker.rust_polls(trace, works)
     events += [*maker.arrows(), *maker.woken(works), *maker.findings(trace.findings)]
     events += maker.counter("calls in flight", in_flight(trace))
     events += maker.counter("queue depth", queue_depth(trace) or [(zero, 0)])
     lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in events)
-    other = f'{MARK}, "left_out": {left_out}}}'
+    other = f'{MARK}, "left_out": {len(left_out)}}}'
     whole = f'{{"displayTimeUnit":"ns","traceEvents":[\n{lines}\n],{other}}}\n'
-    return Converted(whole, left_out)
+    return Converted(whole, len(left_out))
 
 
-def _latest(works: list[Work], limit: int) -> tuple[list[Work], int]:
-    """Those that ended last, as far as the limit allows, in order of their begin."""
+def _latest(works: list[Work], limit: int) -> tuple[list[Work], list[Work]]:
+    """Those that ended last, as far as the limit allows, in order of their begin; the others."""
     works.sort(key=lambda work: -work.end)
     events = 0
     for count, work in enumerate(works):
         events += 2 + 6 * len(work.pieces)
         if events > limit:
-            return sorted(works[:count], key=lambda work: work.start), len(works) - count
-    return sorted(works, key=lambda work: work.start), 0
+            return sorted(works[:count], key=lambda work: work.start), works[count:]
+    return sorted(works, key=lambda work: work.start), []
 
 
 class _Maker:
@@ -109,6 +111,17 @@ class _Maker:
         for order, (lane, number) in enumerate(self._rust.items(), 2 * len(self._tracks)):
             yield _named("thread_name", number, name=lane[1])
             yield _named("thread_sort_index", number, sort_index=order)
+
+    def without(self, left_out: Sequence[Work]) -> Iterator[Event]:
+        """A mark across the picture, where the last of those ended that are not in it."""
+        if not left_out:
+            return
+        calls = sum(work.kind == "call" for work in left_out)
+        counts = ((calls, "call"), (len(left_out) - calls, "task"))
+        each = " and ".join(counted(count, word) for count, word in counts if count)
+        at = self._us(max(work.end for work in left_out))
+        where = {"pid": _PROCESS, "tid": _PROCESS, "ts": at}
+        yield {"ph": "i", "s": "g", "name": f"{each} before here left out", **where}
 
     def rust_polls(self, trace: Trace, works: Iterable[Work]) -> Iterator[Event]:
         shown = {work.id for work in works}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from gilscope._units import duration, printable
+from gilscope._units import counted, duration, printable
 from gilscope.view.numbers import rows
 from gilscope.view.numbers import slowest as slowest_of
 from gilscope.view.tree import tree
@@ -40,11 +40,6 @@ def _lines(trace: Trace, slowest: int) -> Iterator[Text]:
     if trace.calls:
         yield from _rows(trace)
     yield Text(f"next: gilscope view {shlex.quote(trace.path)} --html", style="bold")
-
-
-def counted(count: int, word: str) -> str:
-    """`1 call`, `2 calls`."""
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
 
 
 def _headline(trace: Trace) -> Iterator[Text]:
