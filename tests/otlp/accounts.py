@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from faulty import LIMIT
+from faulty import LIMIT, Faulty
 
 import gilscope
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     import pytest
-    from faulty import Faulty
 
 TOLD = "gilscope: spans are lost on their way to the collector: "
 NOTHING = {"queue_full": 0, "export_failed": 0, "rejected": 0, "closed": 0}
@@ -77,9 +76,9 @@ class Export:
 
 
 @contextmanager
-def exporting(to: Faulty | str) -> Iterator[Export]:
+def exporting(to: Faulty | str | None) -> Iterator[Export]:
     """Export what is done inside. At the end each span was exported, or lost for one reason."""
-    url = to if isinstance(to, str) else to.url
+    url = to.url if isinstance(to, Faulty) else to
     with gilscope.trace() as trace, gilscope.instrument(otlp=url) as exporter:
         try:
             with gilscope.PyRuntime() as rt:
@@ -89,7 +88,7 @@ def exporting(to: Faulty | str) -> Iterator[Export]:
             gilscope.stats()  # the loop's last turn as well is in the hands of both
             within_the_limit(exporter.close)
         except BaseException:
-            if not isinstance(to, str):
+            if isinstance(to, Faulty):
                 to.hold.set()  # what must not wait for it, and does, is to end
             raise
         export.recorded = len(trace.spans)

@@ -56,6 +56,7 @@ class Faulty:
         """What came, of spans, whatever was answered."""
         self.taken: list[bytes] = []
         self.metrics: list[bytes] = []
+        self.metrics_answer = TAKEN
         self.hold = threading.Event()
         """While it is cleared nothing is answered."""
         self.hold.set()
@@ -71,7 +72,7 @@ class Faulty:
         """What a request is answered, once it may be."""
         if METRICS in body:
             self.metrics.append(body)
-            return TAKEN
+            return self.metrics_answer
         self.requests.append(body)
         self.reached.set()
         assert self.hold.wait(4 * LIMIT)

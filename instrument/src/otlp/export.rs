@@ -42,13 +42,21 @@ pub(super) struct Transports {
 impl Exporter {
     /// The thread.
     pub(super) fn run(self, runtime: &tokio::runtime::Runtime, mut to: Transports) {
-        let mut measured = Instant::now();
-        while let Some(batch) = self.queue.take(self.settings.batch, self.settings.delay) {
-            runtime.block_on(self.spans(&mut to.traces, batch));
-            if measured.elapsed() >= self.settings.interval {
-                measured = Instant::now();
-                runtime.block_on(self.metrics(&mut to.metrics));
+        runtime.block_on(async {
+            tokio::select! {
+                () = self.all_spans(&mut to.traces) => {}
+                () = self.all_metrics(&mut to.metrics) => {}
             }
+            // What was under way is said again: a request has all since the start.
+            self.metrics(&mut to.metrics).await;
+        });
+    }
+
+    /// Until the exporter is closed.
+    async fn all_spans(&self, transport: &mut Transport) {
+        let Settings { batch, delay, .. } = self.settings;
+        while let Some(batch) = self.queue.take(batch, delay).await {
+            self.spans(transport, batch).await;
             if self
                 .queue
                 .closing()
@@ -57,7 +65,6 @@ impl Exporter {
                 self.counters.add(Why::Closed, self.queue.empty());
             }
         }
-        runtime.block_on(self.metrics(&mut to.metrics));
         self.counters.tell();
     }
 
@@ -99,16 +106,19 @@ impl Exporter {
         let now = crate::gauges::gauges();
         let request = metrics::request(&self.settings.resource, &meters, &lost, &now);
         let body = request.encode_to_vec().into();
-        tokio::select! {
+        let taken = tokio::select! {
             biased;
-            _ = retry::send(transport, METRICS, body, &self.counters) => {}
-            () = self.closed() => {}
+            sent = retry::send(transport, METRICS, body, &self.counters.metrics) => sent.is_ok(),
+            () = self.closed() => false,
+        };
+        if !taken {
+            self.counters.tell_of_metrics();
         }
     }
 
     /// Returns how many of a request's spans were not taken.
     async fn send(&self, transport: &mut Transport, body: Bytes) -> Result<u64, Failure> {
-        let response = retry::send(transport, TRACES, body, &self.counters).await?;
+        let response = retry::send(transport, TRACES, body, &self.counters.spans).await?;
         // A collector that answers something else has taken it all the same.
         let response = ExportTraceServiceResponse::decode(response).unwrap_or_default();
         let rejected = response.partial_success.map_or(0, |it| it.rejected_spans);

@@ -23,6 +23,9 @@ pub(super) enum Why {
     Closed,
 }
 
+/// Why, where no request failed.
+const NO_TIME: &str = "there was no time left";
+
 /// Spans that were exported and that were lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Lost {
@@ -53,23 +56,20 @@ impl Lost {
     }
 }
 
-/// The counters behind [`Lost`].
+/// What is known of a signal's requests.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
-    /// Where the spans go, for who reads that they do not arrive.
+pub(super) struct Signal {
+    /// Where they go, for who reads that they do not arrive.
     to: String,
-    lost: [AtomicU64; 4],
-    exported: AtomicU64,
     last_failure: Mutex<Option<String>>,
     told: AtomicBool,
 }
 
-impl Counters {
-    pub(super) fn new(target: &Target) -> Counters {
-        let to = format!("{} to {}", target.protocol, target.shown());
-        Counters {
-            to,
-            ..Counters::default()
+impl Signal {
+    fn new(target: &Target) -> Signal {
+        Signal {
+            to: format!("{} to {}", target.protocol, target.shown()),
+            ..Signal::default()
         }
     }
 
@@ -79,30 +79,66 @@ impl Counters {
         *lock(&self.last_failure) = Some(failure);
     }
 
-    /// Says on stderr that spans are being lost, once: from then on they are only counted.
-    pub(super) fn tell(&self) {
-        if self.lost().total() == 0 || self.told.swap(true, Relaxed) {
-            return;
-        }
-        let why = match self.last_failure() {
-            Some(failure) => failure,
-            None if self.lost().queue_full > 0 => "the collector is slower than the calls".into(),
-            None => "there was no time left".into(),
-        };
-        let hint = match self.exported() {
-            0 => hint(&why, &self.to),
-            _ => "",
-        };
+    pub(super) fn last_failure(&self) -> Option<String> {
+        lock(&self.last_failure).clone()
+    }
+
+    /// Says on stderr what is lost and why.
+    fn say(&self, what: &str, why: &str, hint: &str) {
+        let to = &self.to;
         let text = format!(
-            "gilscope: spans are lost on their way to the collector: {why} ({}{hint})\n",
-            self.to
+            "gilscope: {what} are lost on their way to the collector: {why} ({to}{hint})\n"
         );
         // Nobody to tell it to.
         let _ = std::io::stderr().write_all(text.as_bytes());
     }
+}
 
-    pub(super) fn last_failure(&self) -> Option<String> {
-        lock(&self.last_failure).clone()
+/// The counters behind [`Lost`].
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub(super) spans: Signal,
+    pub(super) metrics: Signal,
+    lost: [AtomicU64; 4],
+    exported: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn new(traces: &Target, metrics: &Target) -> Counters {
+        Counters {
+            spans: Signal::new(traces),
+            metrics: Signal::new(metrics),
+            lost: Default::default(),
+            exported: AtomicU64::default(),
+        }
+    }
+
+    /// Says on stderr that spans are being lost, once: from then on they are only counted.
+    pub(super) fn tell(&self) {
+        if self.lost().total() == 0 || self.spans.told.swap(true, Relaxed) {
+            return;
+        }
+        let why = match self.spans.last_failure() {
+            Some(failure) => failure,
+            None if self.lost().queue_full > 0 => "the collector is slower than the calls".into(),
+            None => NO_TIME.into(),
+        };
+        let hint = match self.exported() {
+            0 => hint(&why, &self.spans.to),
+            _ => "",
+        };
+        self.spans.say("spans", &why, hint);
+    }
+
+    /// Says on stderr that metrics are, once; not where it is said of the spans that go there too.
+    pub(super) fn tell_of_metrics(&self) {
+        let known = self.spans.told.load(Relaxed) && self.spans.to == self.metrics.to;
+        if known || self.metrics.told.swap(true, Relaxed) {
+            return;
+        }
+        let why = self.metrics.last_failure();
+        self.metrics
+            .say("metrics", why.as_deref().unwrap_or(NO_TIME), "");
     }
 
     pub(super) fn add(&self, why: Why, spans: usize) {

@@ -4,8 +4,10 @@
 //! takes longer than a copy takes.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use crate::span::Span;
 
@@ -14,7 +16,8 @@ use crate::span::Span;
 pub(super) struct Queue {
     capacity: usize,
     state: Mutex<State>,
-    changed: Condvar,
+    /// There is enough to take, or it is being closed. One waits.
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -29,7 +32,7 @@ impl Queue {
         Queue {
             capacity,
             state: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Notify::new(),
         }
     }
 
@@ -45,7 +48,9 @@ impl Queue {
                 full += 1;
             }
         }
-        if before < enough && state.spans.len() >= enough {
+        let wakes = before < enough && state.spans.len() >= enough;
+        drop(state);
+        if wakes {
             self.changed.notify_one();
         }
         full
@@ -53,10 +58,15 @@ impl Queue {
 
     /// At most `most` spans: once there are as many, once `delay` has passed, when there may be none, or
     /// at once when it is being closed. `None`: it is, and nothing is left.
-    pub(super) fn take(&self, most: usize, delay: Duration) -> Option<Vec<Span>> {
-        let waits = |state: &mut State| state.spans.len() < most && state.closing.is_none();
-        let waited = self.changed.wait_timeout_while(self.lock(), delay, waits);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    pub(super) async fn take(&self, most: usize, delay: Duration) -> Option<Vec<Span>> {
+        let enough = async {
+            while self.waits(most) {
+                self.changed.notified().await;
+            }
+        };
+        // After the delay it is taken what there is.
+        let _ = tokio::time::timeout(delay, enough).await;
+        let mut state = self.lock();
         if state.spans.is_empty() && state.closing.is_some() {
             return None;
         }
@@ -67,7 +77,12 @@ impl Queue {
     /// Nothing comes in any more; what is there is to be sent until then.
     pub(super) fn close(&self, until: Instant) {
         self.lock().closing.get_or_insert(until);
-        self.changed.notify_all();
+        self.changed.notify_one();
+    }
+
+    fn waits(&self, most: usize) -> bool {
+        let state = self.lock();
+        state.spans.len() < most && state.closing.is_none()
     }
 
     /// Until when, if it is being closed.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::lost::Counters;
+use super::lost::Signal;
 use super::transport::{Failure, Transport};
 
 /// As OpenTelemetry's own exporters do: the first try, and three more.
@@ -20,7 +20,7 @@ pub(super) async fn send(
     transport: &mut Transport,
     method: &'static str,
     body: Bytes,
-    counters: &Counters,
+    signal: &Signal,
 ) -> Result<Bytes, Failure> {
     let mut tried = 0;
     loop {
@@ -28,7 +28,7 @@ pub(super) async fn send(
             Ok(response) => return Ok(response),
             Err(failure) => failure,
         };
-        counters.keep(&failure);
+        signal.keep(&failure);
         tried += 1;
         match wait(&failure, tried) {
             Some(wait) => tokio::time::sleep(wait).await,

@@ -136,8 +136,9 @@ impl Settings {
             sampler: sampler::read(&env)?,
             queue: queue.max(1),
             batch: batch.unwrap_or(BATCH).clamp(1, queue.max(1)),
-            delay: Duration::from_millis(delay),
-            interval: Duration::from_millis(interval),
+            // Not without a pause: the other signal's turn would not come.
+            delay: Duration::from_millis(delay.max(1)),
+            interval: Duration::from_millis(interval.max(1)),
         })
     }
 }

@@ -52,7 +52,7 @@ impl OtlpHandle {
 
     /// What the last request that was given up failed with.
     pub fn last_failure(&self) -> Option<String> {
-        self.0.last_failure()
+        self.0.spans.last_failure()
     }
 }
 
@@ -64,7 +64,7 @@ impl Otlp {
     pub fn start(settings: Settings) -> Result<(Otlp, OtlpHandle), Invalid> {
         settings.sampler.install();
         let queue = Arc::new(Queue::new(settings.queue));
-        let counters = Arc::new(Counters::new(&settings.traces));
+        let counters = Arc::new(Counters::new(&settings.traces, &settings.metrics));
         let (done, ended) = channel();
         let (ready, is_ready) = channel();
         let (batch, traces, metrics) = (
