@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import json
+import random
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from gilscope.view.choice import choose, fewer_pieces, fewer_steps, fewer_turns
 from gilscope.view.html import page
-from gilscope.view.model import Finding, Piece, Trace, Turn
+from gilscope.view.model import Finding, Piece, RustPoll, Trace, Turn
 from gilscope.view.numbers import in_flight, queue_depth
 from gilscope.view.reading import read
 
@@ -39,6 +40,80 @@ def test_a_page_of_a_thousand_calls_is_small() -> None:
     assert len(text.encode()) <= 500_000
 
 
+WIDE = """
+import asyncio
+
+async def child(x):
+    await asyncio.sleep(0.001 * (x % 3))
+
+async def order(x):
+    await asyncio.gather(*(child(x + i) for i in range(12)))
+
+def inputs():
+    return range(1000)
+"""
+
+
+def test_a_page_of_a_thousand_real_calls_with_tasks_is_small(tmp_path: Path) -> None:
+    (tmp_path / "wide.py").write_text(WIDE)
+    given = ["wide.py:order", "--input", "wide.py:inputs", "--out", "rows", "--trace", "t.jsonl"]
+    done = gilscope("run", *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    trace = read(str(tmp_path / "t.jsonl"))
+    assert (len(trace.calls), len(trace.tasks)) == (1000, 12_000)
+    text = page(trace)
+    assert len(text.encode()) <= 500_000
+    made = payload(text)
+    assert 200 <= len(made["calls"]) < 1000
+    assert made["notes"][0].startswith(f"{len(made['calls'])} of 1,000 calls are drawn")
+    assert made["notes"][1] == "More would make the page too large."
+    slowest = max(trace.calls, key=lambda call: call.duration)
+    assert slowest.id in {call[5] for call in made["calls"]}
+
+
+def heavy(what: str) -> Trace:
+    """A trace of a thousand calls that has much of one thing, of which nothing can be packed."""
+    chance = random.Random(2)
+    trace = many(1000)
+
+    def noise(size: int) -> str:
+        return f"{chance.getrandbits(4 * size):x}"
+
+    for i, call in enumerate(trace.calls):
+        if what == "errors":
+            call.error = noise(4000)
+        elif what == "pieces":
+            call.pieces *= 200
+        elif what == "findings":
+            stack = [noise(500) for _ in range(64)]
+            finding = Finding("GS02", "gil_held", noise(3000), noise(3000), call.id)
+            finding.stack, finding.start = stack, call.start
+            trace.findings.append(finding)
+        elif what == "threads":
+            call.lane = (i, noise(500))
+            times = [call.start + 7 * chance.getrandbits(9) for _ in range(20)]
+            trace.turns[call.lane] = [Turn(at, at + 3, 1, 1) for at in sorted(times)]
+        elif what == "polls":
+            times = [chance.getrandbits(30) for _ in range(8)]
+            lane = (0, noise(200))
+            name = noise(3000)
+            trace.rust += [RustPoll(name, at, at + 3, 1, call.id, call.id, lane) for at in times]
+    return trace
+
+
+@pytest.mark.parametrize("what", ["errors", "pieces", "findings", "threads", "polls"])
+def test_no_thousand_calls_make_a_large_page(what: str) -> None:
+    trace = heavy(what)
+    text = page(trace)
+    assert len(text.encode()) <= 500_000
+    made = payload(text)
+    assert made["calls"]
+    assert made["count"] == 1000
+    if len(made["calls"]) < 1000:
+        assert made["notes"][0].startswith(f"{len(made['calls'])} of 1,000 calls are drawn")
+        assert made["notes"][1] == "More would make the page too large."
+
+
 def test_of_fifty_thousand_calls_some_are_drawn_and_it_says_so() -> None:
     trace = many(50_000)
     slowest = max(trace.calls, key=lambda call: call.duration)
@@ -53,7 +128,7 @@ def test_of_fifty_thousand_calls_some_are_drawn_and_it_says_so() -> None:
     made = payload(text)
     assert made["notes"][0].startswith("1,000 of 50,000 calls are drawn")
     assert made["count"] == 50_000
-    assert len(text.encode()) <= 700_000
+    assert len(text.encode()) <= 500_000
 
 
 def test_it_has_no_address_to_load_and_only_its_own_scripts_may_run() -> None:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from gilscope.view.model import Trace, Work
 
 CALLS = 1000
-"""As many as can be looked at, and as fit into half a megabyte."""
-_EACH = CALLS // 5
+"""As many as can be looked at."""
 _Kind = TypeVar("_Kind")
 _Turns = tuple[Turn, int, int]
 
@@ -25,12 +24,13 @@ def choose(trace: Trace, limit: int = CALLS) -> list[Work]:
     calls = trace.calls
     if len(calls) <= limit:
         return calls
+    each = max(limit // 5, 1)
     found = {finding.call for finding in trace.findings}
     chosen: dict[str, Work] = {}
     for some in (
-        evenly([call for call in calls if call.id in found], _EACH),
-        evenly([call for call in calls if call.status != "ok"], _EACH),
-        slowest(calls, _EACH),
+        evenly([call for call in calls if call.id in found], each),
+        evenly([call for call in calls if call.status != "ok"], each),
+        slowest(calls, each),
     ):
         chosen.update((call.id, call) for call in some)
     rest = [call for call in calls if call.id not in chosen]

@@ -31,8 +31,29 @@ _LIBRARY = (
 _SCRIPTS = ("theme.js", "data.js", "draw.js", "above.js", "panel.js", "main.js")
 
 
+BYTES = 500_000
+"""As large as a page may be."""
+# Aimed at a little less, since what is left out is not always what weighs most.
+_AIM = 0.95
+# A share of the trace below which nothing would be seen.
+_LEAST = 0.0005
+
+
 def page(trace: Trace) -> str:
-    """The file's whole text."""
+    """The file's whole text; of a trace that makes a larger page, as much as fits."""
+    share = 1.0
+    while True:
+        data = _packed(Payload(trace, share).build())
+        text = _filled(trace, data)
+        size = len(text.encode())
+        if size <= BYTES or share <= _LEAST:
+            return text
+        room = len(data) - (size - BYTES)
+        share *= min(max(_AIM * room / len(data), 0.1), _AIM)
+
+
+def _filled(trace: Trace, data: str) -> str:
+    """The page with the payload in it."""
     licences = "\n".join(_text(f"vendor/{name}") for name in ("LICENSE", "LICENSE-d3-ease"))
     modules = "\n".join(_text(f"vendor/{name}.min.js") for name in _LIBRARY)
     library = f"/*\n{licences}*/\n{modules}"
@@ -47,7 +68,7 @@ def page(trace: Trace) -> str:
         "policy": policy,
         "title": escape(f"{_name(trace.path)} – gilscope"),
         "style": style,
-        "trace": _packed(Payload(trace).build()),
+        "trace": data,
         "library": library,
         "script": script,
     }

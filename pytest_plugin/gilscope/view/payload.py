@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gilscope.view.choice import MERGED, choose, evenly, fewer_pieces, fewer_steps, fewer_turns
+from gilscope.view.choice import (
+    CALLS,
+    MERGED,
+    choose,
+    evenly,
+    fewer_pieces,
+    fewer_steps,
+    fewer_turns,
+)
 from gilscope.view.model import PARTS
 from gilscope.view.numbers import in_flight, queue_depth, rows, wakes
 
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 KINDS = (*PARTS, MERGED, "gap")
 _SUSPENDED, _MERGED, _GAP = (KINDS.index(kind) for kind in ("suspended", MERGED, "gap"))
 
-# Together they keep the page of 1,000 calls under half a megabyte.
+# Of a usual trace. Where they make too large a page, `share` takes less of each.
 _PIECES = 24_000
 _PIECES_OF_ONE = (12, 160)
 _TASKS = 40
@@ -29,25 +37,37 @@ _FINDINGS = 200
 _RUST = 3_000
 _WAKES = 2_000
 _TEXT = 2_000
+_STACK = 64
+# Fewer calls are drawn down to this share of them, before there is less of everything.
+_FEWEST = 0.2
 
 
 class Payload:
-    """Collects what goes into the page."""
+    """Collects what goes into the page: of each only `share`, of 1, where it would be too much."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, share: float = 1.0) -> None:
         self.trace = trace
-        self.shown = choose(trace)
+        self._share = min(share / _FEWEST, 1.0)
+        self._most = min(len(trace.calls), CALLS)
+        self.shown = choose(trace, max(int(self._most * share), 1))
         self.zero, self.end = trace.bounds()
         self._texts: dict[str, int] = {"": 0}
         self._lanes: dict[Lane, int] = {lane: i for i, lane in enumerate(trace.lanes())}
         works = len(self.shown) + sum(len(call.children) for call in self.shown)
-        least, most = _PIECES_OF_ONE
-        self._pieces = min(max(_PIECES // max(works, 1), least), most)
+        least, most = (self._of(limit) for limit in _PIECES_OF_ONE)
+        self._pieces = min(max(self._of(_PIECES) // max(works, 1), least), most)
+
+    def _of(self, limit: int) -> int:
+        return max(int(limit * self._share), 4)
+
+    def _cut(self, text: str) -> str:
+        most = self._of(_TEXT)
+        return text if len(text) <= most else text[: most - 1] + "…"
 
     def build(self) -> dict[str, Any]:
         """All of it, fit for `json.dumps`."""
         trace = self.trace
-        found = evenly(sorted(trace.findings, key=lambda one: -one.duration), _FINDINGS)
+        found = evenly(sorted(trace.findings, key=lambda one: -one.duration), self._of(_FINDINGS))
         calls = [self._work(call) for call in self.shown]
         return {
             "path": trace.path,
@@ -61,8 +81,8 @@ class Payload:
             "wakes": self._wakes(),
             "rust": self._rust(),
             "rustCount": len(trace.rust),
-            "flight": _flat(fewer_steps(in_flight(trace), _STEPS), self.zero),
-            "queue": _flat(fewer_steps(queue_depth(trace), _STEPS), self.zero),
+            "flight": _flat(fewer_steps(in_flight(trace), self._of(_STEPS)), self.zero),
+            "queue": _flat(fewer_steps(queue_depth(trace), self._of(_STEPS)), self.zero),
             "rows": self._rows(),
             "findings": [self._finding(finding) for finding in found],
             "texts": list(self._texts),  # last: building the others fills it
@@ -77,14 +97,18 @@ class Payload:
                 " some that failed, the slowest, and of the rest some at even distances."
                 " Percentiles, counters and turns are of all calls, polls of those drawn."
             )
-        if any(len(turns) > _TURNS for turns in trace.turns.values()):
+        if len(self.shown) < self._most or self._share < 1:
+            notes.append("More would make the page too large.")
+        if any(len(turns) > self._of(_TURNS) for turns in trace.turns.values()):
             notes.append("Turns of a loop that lie close together are drawn as one.")
         if any(len(work.pieces) > self._pieces for work in self._drawn()):
             notes.append("Polls and waits of a call that are too many are drawn as one, in grey.")
-        if len(self._rust_polls()) > _RUST:
-            notes.append(f"{_RUST:,} of {len(trace.rust):,} polls of Rust futures are drawn.")
-        if len(trace.findings) > _FINDINGS:
-            notes.append(f"{_FINDINGS} of {len(trace.findings):,} findings are listed.")
+        if len(self._rust_polls()) > self._of(_RUST):
+            notes.append(
+                f"{self._of(_RUST):,} of {len(trace.rust):,} polls of Rust futures are drawn."
+            )
+        if len(trace.findings) > self._of(_FINDINGS):
+            notes.append(f"{self._of(_FINDINGS)} of {len(trace.findings):,} findings are listed.")
         return notes
 
     def _drawn(self) -> list[Work]:
@@ -95,11 +119,14 @@ class Payload:
         works = [
             work
             for call in self.shown
-            for work in (call, *[child for child in call.children if child.kind == "task"][:_TASKS])
+            for work in (
+                call,
+                *[child for child in call.children if child.kind == "task"][: self._of(_TASKS)],
+            )
         ]
         number = {work.id: i for i, work in enumerate(works)}
         flat: list[int] = []
-        for wake in evenly(wakes(works), _WAKES):
+        for wake in evenly(wakes(works), self._of(_WAKES)):
             flat += (number[wake.waker.id], wake.at - wake.waker.start)
             flat += (number[wake.woken.id], wake.poll.start - wake.woken.start)
         return flat
@@ -113,14 +140,14 @@ class Payload:
         """Of each thread its polls of Rust futures: for whom, what, which, since when, how long."""
         calls = {call.id: number for number, call in enumerate(self.shown)}
         lanes: dict[Lane, list[int]] = {lane: [] for lane in self.trace.rust_lanes()}
-        for poll in evenly(self._rust_polls(), _RUST):
+        for poll in evenly(self._rust_polls(), self._of(_RUST)):
             number = calls[poll.call or poll.owner]
             took = poll.end - poll.start
             since = poll.start - self.shown[number].start
             packed = (number, self._text(poll.name), poll.number, since, took)
             lanes.setdefault(poll.lane, []).extend(packed)
         return [
-            {"name": lane[1], "loop": self._lanes.get(lane, -1), "polls": polls}
+            {"name": self._cut(lane[1]), "loop": self._lanes.get(lane, -1), "polls": polls}
             for lane, polls in lanes.items()
         ]
 
@@ -132,9 +159,7 @@ class Payload:
         ]
 
     def _text(self, text: str | None) -> int:
-        text = text or ""
-        cut = text if len(text) <= _TEXT else text[: _TEXT - 1] + "…"
-        return self._texts.setdefault(cut, len(self._texts))
+        return self._texts.setdefault(self._cut(text or ""), len(self._texts))
 
     def _work(self, work: Work) -> list[Any]:
         tasks = [child for child in work.children if child.kind == "task"]
@@ -153,7 +178,7 @@ class Payload:
             self._flat_pieces(work),
             [work.totals.get(part, 0) for part in PARTS] if work.totals else 0,
             len(tasks),
-            [self._task(task, work) for task in tasks[:_TASKS]],
+            [self._task(task, work) for task in tasks[: self._of(_TASKS)]],
         ]
 
     def _task(self, task: Work, call: Work) -> list[Any]:
@@ -195,18 +220,26 @@ class Payload:
     def _lane(self, lane: Lane) -> dict[str, Any]:
         flat: list[int] = []
         at = self.zero
-        for turn, count, held in fewer_turns(self.trace.turns.get(lane, []), _TURNS):
+        for turn, count, held in fewer_turns(self.trace.turns.get(lane, []), self._of(_TURNS)):
             flat += (turn.start - at, turn.end - turn.start, turn.calls, turn.cpu, count, held)
             at = turn.end
         names = [name for _, name in self._lanes]
         label = f"{lane[1]} ({lane[0]})" if names.count(lane[1]) > 1 else lane[1]
-        return {"name": label, "turns": flat}
+        return {"name": self._cut(label), "turns": flat}
 
     def _finding(self, finding: Finding) -> dict[str, Any]:
         start = None if finding.start is None else finding.start - self.zero
-        said = {"id": finding.id, "name": finding.name, "sentence": finding.sentence[:_TEXT]}
-        more = {"hint": finding.hint, "call": finding.call, "thread": finding.thread}
-        stack = [frame[:_TEXT] for frame in finding.stack[:64]]
+        said = {
+            "id": finding.id,
+            "name": finding.name,
+            "sentence": self._cut(finding.sentence),
+        }
+        more = {
+            "hint": self._cut(finding.hint or "") or None,
+            "call": finding.call,
+            "thread": finding.thread,
+        }
+        stack = [self._cut(frame) for frame in finding.stack[: self._of(_STACK)]]
         return {**said, **more, "start": start, "dur": finding.duration, "stack": stack}
 
 
