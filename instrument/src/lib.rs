@@ -66,7 +66,7 @@ pub use maker::Maker;
 pub use name::{Name, intern, resolve};
 pub use point::Point;
 pub use recorder::{LoopRecorder, OpenCall, OpenTask};
-pub use rust_polls::{RustPolls, first_poll};
+pub use rust_polls::{LostWake, RustPolls, first_poll};
 pub use sampling::Sampler;
 pub use sink::{Sink, exporting};
 pub use span::{Span, SpanKind, ThreadInfo};

@@ -47,6 +47,26 @@ pub(crate) struct Awaiting {
     pub(crate) trace: [u64; 2],
     pub(crate) trace_flags: u16,
     pub(crate) runtime: u16,
+    /// Of the call, or the task.
+    pub(crate) name: Name,
+}
+
+/// A Rust future's waker was lost: who awaits it waits for ever. Made by [`RustPolls::lost_wake`].
+#[derive(Clone, Copy, Debug)]
+pub struct LostWake {
+    pub(crate) by: Awaiting,
+    /// What is awaited.
+    pub(crate) name: Name,
+    /// Since when.
+    pub(crate) since: u64,
+}
+
+impl LostWake {
+    /// It has happened. Any thread, without the GIL.
+    #[cold]
+    pub fn tell(&self) {
+        crate::side::lost_wake(*self);
+    }
 }
 
 /// One poll.
@@ -86,6 +106,16 @@ impl RustPolls {
         // Here and not at the first poll, which allocates nothing.
         global::global().rust_polls.prepare();
         RustPolls { by, name, polls: 0 }
+    }
+
+    /// What to tell if the waker of this future is lost.
+    #[must_use]
+    pub fn lost_wake(&self) -> LostWake {
+        LostWake {
+            by: self.by,
+            name: self.name,
+            since: clock::now(),
+        }
     }
 
     /// A poll was from `start` to `end`, in ticks, on this thread.

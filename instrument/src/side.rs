@@ -11,6 +11,7 @@ use crate::error::ErrorText;
 use crate::finding::Look;
 use crate::name::Name;
 use crate::notes::Notes;
+use crate::rust_polls::LostWake;
 use crate::stamps::CallStamps;
 use crate::status::Status;
 use crate::{clock, global};
@@ -29,6 +30,8 @@ pub(crate) enum Item {
     Look(Look),
     /// What Python calls the thread of that number.
     Thread(u32, String),
+    /// A Rust future that is never polled again, and when that was found.
+    LostWake(LostWake, u64),
 }
 
 /// A call that never reached the loop thread.
@@ -88,6 +91,13 @@ pub(crate) fn error(id: u64, type_name: &str, message: &str, stack: &str) {
 pub(crate) fn notes(id: u64, notes: Notes) {
     let notes = Arc::new(notes);
     global::global().side.push(Item::Notes { id, notes });
+}
+
+#[cold]
+pub(crate) fn lost_wake(lost: LostWake) {
+    let global = global::global();
+    global.side.push(Item::LostWake(lost, clock::now()));
+    global.wake_converter();
 }
 
 #[cold]

@@ -79,7 +79,7 @@ def test_collector_receives_what_was_counted(
         assert metric["histogram"]["aggregationTemporality"] == 2  # cumulative
     assert points(metrics["gilscope.calls"]) == {"ok": 21, "error": 3}
     found = points(metrics["gilscope.findings"])
-    assert list(found) == [f"GS0{number}" for number in range(1, 7)]
+    assert list(found) == [f"GS0{number}" for number in range(1, 8)]
     assert found["GS05"] == 1
     assert {id: count for id, count in found.items() if count} == stats["findings"]["counts"]
     assert set(points(metrics["gilscope.dropped"]).values()) == {0}

@@ -173,6 +173,7 @@ impl Converter {
                 Item::Refused(item) => self.refused(&item),
                 Item::Look(look) => self.out.found.looks.add(look),
                 Item::Thread(tid, name) => self.out.found.looks.name(tid, name),
+                Item::LostWake(lost, at) => self.out.found.lost_wake(&lost, at),
             }
         }
     }

@@ -34,17 +34,20 @@ pub enum Problem {
     CancelSwallowed,
     /// A call's future was dropped before anybody awaited it.
     NeverAwaited,
+    /// A Rust future that a call awaits is never polled again.
+    LostWake,
 }
 
 impl Problem {
     /// Every problem, in the order of the ids.
-    pub const ALL: [Problem; 6] = [
+    pub const ALL: [Problem; 7] = [
         Problem::GilWait,
         Problem::GilHeld,
         Problem::LoopHeld,
         Problem::QueueFull,
         Problem::CancelSwallowed,
         Problem::NeverAwaited,
+        Problem::LostWake,
     ];
 
     /// Its id, `GS01` and so on; never given to another.
@@ -56,6 +59,7 @@ impl Problem {
             Problem::QueueFull => "GS04",
             Problem::CancelSwallowed => "GS05",
             Problem::NeverAwaited => "GS06",
+            Problem::LostWake => "GS07",
         }
     }
 
@@ -68,6 +72,7 @@ impl Problem {
             Problem::QueueFull => "queue_full",
             Problem::CancelSwallowed => "cancel_swallowed",
             Problem::NeverAwaited => "never_awaited",
+            Problem::LostWake => "lost_wake",
         }
     }
 
@@ -88,6 +93,9 @@ impl Problem {
                 "callers are faster than the loop: bound them, or raise queue_size"
             }
             Problem::CancelSwallowed => "raise asyncio.CancelledError again after the clean-up",
+            Problem::LostWake => {
+                "a future that returns Pending has to keep the waker and use it; a deadline ends such a call"
+            }
             Problem::NeverAwaited => {
                 "await the future, or spawn it: a call begins when that is first polled"
             }

@@ -11,9 +11,10 @@ use super::slow::ns;
 use super::{Finding, Problem, Slow, Whom, duration, slow};
 use crate::clock::Rate;
 use crate::global::LoopShared;
-use crate::name::Name;
+use crate::name::{Name, text};
 use crate::open::{Copied, mode, word};
 use crate::record::{Fused, Step, Turn};
+use crate::rust_polls::LostWake;
 use crate::side::Refused;
 use crate::status::{Flags, Status};
 
@@ -64,6 +65,25 @@ impl Found {
     fn lasted(&self, start: u64, end: u64) -> Lasted {
         let ns = self.length(start, end);
         Lasted { start, end, ns }
+    }
+
+    /// A call awaits what is never polled again.
+    pub(crate) fn lost_wake(&mut self, lost: &LostWake, at: u64) {
+        let (name, awaited) = (shown(lost.by.name), text(lost.name));
+        self.findings.push(Finding {
+            problem: Problem::LostWake,
+            call: lost.by.call,
+            trace: lost.by.trace,
+            runtime: lost.by.runtime,
+            thread: String::new(),
+            start: lost.since,
+            end: at,
+            sentence: format!(
+                "`{name}` awaits `{awaited}`, which nobody can wake any more: its waker was dropped"
+            ),
+            function: name.to_owned(),
+            stack: Vec::new(),
+        });
     }
 
     /// A call that never reached the loop.

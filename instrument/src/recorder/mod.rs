@@ -254,6 +254,7 @@ impl LoopRecorder {
             trace: [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
             trace_flags: (bits >> mode::TRACE_SHIFT) as u16 & 0xFF,
             runtime: self.shared.thread.runtime,
+            name: Name(entry.get(word::NAME_POLLS) as u32),
         };
         Some(RustPolls::new(by, name))
     }

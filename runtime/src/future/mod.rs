@@ -8,5 +8,6 @@ pub mod into_python;
 mod polled;
 pub(crate) mod port;
 pub mod stream;
+mod wakers;
 
 pub use awaitable::into_py_future;

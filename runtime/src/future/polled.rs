@@ -1,4 +1,4 @@
-//! A Rust future whose polls are recorded for the call that awaits it.
+//! A Rust future whose polls are recorded for the call that awaits it, and the loss of its waker.
 //!
 //! Invariant: where nothing is recorded, a poll costs one look more.
 
@@ -7,9 +7,11 @@ use std::task::{Context, Poll};
 
 use gilscope_instrument::{Name, RustPolls};
 
+use super::wakers::Wakers;
+
 /// See the module's text.
 pub(super) struct Polled<F> {
-    polls: Option<RustPolls>,
+    recorded: Option<(RustPolls, Wakers)>,
     future: F,
 }
 
@@ -17,7 +19,11 @@ impl<F> Polled<F> {
     /// `first` is the poll that was made already, from when until when, or zeros.
     pub(super) fn new(future: F, first: [u64; 2], name: impl FnOnce() -> Name) -> Self {
         let polls = recorded(first, name);
-        Polled { polls, future }
+        let recorded = polls.map(|polls| {
+            let wakers = Wakers::new(polls.lost_wake());
+            (polls, wakers)
+        });
+        Polled { recorded, future }
     }
 }
 
@@ -37,7 +43,20 @@ impl<F: Future + Unpin> Future for Polled<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        let _poll = this.polls.as_mut().map(RustPolls::begin);
-        Pin::new(&mut this.future).poll(context)
+        let future = Pin::new(&mut this.future);
+        let Some((polls, wakers)) = &mut this.recorded else {
+            return future.poll(context);
+        };
+        let _poll = polls.begin();
+        wakers.poll(context, |context| future.poll(context))
+    }
+}
+
+impl<F> Drop for Polled<F> {
+    /// Before the future is dropped, and with it the waker that it keeps.
+    fn drop(&mut self) {
+        if let Some((_, wakers)) = &self.recorded {
+            wakers.needs_none();
+        }
     }
 }
