@@ -128,6 +128,11 @@ pub fn delta_ns(ticks: u64) -> u64 {
     rate().delta_ns(ticks)
 }
 
+/// Ticks in a number of nanoseconds, at the present rate.
+pub(crate) fn ticks(ns: u64) -> u64 {
+    ((u128::from(ns) << 32) / u128::from(newest().factor.max(1))) as u64
+}
+
 /// CPU time of the calling thread, in nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
     gettime(libc::CLOCK_THREAD_CPUTIME_ID)

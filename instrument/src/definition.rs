@@ -45,6 +45,7 @@ pub fn define(name: Name, file: &str, line: u32) {
 }
 
 /// File and line of the function of that name. Any thread, no lock.
+#[cfg_attr(not(feature = "otlp"), allow(dead_code))] // only said when it is exported
 pub(crate) fn definition(name: Name) -> Option<(&'static str, u32)> {
     match slot(name)?.load(Ordering::Acquire) {
         0 => None,

@@ -21,6 +21,7 @@ pub(crate) fn step(entry: &impl Read, open: u32, poll: u32, start: u64, end: u64
         at: Name((entry.get(word::AT) >> 32) as u32),
         poll,
         turn: (entry.get(word::TURNS) >> 32) as u32,
+        cpu: 0,
     }
 }
 
@@ -59,6 +60,7 @@ pub(crate) fn fused(entry: &impl Read, now: u64, status: Status, flags: Flags) -
         polls,
         turn: entry.get(word::TURNS) as u32,
         polled: entry.get(word::POLLED),
+        first_cpu: (entry.get(word::OUTER) >> 32) as u32,
     }
 }
 

@@ -52,6 +52,7 @@ impl Histogram {
     }
 
     /// How many values are below 2^`from`, from there to 2^(`from` + 1) and so on, and from 2^`to` on.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code))] // only said when it is exported
     pub(crate) fn by_power(&self, from: u32, to: u32) -> Vec<u64> {
         let mut ends = (from..=to)
             .map(|power| bucket(1 << power))

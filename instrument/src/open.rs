@@ -43,7 +43,8 @@ pub(crate) mod word {
     pub(crate) const TURNS: usize = 17;
     /// Ticks in all polls.
     pub(crate) const POLLED: usize = 18;
-    /// The call that was being polled when this one's poll began.
+    /// The call that was being polled when this one's poll began, and the CPU time of the first poll as
+    /// `Step::cpu` has it.
     pub(crate) const OUTER: usize = 19;
     /// The chain at whose end it awaits; of no meaning unless it is suspended.
     pub(crate) const CHAIN: usize = 20;

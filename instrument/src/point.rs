@@ -169,7 +169,7 @@ impl SpanKind {
         match self {
             SpanKind::Call => "status, flags, error, number of polls",
             SpanKind::Task => "status, error, number of polls",
-            SpanKind::Poll => "which poll, its turn",
+            SpanKind::Poll => "which poll, its turn, from 1 ms on its CPU time",
             SpanKind::Suspended => "where it awaits, when it was woken",
             SpanKind::LoopTurn => "CPU time of the thread, number of calls served",
             SpanKind::RustPoll => "which poll of its future, which is its name",

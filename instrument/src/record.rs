@@ -18,6 +18,9 @@ pub(crate) const TURN: u8 = 4;
 /// First byte of who woke a call or task: one slot, before that of the step that follows.
 pub(crate) const WAKE: u8 = 5;
 
+/// Most microseconds of CPU time that the record of a poll has room for: half an hour.
+pub(crate) const MOST_CPU: u32 = u32::MAX >> 1;
+
 pub(crate) fn kind(words: &Words) -> u8 {
     words[0] as u8
 }
@@ -50,6 +53,8 @@ pub(crate) struct Fused {
     pub(crate) trace_flags: u16,
     /// Ticks in all polls.
     pub(crate) polled: u64,
+    /// As `Step::cpu`, of its first poll.
+    pub(crate) first_cpu: u32,
 }
 
 impl Fused {
@@ -83,7 +88,7 @@ impl Fused {
                 self.first_end,
                 self.last_end,
                 self.end,
-                u64::from(self.turn),
+                u64::from(self.turn) | u64::from(self.first_cpu) << 32,
                 self.polled,
             ],
         ]
@@ -114,6 +119,7 @@ impl Fused {
             polls: (b[0] >> 32) as u32,
             turn: b[6] as u32,
             polled: b[7],
+            first_cpu: (b[6] >> 32) as u32,
         }
     }
 }
@@ -134,6 +140,8 @@ pub(crate) struct Step {
     /// Which poll of its call this is; from 2.
     pub(crate) poll: u32,
     pub(crate) turn: u32,
+    /// CPU time of its thread in it, microseconds, at most [`MOST_CPU`]; 0 if it is too short to be measured.
+    pub(crate) cpu: u32,
 }
 
 impl Step {
@@ -146,7 +154,7 @@ impl Step {
             self.woken,
             self.start,
             self.end,
-            u64::from(self.at.0) | u64::from(self.task) << 32,
+            u64::from(self.at.0) | u64::from(self.task) << 32 | u64::from(self.cpu) << 33,
             u64::from(self.poll) | u64::from(self.turn) << 32,
         ]
     }
@@ -155,7 +163,7 @@ impl Step {
     pub(crate) fn decode(words: &Words) -> Step {
         Step {
             open: (words[0] >> 32) as u32,
-            task: words[6] >> 32 != 0,
+            task: words[6] >> 32 & 1 != 0,
             id: words[1],
             suspended: words[2],
             woken: words[3],
@@ -164,6 +172,7 @@ impl Step {
             at: Name(words[6] as u32),
             poll: words[7] as u32,
             turn: (words[7] >> 32) as u32,
+            cpu: (words[6] >> 33) as u32,
         }
     }
 }
@@ -269,6 +278,7 @@ mod tests {
             polls: u32::MAX,
             turn: 12,
             polled: 13,
+            first_cpu: u32::MAX,
         };
         let [a, b] = call.encode();
         assert_eq!(Fused::decode(&a, &b), call);
@@ -289,6 +299,7 @@ mod tests {
             at: Name(6),
             poll: u32::MAX,
             turn: 7,
+            cpu: MOST_CPU,
         };
         assert_eq!(Step::decode(&step.encode()), step);
         let turn = Turn {

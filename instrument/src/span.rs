@@ -117,7 +117,8 @@ pub struct Span {
     pub status: Status,
     /// More about the end of the call or task.
     pub flags: Flags,
-    /// `loop.turn`: CPU time of the thread inside, in nanoseconds.
+    /// `loop.turn`: CPU time of the thread inside, in nanoseconds. `poll`: the same, of one that took a
+    /// millisecond or more; else 0.
     pub cpu_ns: u64,
     /// What ended the call or task, if it raised or panicked.
     pub error: Option<Arc<ErrorText>>,

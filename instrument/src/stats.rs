@@ -135,6 +135,7 @@ pub(crate) struct Tables {
     /// From the wake until the poll.
     pub(crate) woken: Histogram,
     /// Ticks since when all of this is counted.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code))] // only said when it is exported
     since: u64,
     functions: HashMap<Name, Function>,
     errors: HashMap<String, u64>,

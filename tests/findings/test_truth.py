@@ -227,23 +227,50 @@ def test_a_poll_in_which_another_thread_ran_shows_wall_and_cpu_apart(
         while not stop.is_set():
             others = time.thread_time()
 
-    async def shares() -> tuple[float, float]:
+    async def share() -> tuple[float, float]:
         before, others_before = time.thread_time(), others
-        while time.thread_time() - before < 0.3:
+        while time.thread_time() - before < 0.2:
             pass
         return time.thread_time() - before, others - others_before
+
+    async def shares() -> list[tuple[float, float]]:
+        return await asyncio.gather(share(), share())
 
     thread = threading.Thread(target=busy)
     thread.start()
     try:
         with gilscope.trace() as trace:
-            mine, theirs = rt.call(shares)
+            told = rt.call(shares)
     finally:
         stop.set()
         thread.join(LIMIT)
-    turn = max(
-        (span for span in trace.spans if span["span"] == "loop.turn"), key=lambda it: it["cpu_ns"]
-    )
-    assert theirs > 0.05
-    assert near(turn["cpu_ns"], mine * 1e9)
-    assert turn["dur_ns"] - turn["cpu_ns"] >= 0.9 * theirs * 1e9
+    assert all(theirs > 0.05 for _, theirs in told)
+    polls = [span for span in trace.spans if span["span"] == "poll" and "cpu_ns" in span]
+    turns = [span for span in trace.spans if span["span"] == "loop.turn"]
+    # Both tasks run in one turn, one after the other.
+    assert len(polls) == 2
+    assert len({poll["turn"] for poll in polls}) == 1
+    (turn,) = (turn for turn in turns if turn["id"] == polls[0]["turn"])
+    whole = [sum(times) for times in zip(*told, strict=True)]
+    for span, (mine, theirs) in zip([*polls, turn], [*told, whole], strict=True):
+        assert near(span["cpu_ns"], mine * 1e9)
+        assert span["dur_ns"] - span["cpu_ns"] >= 0.9 * theirs * 1e9
+
+
+def test_a_poll_that_lets_go_of_its_processor_shows_it_and_a_short_one_asks_for_nothing(
+    rt: gilscope.PyRuntime,
+) -> None:
+    nap = time.sleep
+
+    async def sleeper() -> None:
+        await asyncio.sleep(0)
+        nap(0.05)
+        await asyncio.sleep(0)
+
+    with gilscope.trace() as trace:
+        rt.call(sleeper)
+    first, second, third = [span for span in trace.spans if span["span"] == "poll"]
+    assert second["dur_ns"] >= 50e6
+    assert 0 < second["cpu_ns"] < 0.1 * second["dur_ns"]
+    # What is long by the machine's doing has asked, too.
+    assert all(("cpu_ns" in poll) == (poll["dur_ns"] >= 1e6) for poll in (first, third))

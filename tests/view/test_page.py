@@ -101,12 +101,18 @@ def test_each_part_has_its_colour(browser: Browser, tmp_path: Path) -> None:
 def test_a_key_shows_the_whole_life_of_a_call(browser: Browser, tmp_path: Path) -> None:
     lines = Lines()
     lines.work("app.first")
+    # Its first poll was long enough for its CPU time to be asked for.
+    next(line for line in lines.records if line["span"] == "poll")["cpu_ns"] = 40_000
     raised = {"type": "ValueError", "message": "no 3"}
     second = lines.work("app.second", 50, status="error", error=raised, flags=["detached"])
     lines.work("helper", 170, (("ready", 1), ("poll", 2)), kind="task", call=second)
     show(browser, read(lines.write(tmp_path / "t.jsonl")), tmp_path / "t.html")
     browser.press("ArrowDown")
-    assert "app.first" in browser.text("#panel")
+    said = browser.text("#panel")
+    assert "app.first" in said
+    assert said.count("of processor time") == said.count("40.0 µs of processor time") == 1
+    # What follows it in the packed life is read right.
+    assert "at src/app.py:7 in fun, woken 5.00 µs before its turn" in said
     browser.press("ArrowDown")
     said = browser.text("#panel")
     for text in (

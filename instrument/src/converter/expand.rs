@@ -73,8 +73,9 @@ impl<'a> Owner<'a> {
         }
     }
 
-    fn poll(&self, poll: u32, start: u64, end: u64, turn: u32) -> Span {
+    fn poll(&self, poll: u32, start: u64, end: u64, turn: u32, cpu: u32) -> Span {
         Span {
+            cpu_ns: u64::from(cpu) * 1000,
             turn: turn_id(self.shared, turn),
             ..self.part(SpanKind::Poll, poll, start, end)
         }
@@ -96,7 +97,7 @@ impl<'a> Owner<'a> {
         };
         out.push(Span {
             woken_by: wake.as_ref().map(waker),
-            ..self.poll(step.poll, step.start, step.end, step.turn)
+            ..self.poll(step.poll, step.start, step.end, step.turn, step.cpu)
         });
     }
 }
@@ -178,7 +179,8 @@ pub(super) fn fused(
     }
     out.push(owner.part(SpanKind::Ready, 0, record.attached, record.first_start));
     if record.polls > 0 {
-        out.push(owner.poll(1, record.first_start, record.first_end, record.turn));
+        let (start, end) = (record.first_start, record.first_end);
+        out.push(owner.poll(1, start, end, record.turn, record.first_cpu));
         steps.iter().for_each(|kept| owner.step(kept, out));
         if !record.task {
             out.push(owner.part(SpanKind::Callback, 0, record.last_end, record.end));

@@ -212,7 +212,12 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
             all.text(names::STATUS.key, span.status.as_str());
             all.int(names::POLLS.key, count);
         }
-        SpanKind::Poll => all.int(names::POLL.key, count),
+        SpanKind::Poll => {
+            all.int(names::POLL.key, count);
+            if span.cpu_ns != 0 {
+                cpu(all, span);
+            }
+        }
         SpanKind::RustPoll => {
             function(all, span);
             all.int(names::POLL.key, count);
@@ -225,8 +230,7 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
         }
         SpanKind::LoopTurn => {
             all.int(names::CALLS.key, count);
-            // OTLP's integers have a sign.
-            all.int(names::CPU.key, span.cpu_ns.min(i64::MAX as u64));
+            cpu(all, span);
         }
         _ => {}
     }
@@ -237,6 +241,11 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
     if let Some(error) = error_type(span) {
         all.text(names::ERROR.key, error);
     }
+}
+
+fn cpu(all: &mut Pairs<'_>, span: &Span) {
+    // OTLP's integers have a sign.
+    all.int(names::CPU.key, span.cpu_ns.min(i64::MAX as u64));
 }
 
 /// Left out where it is not known.

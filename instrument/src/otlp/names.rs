@@ -73,7 +73,7 @@ pub(super) const CALLS: Attribute = attribute(
 );
 pub(super) const CPU: Attribute = attribute(
     "gilscope.cpu_ns",
-    "`loop.turn`",
+    "`loop.turn`, `poll` of 1 ms or more",
     "CPU time of the loop's thread in it, in nanoseconds; what is left of its length is not ours",
 );
 

@@ -4,6 +4,7 @@
 //! and tasks are open at once than ever before on this loop); stamps are made monotonic here, so
 //! that the parts of a call add up to it exactly.
 
+mod cpu;
 mod steps;
 mod tasks;
 mod turns;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 
+use cpu::{LONG_NS, NotOurs};
 use steps::begin;
 use turns::{TurnState, Wait};
 
@@ -63,6 +65,10 @@ pub struct LoopRecorder {
     current_task: Cell<u32>,
     /// Whether the loop tells when it waits and attaches.
     seen: Cell<bool>,
+    /// From how many ticks on the CPU time of a poll is asked for.
+    long: u64,
+    /// What is known of this turn's time that was not ours.
+    not_ours: Cell<NotOurs>,
 }
 
 impl LoopRecorder {
@@ -110,6 +116,8 @@ impl LoopRecorder {
             current: Cell::new(0),
             current_task: Cell::new(0),
             seen: Cell::new(true),
+            long: clock::ticks(LONG_NS),
+            not_ours: Cell::default(),
         }
     }
 

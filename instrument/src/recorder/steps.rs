@@ -6,7 +6,7 @@ use super::LoopRecorder;
 use crate::chain::Chain;
 use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
-use crate::record::Wake;
+use crate::record::{Step, Wake};
 use crate::status::{Flags, Status};
 use crate::{clock, finish, side};
 
@@ -28,11 +28,12 @@ impl LoopRecorder {
             turns = first | u64::from(turn) << 32;
             self.served.set(self.served.get() + 1);
         }
-        let floor = entry.get(if polls == 0 {
-            word::ATTACHED
+        let (floor, first_cpu) = if polls == 0 {
+            (word::ATTACHED, 0)
         } else {
-            word::END
-        });
+            (word::END, entry.get(word::OUTER) & !0xFFFF_FFFF)
+        };
+        let floor = entry.get(floor);
         let now = clock::now().max(floor);
         let woken = entry.get(word::WOKEN);
         let woken = if woken == 0 {
@@ -54,7 +55,7 @@ impl LoopRecorder {
                 entry.get(word::MODE) & !mode::SUSPENDED | mode::POLLING,
             );
             entry.set(word::TURNS, turns);
-            entry.set(word::OUTER, u64::from(outer));
+            entry.set(word::OUTER, u64::from(outer) | first_cpu);
         });
         self.shared.polling.begin(now);
     }
@@ -68,24 +69,25 @@ impl LoopRecorder {
         let polls = (entry.get(word::NAME_POLLS) >> 32) as u32;
         let start = entry.get(word::START);
         let end = now.max(start);
+        let cpu = if end - start < self.long {
+            0
+        } else {
+            self.poll_cpu(start, end)
+        };
         if polls > 1 && bits & mode::FULL != 0 {
-            self.push_step(entry, handle, polls, start, end);
+            let step = finish::step(entry, handle, polls, start, end);
+            self.push([Step { cpu, ..step }.encode()]);
         }
         entry.write(|entry| {
             if polls == 1 {
                 entry.set(word::FIRST_END, end);
+                entry.set(word::OUTER, entry.get(word::OUTER) | u64::from(cpu) << 32);
             }
             entry.set(word::END, end);
             entry.set(word::MODE, bits & !mode::POLLING);
             entry.set(word::POLLED, entry.get(word::POLLED) + (end - start));
         });
         self.shared.polling.end();
-    }
-
-    #[inline]
-    pub(super) fn push_step(&self, entry: &Entry, open: u32, poll: u32, start: u64, end: u64) {
-        let step = finish::step(entry, open, poll, start, end);
-        self.push([step.encode()]);
     }
 
     #[inline]

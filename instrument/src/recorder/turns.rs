@@ -13,8 +13,8 @@ use crate::{clock, enabled};
 pub(super) struct TurnState {
     /// 0 outside of any turn.
     pub(super) number: u32,
-    start: u64,
-    cpu_ns: u64,
+    pub(super) start: u64,
+    pub(super) cpu_ns: u64,
     wait: Wait,
 }
 
@@ -107,6 +107,7 @@ impl LoopRecorder {
         let number = self.turns.get().wrapping_add(1).max(1);
         self.turns.set(number);
         self.served.set(0);
+        self.not_ours.take();
         self.turn.set(TurnState {
             number,
             start,

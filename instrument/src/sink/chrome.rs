@@ -167,6 +167,9 @@ impl Chrome {
         if span.kind == SpanKind::Poll {
             args["id"] = format!("{:016x}", span.id).into();
         }
+        if span.cpu_ns != 0 {
+            args["cpu_us"] = (span.cpu_ns as f64 / 1000.0).into();
+        }
         // The arrow begins there, too: it is where its thread was at the wake.
         if let Some((poll, _)) = span.woken_by {
             args["woken_by"] = format!("{poll:016x}").into();

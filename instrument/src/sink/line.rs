@@ -76,9 +76,14 @@ fn of_its_kind(out: &mut Vec<u8>, span: &Span) {
     }
     if span.kind == SpanKind::LoopTurn {
         number(out, "cpu_ns", span.cpu_ns);
-    } else if span.turn != 0 {
-        key(out, "turn");
-        hex_or_null(out, Some(&[span.turn]));
+    } else {
+        if span.cpu_ns != 0 {
+            number(out, "cpu_ns", span.cpu_ns);
+        }
+        if span.turn != 0 {
+            key(out, "turn");
+            hex_or_null(out, Some(&[span.turn]));
+        }
     }
     if let Some((poll, _)) = span.woken_by {
         key(out, "woken_by");

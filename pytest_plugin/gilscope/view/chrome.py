@@ -84,6 +84,7 @@ class _Events:
         elif name in _PIECES:
             piece = Piece(name, at, at, text(args, "at"), None, count(args, "poll"))
             piece.id, piece.woken_by = text(args, "id"), text(args, "woken_by")
+            piece.cpu = count(args, "cpu_us", _US)
             work.pieces.append(piece)
             self._pieces[local] = piece
             if piece.kind == "poll" and self._poll[0] == at and work.call is None:

@@ -64,6 +64,7 @@ class _Lines:
         piece.at = text(line, "at")
         piece.wake = number(line, "wake_ns") or None
         piece.number = count(line, "poll")
+        piece.cpu = count(line, "cpu_ns")
         piece.id, piece.woken_by = text(line, "id"), text(line, "woken_by")
         owner = needed(line, "parent")
         if work := self._works.get(owner):

@@ -31,6 +31,8 @@ class Piece:
     """Of a `poll`, so that another can say that it was woken by it."""
     woken_by: str | None = None
     """The id of the `poll` of another call or task in which it was woken, for a `poll`."""
+    cpu: int = 0
+    """CPU time of its thread in it, for a `poll` of a millisecond or more; else 0."""
 
 
 @dataclass(slots=True)

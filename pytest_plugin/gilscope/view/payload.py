@@ -196,7 +196,8 @@ class Payload:
         """Kind and duration of each, where one ends the next begins.
 
         After those of a `suspended` where it awaits, and how long before its end it was woken (-1:
-        not known); after those of a merged piece how many it stands for.
+        not known); after those of a merged piece how many it stands for. A poll whose CPU time is
+        known has its kind negated, and that time after it.
         """
         flat: list[int] = []
         at = work.start
@@ -215,6 +216,8 @@ class Payload:
             known = piece.wake is not None and piece.start <= piece.wake <= piece.end
             wake = piece.end - (piece.wake or 0) if known else -1
             return (kind, took, self._text(piece.at), wake)
+        if piece.cpu:
+            return (-kind, took, piece.cpu)
         return (kind, took)
 
     def _lane(self, lane: Lane) -> dict[str, Any]:

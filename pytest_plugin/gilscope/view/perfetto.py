@@ -150,7 +150,7 @@ class _Maker:
             before: Piece | None = None
             for piece in work.pieces:
                 if piece.kind == "poll":
-                    args = {"function": work.name, "call": work.call or work.id}
+                    args = {"function": work.name, "call": work.call or work.id, **_cpu(piece)}
                     yield self._slice("poll", track.number, piece.start, piece.end, args)
                     self._wake(track, before, piece, work.name)
                 elif piece.kind == "gil.wait" and piece.end > piece.start:
@@ -177,7 +177,7 @@ class _Maker:
             if piece.end == piece.start and piece.kind != "poll":
                 continue
             said: Event = {"at": piece.at, "poll": piece.number}
-            args = {key: value for key, value in said.items() if value}
+            args = {key: value for key, value in said.items() if value} | _cpu(piece)
             yield self._nested("b", work.kind, piece.kind, local, track, piece.start, args)
             yield self._nested("e", work.kind, piece.kind, local, track, piece.end, {})
         yield self._nested("e", work.kind, work.name, local, track, work.end, {})
@@ -232,6 +232,10 @@ class _Maker:
     ) -> Event:
         where = {"ph": phase, "cat": kind, "name": name, "id2": {"local": local}}
         return {**where, "pid": _PROCESS, "tid": track, "ts": self._us(at), "args": args}
+
+
+def _cpu(piece: Piece) -> Event:
+    return {"cpu_us": piece.cpu / 1000} if piece.cpu else {}
 
 
 def _named(what: str, track: int | None, **args: object) -> Event:

@@ -107,6 +107,8 @@ def _piece(piece: Piece, whole: int, shift: int) -> Text:
         text.append(f" at {_near(piece.at)}", style="default not dim")
     if piece.wake is not None and piece.start <= piece.wake <= piece.end:
         text.append(f", woken {duration(piece.end - piece.wake)} before its turn", style="dim")
+    if piece.cpu:
+        text.append(f" {duration(piece.cpu)} of processor time", style="dim")
     return text
 
 

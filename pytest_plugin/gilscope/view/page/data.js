@@ -12,8 +12,9 @@ function pieces(flat, start) {
   const found = [];
   let at = start;
   for (let i = 0; i < flat.length;) {
-    const kind = raw.kinds[flat[i]];
-    const piece = { kind, start: at, end: at + flat[i + 1], place: "", wake: -1, count: 1, number: 0 };
+    const kind = raw.kinds[Math.abs(flat[i])];
+    const piece = { kind, start: at, end: at + flat[i + 1], place: "", wake: -1, count: 1, number: 0, cpu: 0 };
+    const hasCpu = flat[i] < 0;
     i += 2;
     if (kind === "suspended") {
       piece.place = raw.texts[flat[i]];
@@ -21,6 +22,9 @@ function pieces(flat, start) {
       i += 2;
     } else if (kind === "merged") {
       piece.count = flat[i];
+      i += 1;
+    } else if (hasCpu) {
+      piece.cpu = flat[i];
       i += 1;
     }
     at = piece.end;

@@ -153,6 +153,7 @@ function describe({ work, piece }) {
   if (MEANING[piece.kind]) lines.push(MEANING[piece.kind]);
   if (piece.place) lines.push(`at ${piece.place}`);
   if (piece.wake >= 0) lines.push(`woken ${took(piece.end - piece.wake)} before its turn`);
+  if (piece.cpu) lines.push(`${took(piece.cpu)} of processor time`);
   return lines.join("\n");
 }
 

@@ -104,6 +104,7 @@ function lifeList(work) {
     const place = element("span", "place", piece.place ? `at ${near(piece.place)}` : "");
     place.title = piece.place;
     if (piece.wake >= 0) place.append(`${piece.place ? ", " : ""}woken ${took(piece.end - piece.wake)} before its turn`);
+    if (piece.cpu) place.append(`${took(piece.cpu)} of processor time`);
     list.append(element("li", "", element("span", "", key(colour), name), element("span", "", took(piece.end - piece.start)), place));
   }
   if (shown.length > MOST) list.append(element("li", "soft", `… ${number(shown.length - MOST)} more`));
