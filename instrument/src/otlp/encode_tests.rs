@@ -108,6 +108,9 @@ fn every_kind_is_read_back() {
         assert!(found.parent_span_id.is_empty());
         let links = usize::from(kind == SpanKind::Poll) + 1;
         assert_eq!(found.links.len(), links, "{kind:?}");
+        let has_cpu = [SpanKind::Poll, SpanKind::LoopTurn].contains(&kind);
+        let cpu = ("gilscope.cpu_ns", Proto::IntValue(i64::MAX));
+        assert_eq!(pairs(&found.attributes).contains(&cpu), has_cpu, "{kind:?}");
     }
 }
 
