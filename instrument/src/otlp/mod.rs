@@ -22,6 +22,7 @@ mod retry;
 mod sampler;
 pub mod settings;
 mod sink;
+mod size;
 mod transport;
 mod wire;
 

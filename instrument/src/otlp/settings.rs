@@ -20,6 +20,11 @@ use crate::sampling::Sampler;
 /// Spans that wait to be exported, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise: 16 MB of them, a
 /// third of a second at 20,000 calls a second in full detail.
 const QUEUE: usize = 65_536;
+/// Bytes of the spans that wait or are being sent, by [`super::size`]; or, if that is more, `PER_SPAN` for
+/// each span that the queue may have. A span without notes has some 250; what user code says of a call may
+/// be a megabyte.
+const BYTES: usize = 64 << 20;
+const PER_SPAN: usize = 1 << 10;
 /// Spans in a request, unless `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` says otherwise: some 600 kB. Larger ones
 /// were not measurably faster, and take the processor from calls for longer at a time.
 const BATCH: usize = 2_048;
@@ -91,6 +96,8 @@ pub struct Settings {
     pub(super) resource: Resource,
     pub(super) sampler: Sampler,
     pub(super) queue: usize,
+    /// Of the queue, in bytes.
+    pub(super) budget: usize,
     pub(super) batch: usize,
     pub(super) delay: Duration,
     /// Between two exports of metrics.
@@ -135,6 +142,7 @@ impl Settings {
             resource: Resource::from(&env)?,
             sampler: sampler::read(&env)?,
             queue: queue.max(1),
+            budget: queue.saturating_mul(PER_SPAN).max(BYTES),
             batch: batch.unwrap_or(BATCH).clamp(1, queue.max(1)),
             // Not without a pause: the other signal's turn would not come.
             delay: Duration::from_millis(delay.max(1)),

@@ -63,7 +63,7 @@ impl Otlp {
     /// An endpoint, a header or a certificate that cannot be used, or no thread.
     pub fn start(settings: Settings) -> Result<(Otlp, OtlpHandle), Invalid> {
         settings.sampler.install();
-        let queue = Arc::new(Queue::new(settings.queue));
+        let queue = Arc::new(Queue::new(settings.queue, settings.budget));
         let counters = Arc::new(Counters::new(&settings.traces, &settings.metrics));
         let (done, ended) = channel();
         let (ready, is_ready) = channel();
