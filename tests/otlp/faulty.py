@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import threading
 from contextlib import contextmanager, suppress
@@ -41,7 +42,7 @@ HANGS_UP = Answer(0, 0, hangs_up=True)
 
 
 def soon(answer: Answer) -> Answer:
-    """The same, which says to come back at once."""
+    """The same, which says to come back at once: by HTTP a header, by gRPC a `RetryInfo`."""
     return Answer(answer.http, answer.grpc, {"Retry-After": "0"})
 
 
@@ -145,9 +146,25 @@ def _field(name: str, value: str) -> bytes:
     return b"\0" + b"".join(bytes([len(it)]) + it.encode() for it in (name, value))
 
 
+def _part(number: int, body: bytes) -> bytes:
+    """A field of a protobuf message, of less than 128 bytes."""
+    return bytes([number << 3 | 2, len(body)]) + body
+
+
+def _retry_info(seconds: int) -> str:
+    """`google.rpc.Status` with a `RetryInfo`, as its header has it."""
+    low, high = seconds & 0x7F, seconds >> 7
+    delay = bytes([8, low | 0x80, high]) if high else bytes([8, low])
+    name = b"type.googleapis.com/google.rpc.RetryInfo"
+    status = _part(3, _part(1, name) + _part(2, _part(1, delay)))
+    return base64.b64encode(status).decode().rstrip("=")
+
+
 def _replies(stream: int, answer: Answer) -> bytes:
     head = b"\x88" + _field("content-type", "application/grpc")  # :status 200
     last = _field("grpc-status", str(answer.grpc))
+    if (after := answer.headers.get("Retry-After")) is not None:
+        last += _field("grpc-status-details-bin", _retry_info(int(after)))
     if answer.grpc:
         return _frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, head + last)
     message = b"\0" + struct.pack(">I", len(answer.body)) + answer.body

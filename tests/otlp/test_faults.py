@@ -37,12 +37,14 @@ def test_b4_collector_that_is_absent(protocol: str, capfd: pytest.CaptureFixture
     assert "?" not in told_once(capfd)  # another port is not thought of where nobody is
 
 
-@pytest.mark.parametrize("tells", [False, True], ids=["", "retry-after"])
-@pytest.mark.parametrize("busy", [TOO_MANY, UNAVAILABLE], ids=["429", "503"])
+@pytest.mark.parametrize(
+    "busy",
+    [soon(TOO_MANY), UNAVAILABLE, soon(UNAVAILABLE)],
+    ids=["429-retry-after", "503", "503-retry-after"],
+)
 def test_b4_collector_that_is_busy_is_asked_again(
-    faulty: Faulty, busy: Answer, tells: bool, capfd: pytest.CaptureFixture[str]
+    faulty: Faulty, busy: Answer, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    busy = soon(busy) if tells else busy
     faulty.answers = [busy, TAKEN]
     with exporting(faulty) as export:
         export.call(50)
@@ -51,6 +53,19 @@ def test_b4_collector_that_is_busy_is_asked_again(
     assert faulty.given[:2] == [busy, TAKEN]
     assert len(set(faulty.ids())) == len(faulty.ids()) == export.recorded
     assert capfd.readouterr().err == ""
+
+
+def test_b4_collector_that_is_exhausted_says_by_grpc_that_it_may_be_asked_again(
+    faulty: Faulty,
+) -> None:
+    faulty.answers = [TOO_MANY, TAKEN]  # and does not say so
+    with exporting(faulty) as export:
+        export.call(50)
+        eventually(lambda: export.accounted() > 0)
+        assert faulty.given[0] == TOO_MANY
+        refused = faulty.requests.count(faulty.requests[0]) == 1
+        assert refused == (faulty.protocol == "grpc")
+        assert export.lost_only("export_failed") if refused else export.lost == NOTHING
 
 
 @pytest.mark.parametrize("status", [502, 504])

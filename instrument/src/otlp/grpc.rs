@@ -12,6 +12,7 @@ use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::pem;
+use super::retry_info::RetryInfo;
 use super::settings::{Invalid, Target};
 use super::transport::{Failure, chain, invalid};
 
@@ -102,11 +103,17 @@ fn of_status(status: &tonic::Status) -> Failure {
         Some(error) => format!("{}: {}", status.code(), chain(error)),
         None => format!("{}: {}", status.code(), status.message()),
     };
+    let told = RetryInfo::of(status.details());
     match status.code() {
         // Not the collector's word: the connection was lost on the way, which says nothing of the spans.
         _ if status.source().is_some() => Failure::retry(problem),
+        // It will not recover, unless it says when.
+        ResourceExhausted if told.is_none() => Failure::Never(problem),
         Cancelled | DeadlineExceeded | ResourceExhausted | Aborted | OutOfRange | Unavailable
-        | DataLoss => Failure::retry(problem),
+        | DataLoss => Failure::Retry {
+            after: told.and_then(|told| told.after()),
+            problem,
+        },
         _ => Failure::Never(problem),
     }
 }

@@ -19,6 +19,7 @@ mod queue;
 mod request;
 mod resource;
 mod retry;
+mod retry_info;
 mod sampler;
 pub mod settings;
 mod sink;
