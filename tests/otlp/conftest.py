@@ -49,7 +49,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def protocol(request: pytest.FixtureRequest, settings: Callable[..., None]) -> str:
     """How it is exported. Of itself no request ends before the exporter's deadline."""
     settings(EXPORTER_OTLP_PROTOCOL=request.param, EXPORTER_OTLP_TIMEOUT=600_000)
-    settings(BSP_SCHEDULE_DELAY=20)
+    settings(BSP_EXPORT_TIMEOUT=600_000, METRIC_EXPORT_TIMEOUT=600_000, BSP_SCHEDULE_DELAY=20)
     return str(request.param)
 
 

@@ -165,6 +165,38 @@ def test_b4_request_that_is_never_answered_is_given_up(
     told_once(capfd)
 
 
+@pytest.mark.parametrize("answers", [False, True], ids=["no answer", "not now"])
+def test_b4_export_that_takes_too_long_is_given_up(
+    faulty: Faulty,
+    settings: Callable[..., None],
+    capfd: pytest.CaptureFixture[str],
+    answers: bool,
+) -> None:
+    settings(BSP_EXPORT_TIMEOUT=50)
+    if answers:
+        faulty.answers = [Answer(503, 14, {"Retry-After": "5"})]
+    else:
+        faulty.hold.clear()
+    with exporting(faulty) as export:
+        export.call(1)
+        eventually(lambda: export.lost["export_failed"])
+        assert len(faulty.requests) == 1 if answers else not faulty.given
+    assert export.exported == 0
+    said = told_once(capfd)
+    assert ("unavailable" in said.lower()) if answers else ("within the time" in said)
+
+
+def test_b4_time_of_0_is_no_limit(faulty: Faulty, settings: Callable[..., None]) -> None:
+    settings(EXPORTER_OTLP_TIMEOUT=0, BSP_EXPORT_TIMEOUT=0)
+    faulty.hold.clear()
+    with exporting(faulty) as export:
+        export.call(50)
+        assert faulty.reached.wait(LIMIT)
+        faulty.hold.set()
+        eventually(lambda: export.exported)
+    assert export.lost == NOTHING
+
+
 def test_b4_collector_that_answers_late(faulty: Faulty, capfd: pytest.CaptureFixture[str]) -> None:
     faulty.hold.clear()
     with exporting(faulty) as export:

@@ -29,6 +29,8 @@ URL = "a URL like http://localhost:4318"
         ("EXPORTER_OTLP_HEADERS", "secret", "must be key=value,key=value, percent-encoded"),
         ("RESOURCE_ATTRIBUTES", "=x", "must be key=value,key=value, percent-encoded"),
         ("SDK_DISABLED", "yes", 'must be true or false, not "yes"'),
+        ("BSP_EXPORT_TIMEOUT", "1s", 'must be a whole number, not "1s"'),
+        ("METRIC_EXPORT_TIMEOUT", "-1", 'must be a whole number, not "-1"'),
         ("BSP_MAX_QUEUE_SIZE", "-1", 'must be a whole number, not "-1"'),
         ("SERVICE_NAME", "caf\udce9", "must be UTF-8"),
         ("EXPORTER_OTLP_ENDPOINT", "http://caf\udce9:4318", "must be UTF-8"),

@@ -77,12 +77,13 @@ impl Exporter {
     }
 
     async fn spans(&self, transport: &mut Transport, spans: Vec<Span>) {
+        let until = Instant::now() + self.settings.spans_within;
         let mut left = spans.as_slice();
         while !left.is_empty() {
             let (body, taken) = request(&self.settings.resource, left);
             tokio::select! {
                 biased;
-                sent = self.send(transport, body) => match sent {
+                sent = self.send(transport, body, until) => match sent {
                     Ok(rejected) => {
                         let rejected = usize::try_from(rejected).unwrap_or(0).min(taken);
                         self.counters.add(Why::Rejected, rejected);
@@ -106,9 +107,10 @@ impl Exporter {
         let now = crate::gauges::gauges();
         let request = metrics::request(&self.settings.resource, &meters, &lost, &now);
         let body = request.encode_to_vec().into();
+        let until = Instant::now() + self.settings.metrics_within;
         let taken = tokio::select! {
             biased;
-            sent = retry::send(transport, METRICS, body, &self.counters.metrics) => sent.is_ok(),
+            sent = retry::send(transport, METRICS, body, &self.counters.metrics, until) => sent.is_ok(),
             () = self.closed() => false,
         };
         if !taken {
@@ -117,8 +119,14 @@ impl Exporter {
     }
 
     /// Returns how many of a request's spans were not taken.
-    async fn send(&self, transport: &mut Transport, body: Bytes) -> Result<u64, Failure> {
-        let response = retry::send(transport, TRACES, body, &self.counters.spans).await?;
+    async fn send(
+        &self,
+        transport: &mut Transport,
+        body: Bytes,
+        until: Instant,
+    ) -> Result<u64, Failure> {
+        let signal = &self.counters.spans;
+        let response = retry::send(transport, TRACES, body, signal, until).await?;
         // A collector that answers something else has taken it all the same.
         let response = ExportTraceServiceResponse::decode(response).unwrap_or_default();
         let rejected = response.partial_success.map_or(0, |it| it.rejected_spans);

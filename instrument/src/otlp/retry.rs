@@ -1,9 +1,9 @@
 //! When a request is sent again.
 //!
-//! Invariant: a request is tried at most `ATTEMPTS` times, and never past the time by which the
-//! exporter is to be closed.
+//! Invariant: a request is tried at most `ATTEMPTS` times, and never past the time it was given, nor past
+//! that by which the exporter is to be closed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -15,24 +15,31 @@ const ATTEMPTS: u32 = 4;
 const FIRST: Duration = Duration::from_millis(500);
 const MOST: Duration = Duration::from_secs(5);
 
-/// Sends a request until it is taken or will not be.
+/// Where no try of it ended by itself.
+const NO_ANSWER: &str = "no answer within the time for an export";
+
+/// Sends a request until it is taken or will not be, or that moment comes.
 pub(super) async fn send(
     transport: &mut Transport,
     method: &'static str,
     body: Bytes,
     signal: &Signal,
+    until: Instant,
 ) -> Result<Bytes, Failure> {
     let mut tried = 0;
     loop {
-        let failure = match transport.send(method, body.clone()).await {
-            Ok(response) => return Ok(response),
-            Err(failure) => failure,
+        let answer = transport.send(method, body.clone());
+        let failure = match tokio::time::timeout_at(until.into(), answer).await {
+            Ok(Ok(response)) => return Ok(response),
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::retry(NO_ANSWER),
         };
         signal.keep(&failure);
         tried += 1;
         match wait(&failure, tried) {
-            Some(wait) => tokio::time::sleep(wait).await,
-            None => return Err(failure),
+            // Not to be waited for if there is no time to try it again.
+            Some(wait) if Instant::now() + wait < until => tokio::time::sleep(wait).await,
+            _ => return Err(failure),
         }
     }
 }

@@ -29,6 +29,11 @@ const PER_SPAN: usize = 1 << 10;
 /// were not measurably faster, and take the processor from calls for longer at a time.
 const BATCH: usize = 2_048;
 
+/// What OpenTelemetry means by a time of 0: none at all. Thirty years, so that a moment can be told from it.
+const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+/// For all tries of a batch of spans, or of a request of metrics, in milliseconds.
+const EXPORT_TIMEOUT: u64 = 30_000;
+
 /// How a request is sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Protocol {
@@ -100,6 +105,10 @@ pub struct Settings {
     pub(super) budget: usize,
     pub(super) batch: usize,
     pub(super) delay: Duration,
+    /// For all requests of a batch of spans, each with all its tries.
+    pub(super) spans_within: Duration,
+    /// For a request of metrics, with all its tries.
+    pub(super) metrics_within: Duration,
     /// Between two exports of metrics.
     pub(super) interval: Duration,
 }
@@ -146,6 +155,8 @@ impl Settings {
             batch: batch.unwrap_or(BATCH).clamp(1, queue.max(1)),
             // Not without a pause: the other signal's turn would not come.
             delay: Duration::from_millis(delay.max(1)),
+            spans_within: env.limit("OTEL_BSP_EXPORT_TIMEOUT", EXPORT_TIMEOUT)?,
+            metrics_within: env.limit("OTEL_METRIC_EXPORT_TIMEOUT", EXPORT_TIMEOUT)?,
             interval: Duration::from_millis(interval.max(1)),
         })
     }
@@ -311,8 +322,16 @@ impl Env<'_> {
         let Some((name, _)) = self.either(signal, "TIMEOUT") else {
             return Ok(Duration::from_secs(10));
         };
-        let milliseconds = self.number(&name)?.unwrap_or(10_000);
-        Ok(Duration::from_millis(milliseconds))
+        self.limit(&name, 10_000)
+    }
+
+    /// A time in milliseconds, of which 0 is no limit.
+    fn limit(&self, name: &str, standard: u64) -> Result<Duration, Invalid> {
+        let limit = match self.number(name)?.unwrap_or(standard) {
+            0 => FOR_EVER,
+            limit => Duration::from_millis(limit),
+        };
+        Ok(limit.min(FOR_EVER))
     }
 
     fn gzip(&self, signal: &str) -> Result<bool, Invalid> {
