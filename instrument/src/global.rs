@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::converter::Control;
 use crate::doing::DoingSince;
 use crate::finish::GivenUp;
+use crate::lost::Counts;
 use crate::name::Index;
 use crate::open::Slab;
 use crate::ring::Consumer;
@@ -39,6 +40,8 @@ pub(crate) struct Global {
     pub(crate) rust_polls: rust_polls::Lane,
     pub(crate) control: Control,
     pub(crate) tables: Mutex<Tables>,
+    /// Of all exporters.
+    pub(crate) lost: Counts,
     loops: Mutex<Vec<Arc<LoopShared>>>,
     incoming: Mutex<Vec<(Arc<LoopShared>, Consumer)>>,
 }
@@ -110,6 +113,7 @@ impl Global {
             rust_polls: rust_polls::Lane::default(),
             control: Control::new(),
             tables: Mutex::new(Tables::default()),
+            lost: Counts::default(),
             loops: Mutex::new(Vec::new()),
             incoming: Mutex::new(Vec::new()),
         }

@@ -21,6 +21,7 @@ mod ids;
 mod in_flight;
 #[cfg(feature = "otlp")]
 mod instrument;
+mod lost;
 mod maker;
 mod name;
 pub mod notes;
@@ -62,6 +63,7 @@ pub use ids::new_id;
 pub use in_flight::{InFlight, Phase, in_flight};
 #[cfg(feature = "otlp")]
 pub use instrument::{Builder, Instrument};
+pub use lost::Lost;
 pub use maker::Maker;
 pub use name::{Name, intern, resolve};
 pub use point::Point;

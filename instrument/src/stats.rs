@@ -12,6 +12,7 @@ use crate::finding::{Findings, Store};
 use crate::gauges::{Gauges, gauges};
 use crate::global;
 use crate::histogram::Histogram;
+use crate::lost::Lost;
 use crate::name::{Name, intern};
 use crate::span::SpanKind;
 use crate::status::Status;
@@ -38,8 +39,10 @@ pub struct Stats {
     pub gauges: Gauges,
     /// Turns of all loops.
     pub turns: u64,
-    /// What was lost, by reason.
+    /// What was not recorded or not kept, by reason.
     pub dropped: Dropped,
+    /// What was not exported though it was to be, by reason.
+    pub lost: Lost,
     /// Slots read from all rings.
     pub records: u64,
     /// Slots of the ring of a loop that begins now.
@@ -147,6 +150,7 @@ pub(crate) struct Tables {
     pub(crate) dropped: Dropped,
     /// Drops before the last reset.
     dropped_base: Dropped,
+    lost_base: Lost,
     falls_base: u64,
     pub(crate) findings: Store,
 }
@@ -172,6 +176,7 @@ impl Default for Tables {
             incomplete: 0,
             dropped: Dropped::default(),
             dropped_base: Dropped::default(),
+            lost_base: Lost::default(),
             falls_base: 0,
             findings: Store::default(),
         }
@@ -209,6 +214,7 @@ impl Tables {
         *self = Tables {
             dropped: self.dropped,
             dropped_base: self.dropped,
+            lost_base: global::global().lost.get(),
             falls_base: detail::falls(),
             ..Tables::default()
         };
@@ -237,6 +243,7 @@ impl Tables {
             gauges: gauges(),
             turns: self.turns,
             dropped: self.dropped.since(&self.dropped_base),
+            lost: global::global().lost.get().since(&self.lost_base),
             records: self.records,
             ring_slots: crate::recorder::ring_slots(),
             incomplete: self.incomplete,

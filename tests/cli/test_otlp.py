@@ -62,10 +62,13 @@ def told(done: Any) -> str:
     assert done.code == 0
     assert "Traceback" not in done.err
     lines = [line for line in done.err.splitlines() if "lost" in line]
-    assert len(lines) == 2
-    assert lines[0].startswith("gilscope: spans are lost on their way to the collector: ")
-    assert re.match(r"exported: 0 spans, lost: [\d,]+ by (closed|export_failed) \(.*\)$", lines[1])
-    return lines[0]
+    first, total, summary = lines
+    assert first.startswith("gilscope: spans are lost on their way to the collector: ")
+    assert re.match(r"gilscope: (\d+) of \1 spans were lost: \d+ were (in|left)", total)
+    reason = "(were left when the time to close was over|were in requests that failed)"
+    exported = rf"exported: 0 spans, lost: \d+ {reason} \(.*, (grpc|http/protobuf) to http://.*\)$"
+    assert re.match(exported, summary)
+    return str(first)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     import pytest
 
 TOLD = "gilscope: spans are lost on their way to the collector: "
+NUMBERS = re.compile(
+    r"gilscope: (?P<lost>\d+) of (?P<all>\d+) spans were lost: (?P<how>[^(]+) "
+    r"\((grpc|http/protobuf) to https?://[^;]+; \w.+\)\n"
+)
+REASONS = {
+    "found the queue full": "queue_full",
+    "were in requests that failed": "export_failed",
+    "were rejected by the collector": "rejected",
+    "were left when the time to close was over": "closed",
+}
 NOTHING = {"queue_full": 0, "export_failed": 0, "rejected": 0, "closed": 0}
 
 
@@ -29,12 +40,32 @@ def eventually(true: Callable[[], object], what: Callable[[], object] = lambda: 
         time.sleep(0.005)
 
 
-def told_once(capfd: pytest.CaptureFixture[str]) -> str:
-    """The one line that was said."""
+def told_once(capfd: pytest.CaptureFixture[str], export: Export | None = None) -> str:
+    """The one line that was said while spans were lost; with the one at the end it is all."""
     told = capfd.readouterr().err
-    assert told.startswith(TOLD), told
-    assert told.count("\n") == 1, told
-    return told
+    first, second = two_lines(told)
+    if export is not None:
+        assert said_in_numbers(second) == (sum(export.lost.values()), export.recorded, export.lost)
+    return first
+
+
+def two_lines(told: str) -> tuple[str, str]:
+    """What was said, and at the end in numbers."""
+    first, second = told.splitlines(keepends=True)
+    assert first.startswith(TOLD), told
+    assert NUMBERS.fullmatch(second), told
+    return first, second
+
+
+def said_in_numbers(line: str) -> tuple[int, int, dict[str, int]]:
+    """How many were lost, of how many, and by reason."""
+    found = NUMBERS.fullmatch(line)
+    assert found is not None, line
+    said = {}
+    for part in found["how"].split(", "):
+        count, _, words = part.partition(" ")
+        said[REASONS[words]] = int(count)
+    return int(found["lost"]), int(found["all"]), {**NOTHING, **said}
 
 
 def within_the_limit(work: Callable[[], object]) -> None:

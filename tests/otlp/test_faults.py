@@ -22,6 +22,7 @@ from faulty import (
 from otelcol import free_port
 
 import gilscope
+from gilscope import _native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +35,7 @@ def test_b4_collector_that_is_absent(protocol: str, capfd: pytest.CaptureFixture
     with exporting(f"http://127.0.0.1:{free_port()}") as export:
         export.call(50)
     assert export.lost == {**NOTHING, "closed": export.recorded}
-    assert "?" not in told_once(capfd)  # another port is not thought of where nobody is
+    assert "?" not in told_once(capfd, export)  # another port is not thought of where nobody is
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_b4_collector_that_is_busy_for_good_is_given_up(
         eventually(lambda: export.exported)
     assert export.lost_only("export_failed")
     assert export.exported == len(set(faulty.ids()))
-    told_once(capfd)
+    told_once(capfd, export)
 
 
 def test_b4_collector_that_is_busy_at_the_end_is_not_waited_for(
@@ -108,7 +109,7 @@ def test_b4_collector_that_is_busy_at_the_end_is_not_waited_for(
         export.call(50)
         eventually(lambda: faulty.given)
     assert export.lost == {**NOTHING, "closed": export.recorded}
-    told_once(capfd)
+    told_once(capfd, export)
 
 
 def test_b4_collector_that_refuses_is_not_asked_again(
@@ -121,7 +122,7 @@ def test_b4_collector_that_refuses_is_not_asked_again(
     assert len(set(faulty.requests)) == len(faulty.requests)
     assert export.exporter.failure is not None
     said = f"{export.exporter.failure} ({faulty.protocol} to {faulty.url})\n"
-    assert told_once(capfd) == TOLD + said
+    assert told_once(capfd, export) == TOLD + said
     if faulty.protocol == "http/protobuf":
         assert export.exporter.failure == "HTTP 400 Bad Request"
 
@@ -133,7 +134,7 @@ def test_b4_spans_that_a_collector_rejects_are_counted(
     with exporting(faulty) as export:
         export.call(50)
     assert export.lost == {**NOTHING, "rejected": 3}
-    told_once(capfd)
+    told_once(capfd, export)
 
 
 def test_b4_collector_that_never_answers_holds_up_nothing(
@@ -148,7 +149,7 @@ def test_b4_collector_that_never_answers_holds_up_nothing(
             within_the_limit(gilscope.stats)  # nor does who reads what was recorded
     assert not faulty.hold.is_set()
     assert export.lost == {**NOTHING, "closed": export.recorded}
-    assert "there was no time left" in told_once(capfd)
+    assert "there was no time left" in told_once(capfd, export)
 
 
 def test_b4_request_that_is_never_answered_is_given_up(
@@ -162,7 +163,7 @@ def test_b4_request_that_is_never_answered_is_given_up(
         export.call(200)
     assert export.exported == 0
     assert not faulty.given
-    told_once(capfd)
+    told_once(capfd, export)
 
 
 @pytest.mark.parametrize("answers", [False, True], ids=["no answer", "not now"])
@@ -182,7 +183,7 @@ def test_b4_export_that_takes_too_long_is_given_up(
         eventually(lambda: export.lost["export_failed"])
         assert len(faulty.requests) == 1 if answers else not faulty.given
     assert export.exported == 0
-    said = told_once(capfd)
+    said = told_once(capfd, export)
     assert ("unavailable" in said.lower()) if answers else ("within the time" in said)
 
 
@@ -231,5 +232,12 @@ def test_b4_queue_is_bounded(
         faulty.hold.set()
     assert export.lost_only("queue_full")
     assert export.lost["queue_full"] >= 7 * 500 - 100 - 50
-    assert gilscope.stats()["dropped"] == before  # OTLP's own losses, of nobody else
-    assert "slower than the calls" in told_once(capfd)
+    # OTLP's own losses, of nobody else.
+    now = gilscope.stats()["dropped"]
+    lost = {reason: now[reason] - before[reason] for reason in now}
+    assert lost == {**dict.fromkeys(before, 0), **export.lost}
+    with gilscope.PyRuntime() as rt:
+        assert rt.stats()["dropped"] == now
+    _native.reset_stats()
+    assert not any(gilscope.stats()["dropped"].values())
+    assert "slower than the calls" in told_once(capfd, export)

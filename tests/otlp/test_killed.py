@@ -34,7 +34,7 @@ def test_b4_collector_that_is_killed(
         export.call(200)
     assert export.lost_only("export_failed", "closed")
     assert len(came(collector)) == export.exported
-    told_once(capfd)
+    told_once(capfd, export)
 
 
 def test_b4_collector_that_is_started_again(collector: Collector, protocol: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
-from accounts import NOTHING, TOLD, eventually, exporting
+from accounts import NOTHING, eventually, exporting, told_once
 from faulty import LIMIT, REFUSED, Faulty, running
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def test_b4_metrics_that_nobody_answers_hold_up_no_spans(
                 export.call(50)
                 eventually(lambda before=before: export.exported >= before + 7 * 50)
     assert export.lost == NOTHING
-    said = f"{LOST}there was no time left ({protocol} to {url_of(silent)})\n"
+    why = "there was no time left to send them before the end"
+    said = f"{LOST}{why} ({protocol} to {url_of(silent)})\n"
     assert capfd.readouterr().err == said
 
 
@@ -86,9 +87,7 @@ def test_spans_are_said_where_both_are_lost(
     faulty.metrics_answer = REFUSED
     with exporting(faulty) as export:
         export.call(1)
-    told = capfd.readouterr().err
-    assert told.startswith(TOLD), told
-    assert told.count("\n") == 1
+    told_once(capfd, export)
 
 
 def test_interval_below_the_delay_of_spans(faulty: Faulty, settings: Callable[..., None]) -> None:

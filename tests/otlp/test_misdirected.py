@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from accounts import told_once
 
 import gilscope
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from otelcol import Collector
 
-TOLD = "gilscope: spans are lost on their way to the collector: "
 OTHER = {"grpc": "http/protobuf", "http/protobuf": "grpc"}
 LIMIT = 30
 
@@ -27,10 +27,7 @@ def told_of(endpoint: str, capfd: pytest.CaptureFixture[str]) -> str:
         exporter.close()
     assert exporter.exported == 0
     assert sum(exporter.lost.values()) >= 7 * 20
-    told = capfd.readouterr().err
-    assert told.startswith(TOLD)
-    assert told.count("\n") == 1
-    return told
+    return told_once(capfd)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])

@@ -66,6 +66,7 @@ impl Exporter {
             }
         }
         self.counters.tell();
+        self.counters.tell_in_total();
     }
 
     /// For ever, beside the spans, which wait for none of them; one request at a time.

@@ -1,4 +1,4 @@
-//! What was not exported, by reason.
+//! What an exporter did not export, by reason, and how it is said.
 //!
 //! Invariant: a span that a sink was handed is exported, not sampled, or counted here, once.
 
@@ -8,52 +8,24 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::settings::Target;
-use crate::global::lock;
-
-/// Why a span was lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Why {
-    /// The queue was full: the collector is slower than the calls.
-    Queue,
-    /// The collector did not take it, however often it was tried.
-    Failed,
-    /// The collector took the request, but not this span of it.
-    Rejected,
-    /// The exporter was closed before its turn came.
-    Closed,
-}
+use crate::global::{global, lock};
+use crate::lost::Counts;
+pub use crate::lost::Lost;
+pub(super) use crate::lost::Why;
 
 /// Why, where no request failed.
-const NO_TIME: &str = "there was no time left";
+const NO_TIME: &str = "there was no time left to send them before the end";
 
-/// Spans that were exported and that were lost.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Lost {
-    /// They found the queue full: the collector is slower than the calls.
-    pub queue_full: u64,
-    /// The collector did not take them, however often it was tried, or refused them for good.
-    pub export_failed: u64,
-    /// The collector took their request, but not them.
-    pub rejected: u64,
-    /// The exporter was closed before their turn came.
-    pub closed: u64,
-}
+/// What helps, where most spans were lost because the queue was full, or for another of the reasons.
+const FULL: &str =
+    "OTEL_BSP_MAX_QUEUE_SIZE lets more of them wait, OTEL_TRACES_SAMPLER makes fewer of them";
+const FAILED: &str = "does a collector take traces there? its log may say what it lacks";
+const REJECTED: &str = "the collector's log may say why";
+const CLOSED: &str = "does a collector answer there? what is left has a second at the end";
 
-impl Lost {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.queue_full + self.export_failed + self.rejected + self.closed
-    }
-
-    /// Each reason and its count.
-    pub fn by_reason(&self) -> [(&'static str, u64); 4] {
-        [
-            ("queue_full", self.queue_full),
-            ("export_failed", self.export_failed),
-            ("rejected", self.rejected),
-            ("closed", self.closed),
-        ]
-    }
+fn say(text: &str) {
+    // If not, there is nobody to tell it to.
+    let _ = std::io::stderr().write_all(format!("gilscope: {text}\n").as_bytes());
 }
 
 /// What is known of a signal's requests.
@@ -79,6 +51,11 @@ impl Signal {
         *lock(&self.last_failure) = Some(failure);
     }
 
+    /// By which protocol, and where.
+    pub(super) fn to(&self) -> &str {
+        &self.to
+    }
+
     pub(super) fn last_failure(&self) -> Option<String> {
         lock(&self.last_failure).clone()
     }
@@ -86,11 +63,9 @@ impl Signal {
     /// Says on stderr what is lost and why.
     fn say(&self, what: &str, why: &str, hint: &str) {
         let to = &self.to;
-        let text = format!(
-            "gilscope: {what} are lost on their way to the collector: {why} ({to}{hint})\n"
-        );
-        // Nobody to tell it to.
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        say(&format!(
+            "{what} are lost on their way to the collector: {why} ({to}{hint})"
+        ));
     }
 }
 
@@ -99,7 +74,7 @@ impl Signal {
 pub(super) struct Counters {
     pub(super) spans: Signal,
     pub(super) metrics: Signal,
-    lost: [AtomicU64; 4],
+    lost: Counts,
     exported: AtomicU64,
 }
 
@@ -108,7 +83,7 @@ impl Counters {
         Counters {
             spans: Signal::new(traces),
             metrics: Signal::new(metrics),
-            lost: Default::default(),
+            lost: Counts::default(),
             exported: AtomicU64::default(),
         }
     }
@@ -130,6 +105,27 @@ impl Counters {
         self.spans.say("spans", &why, hint);
     }
 
+    /// Says on stderr how many were lost and why, and what to do about the most of them; at the end.
+    pub(super) fn tell_in_total(&self) {
+        let lost = self.lost();
+        let Some(how) = lost.in_words() else {
+            return;
+        };
+        let remedies = [
+            (lost.queue_full, FULL),
+            (lost.export_failed, FAILED),
+            (lost.rejected, REJECTED),
+            (lost.closed, CLOSED),
+        ];
+        let most = remedies.into_iter().max_by_key(|(count, _)| *count);
+        let remedy = most.map_or("", |(_, remedy)| remedy);
+        let (count, to) = (lost.total(), &self.spans.to);
+        let all = count + self.exported();
+        say(&format!(
+            "{count} of {all} spans were lost: {how} ({to}; {remedy})"
+        ));
+    }
+
     /// Says on stderr that metrics are, once; not where it is said of the spans that go there too.
     pub(super) fn tell_of_metrics(&self) {
         let known = self.spans.told.load(Relaxed) && self.spans.to == self.metrics.to;
@@ -142,7 +138,9 @@ impl Counters {
     }
 
     pub(super) fn add(&self, why: Why, spans: usize) {
-        self.lost[why as usize].fetch_add(spans as u64, Relaxed);
+        self.lost.add(why, spans);
+        // Those of all exporters of this process.
+        global().lost.add(why, spans);
     }
 
     pub(super) fn count_exported(&self, spans: usize) {
@@ -154,13 +152,7 @@ impl Counters {
     }
 
     pub(super) fn lost(&self) -> Lost {
-        let of = |why: Why| self.lost[why as usize].load(Relaxed);
-        Lost {
-            queue_full: of(Why::Queue),
-            export_failed: of(Why::Failed),
-            rejected: of(Why::Rejected),
-            closed: of(Why::Closed),
-        }
+        self.lost.get()
     }
 }
 

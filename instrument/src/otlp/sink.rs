@@ -50,6 +50,11 @@ impl OtlpHandle {
         self.0.lost()
     }
 
+    /// By which protocol they go, and where.
+    pub fn to(&self) -> &str {
+        self.0.spans.to()
+    }
+
     /// What the last request that was given up failed with.
     pub fn last_failure(&self) -> Option<String> {
         self.0.spans.last_failure()

@@ -16,8 +16,10 @@ _UNITS = {"ring": "records", "side": "error texts", "sink": "spans", "open": "ca
 
 
 def dropped(stats: Mapping[str, Any]) -> dict[str, int]:
-    """What was dropped, by reason."""
-    return {reason: count for reason, count in sorted(stats["dropped"].items()) if count}
+    """What the record lacks, by reason; what was not exported is in it all the same."""
+    return {
+        reason: stats["dropped"][reason] for reason in sorted(_UNITS) if stats["dropped"][reason]
+    }
 
 
 def dropped_line(stats: Mapping[str, Any]) -> str:

@@ -151,11 +151,12 @@ def _rest(report: Report) -> Iterator[Text]:
 
 
 def _exported(counts: Mapping[str, Any]) -> Text:
-    reasons = ("queue_full", "export_failed", "rejected", "closed")
-    lost = [f"{counts[reason]:,} by {reason}" for reason in reasons if counts[reason]]
-    text = f"exported: {counts['exported']:,} spans, lost: {', '.join(lost) or 'none'}"
-    why = f" ({counts['failure']})" if lost and counts["failure"] else ""
-    return Text(text + why, style="yellow" if lost else "")
+    lost = counts["lost"]
+    text = f"exported: {counts['exported']:,} spans, lost: {lost or 'none'}"
+    if not lost:
+        return Text(text)
+    why = f"{counts['failure']}, " if counts["failure"] else ""
+    return Text(f"{text} ({why}{counts['to']})", style="yellow")
 
 
 def _failed(report: Report) -> int:

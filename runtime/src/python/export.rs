@@ -92,6 +92,8 @@ impl Export {
         for (reason, count) in lost.by_reason() {
             counts.set_item(reason, count)?;
         }
+        counts.set_item("lost", lost.in_words())?;
+        counts.set_item("to", handle.map(OtlpHandle::to))?;
         counts.set_item("failure", handle.and_then(OtlpHandle::last_failure))?;
         Ok(counts)
     }

@@ -214,7 +214,9 @@ pub(crate) fn trace_flush(py: Python<'_>) {
 /// `gauges`: what is the case now: `queue_depth`: calls that a queue has taken and no loop has begun;
 /// `in_flight`: calls that have begun and not ended; `gil_waiters`: loop threads that wait for the GIL.
 ///
-/// What was lost: `dropped`, by reason (`ring`, `side`, `sink`, `open`); `incomplete`: calls and tasks
+/// What was lost: `dropped`, by reason: of the record `ring`, `side`, `sink` and `open`; of what was to be
+/// exported, by all exporters of this process, `queue_full`, `export_failed`, `rejected` and `closed`, as
+/// `instrument.lost` has them of one. `incomplete`: calls and tasks
 /// without one of their steps, or without an end; `records`: slots read from the rings; `ring_slots`:
 /// of the ring that a loop which begins now would have (`GILSCOPE_RING`); `detail`: what is recorded
 /// now; `fell_back`: how often a ring overflowed, so that only calls were from then on.
@@ -277,7 +279,8 @@ fn to_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> 
     }
     dict.set_item("functions", functions)?;
     let dropped = PyDict::new(py);
-    for (reason, count) in stats.dropped.by_reason() {
+    let reasons = stats.dropped.by_reason();
+    for (reason, count) in reasons.into_iter().chain(stats.lost.by_reason()) {
         dropped.set_item(reason, count)?;
     }
     dict.set_item("dropped", dropped)?;
