@@ -20,11 +20,13 @@ from gilscope.cli.ask import ask
 from gilscope.cli.branches import draw
 from gilscope.cli.errors import Refused
 
+from .conftest import Asked
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.tree.conftest import Asked, Program
+    from tests.tree.conftest import Program
 
     Start = Callable[..., Program]
     Ask = Callable[..., Asked]
@@ -129,11 +131,18 @@ def test_a_process_that_is_stopped_is_not_waited_for(start: Start) -> None:
     assert ask(program.pid, patience=30)["pid"] == program.pid
 
 
-@pytest.mark.parametrize("pid", ["0", "-1", "x", "99999999999"])
-def test_a_number_of_no_process_is_one_clear_line(tree: Ask, pid: str) -> None:
+@pytest.mark.parametrize("pid", ["0", "-1", "abc", "1.5", "", "٣", "9" * 5000, "a\x1b[31m\nb"])
+def test_what_is_no_number_of_a_process_is_one_clear_line(tree: Ask, pid: str) -> None:
     asked = tree("--", pid)
     assert (asked.code, asked.out, asked.err.count("\n")) == (2, "", 1), asked
-    assert asked.err.startswith("error: ")
+    assert asked.err.startswith("error: PID must be the number of a process, not '")
+    assert asked.err.endswith(" (hint: `gilscope tree` lists the processes that can be asked)\n")
+    assert "\x1b" not in asked.err
+
+
+def test_a_number_that_no_process_has_is_one_clear_line(tree: Ask) -> None:
+    asked = tree("99999999999")
+    assert asked == Asked(2, "", "error: there is no process 99999999999\n")
 
 
 def connect(program: Program) -> socket.socket:

@@ -131,7 +131,7 @@ def test_a_forked_child_is_not_its_parent(start: Start, tree: Ask, ends: str) ->
     program, child = forked(start, ends)
     asked = tree(child)
     assert (asked.code, asked.out) == (2, "")
-    assert f"process {child} runs gilscope, and was not told to answer" in asked.err
+    assert f"process {child} does not answer yet" in asked.err
     assert tree(program.pid).code == 0
     assert has_open(program.pid, program.socket)
     assert not has_open(child, program.socket)

@@ -24,6 +24,13 @@ print("ready", flush=True)
 sys.stdin.read()
 """
 
+# How it is switched on: for any program, in Python, in Rust.
+WAYS = (
+    "GILSCOPE_TREE=1 in its environment",
+    "gilscope.instrument(tree=True) in its Python",
+    "gilscope_runtime::instrument::tree::open() in its Rust",
+)
+
 
 def own(folder: Path) -> Path:
     return folder / f"gilscope-{os.geteuid()}"
@@ -112,10 +119,46 @@ def test_a_runtime_opens_nothing_unless_it_is_asked_to(
     assert "gilscope-conver" in names  # so that the one below would be seen
     assert "gilscope-tree" not in names
     asked = tree(program.pid)
-    assert (asked.code, asked.out) == (2, "")
+    assert (asked.code, asked.out, asked.err.count("\n")) == (2, "", 1)
     assert asked.err.startswith(
-        f"error: process {program.pid} runs gilscope, and was not told to answer (hint: start it "
+        f"error: process {program.pid} runs gilscope, and was not told to answer: "
+        f"there is no socket {program.socket} or /tmp/"
     )
+    for way in WAYS:
+        assert way in asked.err
+
+
+def test_a_process_without_gilscope_is_told_what_was_looked_for(
+    start: Start, tree: Ask, folder: Path
+) -> None:
+    session = folder / "session"
+    text = "print('ready', flush=True)\ninput()"
+    program = start(text, prelude="", GILSCOPE_TREE="0", XDG_RUNTIME_DIR=str(session))
+    asked = tree(program.pid)
+    assert (asked.code, asked.out, asked.err.count("\n")) == (2, "", 1)
+    assert (
+        f"process {program.pid} does not answer: there is no socket {program.socket}" in asked.err
+    )
+    # Also where its own environment, and not that of who asks, would have it.
+    assert f" or {session}/gilscope/{program.pid}.sock or /tmp/" in asked.err
+    assert ".sock, and no extension module of gilscope in it" in asked.err
+    for way in (*WAYS, "`gilscope tree` lists the processes that can be asked"):
+        assert way in asked.err
+
+
+def test_a_process_that_has_no_runtime_yet_answers_from_its_first_one_on(
+    start: Start, tree: Ask
+) -> None:
+    program = start("print('ready', flush=True)\ninput()\n" + IDLE)
+    asked = tree(program.pid)
+    assert (asked.code, asked.out, asked.err.count("\n")) == (2, "", 1)
+    assert f"process {program.pid} does not answer yet: there is no socket" in asked.err
+    assert "it has GILSCOPE_TREE=1, and answers from its first runtime on" in asked.err
+    assert program.process.stdin is not None
+    program.process.stdin.write("\n")
+    program.process.stdin.flush()
+    assert program.line() == "ready"
+    assert tree(program.pid).code == 0
 
 
 def test_a_variable_that_says_neither_is_told_of(start: Start, folder: Path) -> None:

@@ -23,7 +23,8 @@ PATIENCE = 10.0
 # Longest answer: the process itself says no more than 20,000 calls and tasks.
 _LONGEST = 256 * 1024 * 1024
 _SWITCH_ON = (
-    "start it with GILSCOPE_TREE=1 in its environment, or call gilscope.instrument(tree=True) in it"
+    "start it with GILSCOPE_TREE=1 in its environment, or call gilscope.instrument(tree=True) in "
+    "its Python, or gilscope_runtime::instrument::tree::open() in its Rust"
 )
 
 
@@ -123,13 +124,29 @@ def _socket_of(pid: int) -> Path | None:
 
 
 def _not_asked_for(pid: int) -> Refused:
+    # Said, since the process may use a folder that cannot be known from here.
+    sockets = " or ".join(dict.fromkeys(f"{folder}/{pid}.sock" for folder in _folders(pid)))
     try:
         loaded = "/gilscope/_native" in Path(f"/proc/{pid}/maps").read_text(errors="replace")
     except OSError:
         loaded = False
+    told = _environment(pid).get("GILSCOPE_TREE") == "1"
+    if told:
+        return Refused(
+            f"process {pid} does not answer yet: there is no socket {sockets}",
+            "it has GILSCOPE_TREE=1, and answers from its first runtime on",
+        )
     if loaded:
-        return Refused(f"process {pid} runs gilscope, and was not told to answer", _SWITCH_ON)
-    return Refused(f"process {pid} does not answer: no gilscope is seen in it", _SWITCH_ON)
+        return Refused(
+            f"process {pid} runs gilscope, and was not told to answer: "
+            f"there is no socket {sockets}",
+            _SWITCH_ON,
+        )
+    return Refused(
+        f"process {pid} does not answer: there is no socket {sockets}, and no extension module of "
+        "gilscope in it (one that is built into a Rust program is not seen)",
+        f"{_SWITCH_ON}; `gilscope tree` lists the processes that can be asked",
+    )
 
 
 def _exchange(pid: int, path: Path, end: float, patience: float) -> bytes:

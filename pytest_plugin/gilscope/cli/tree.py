@@ -14,8 +14,9 @@ _HELP = """\
 Say what a running process awaits: its loops, the calls and tasks on them, the chain of coroutines
 of each down to the Rust future it waits for, and what is queued. Also when its GIL is stuck.
 
-It answers if it was started with GILSCOPE_TREE=1, or has called gilscope.instrument(tree=True);
-`gilscope run` always does. Without PID, the processes of this user which can be asked are listed.
+It answers if it was started with GILSCOPE_TREE=1, or has called gilscope.instrument(tree=True), in
+Rust gilscope_runtime::instrument::tree::open(); `gilscope run` always does. Without PID, the
+processes of this user which can be asked are listed.
 
 \b
 Example:
@@ -26,8 +27,20 @@ Exit code: 0 when there was an answer, 2 when there was none.
 """
 
 
+def _number(context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
+    """The number of a process; `Refused` where it can be none."""
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdecimal() and len(given) < 20 and int(given)):
+        raise Refused(
+            f"PID must be the number of a process, not {given[:40]!r}",
+            "`gilscope tree` lists the processes that can be asked",
+        )
+    return int(given)
+
+
 @click.command(help=_HELP, short_help="Say what a running process awaits.")
-@click.argument("pid", type=click.IntRange(1), required=False)
+@click.argument("pid", required=False, callback=_number)
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON, and leave nothing out.")
 @click.option("--all", "everything", is_flag=True, help="Show each, also those that look alike.")
 def tree(pid: int | None, as_json: bool, everything: bool) -> int:
