@@ -42,6 +42,19 @@ def test_findings_come_first_then_trees_then_percentiles(tmp_path: Path) -> None
     assert out.splitlines()[-1] == order[-1]
 
 
+def test_a_trace_without_calls_says_how_to_make_one(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.turn(6, 120)
+    lines.write(tmp_path / "t.jsonl")
+    done = gilscope("view", "t.jsonl", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    *_, why, what = done.stdout.splitlines()
+    assert why == "no call was recorded: make some while the trace is open"
+    command = "gilscope run FILE.py:FUNCTION --input inputs.jsonl --trace trace.jsonl"
+    assert what == f"next: {command}"
+    assert gilscope(*command.split()[1:], cwd=tmp_path).stderr.startswith("error: cannot read FILE")
+
+
 def test_a_tree_names_sides_places_and_shares(tmp_path: Path) -> None:
     lines = Lines()
     lines.work()

@@ -217,6 +217,7 @@ def _report(
     command: str,
 ) -> None:
     from gilscope import _native
+    from gilscope.cli.advice import not_async
     from gilscope.cli.summary import Report, print_summary
 
     counts, stats = batch.progress(), _native.stats()
@@ -234,6 +235,8 @@ def _report(
         errors=batch.failed(),
         interrupted=interrupt.requested,
         unread=_unread(plan, counts["fed"], fed) if interrupt.requested else "",
+        input=plan.input,
+        note=not_async(plan.function, plan.fun, stats),
     )
     print_summary(report)
 

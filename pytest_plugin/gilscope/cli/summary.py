@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from gilscope._units import counted, duration, printable
+from gilscope.cli.advice import no_call
 from gilscope.cli.findings import findings_lines
 from gilscope.cli.losses import PARTS, dropped, dropped_line, left_out, remedies
 
@@ -40,6 +41,10 @@ class Report:
     errors: Mapping[str, int]
     interrupted: bool
     unread: str
+    input: str
+    """What `--input` names."""
+    note: str | None
+    """What is to be said of the function."""
 
 
 def print_summary(report: Report) -> None:
@@ -58,11 +63,15 @@ def _lines(report: Report) -> Iterator[Text]:
     yield from _headline(report)
     yield from _errors(report)
     yield Text()
-    if _is_off(report):
+    if not report.calls:
+        yield Text(no_call(report.input, report.counts, report.interrupted), style="yellow")
+    elif _is_off(report):
         yield Text("nothing was recorded: GILSCOPE_DETAIL=off", style="yellow")
     else:
         yield from _parts(report.stats)
         yield from _functions(report.stats["functions"])
+    if report.note is not None:
+        yield Text(f"note: {report.note}", style="yellow")
     yield from _rest(report)
     yield Text(f"next: {_next(report)}", style="bold")
 
@@ -167,6 +176,8 @@ def _failed(report: Report) -> int:
 def _how_to_look(report: Report, trace: str) -> str:
     if _is_off(report):
         return "empty"
+    if not report.calls:
+        return "no call is in it"
     whole = report.traced and not dropped(report.stats)
     return _viewer(trace) if whole else f"incomplete; {_viewer(trace)}"
 
@@ -178,6 +189,8 @@ def _viewer(trace: str) -> str:
 def _next(report: Report) -> str:
     if _failed(report) and report.out is not None:
         return f"grep '\"ok\":false' {shlex.quote(report.out)} | head"
+    if not report.calls and not report.interrupted:
+        return "gilscope run --help"  # which shows inputs
     if _is_off(report):
         return f"GILSCOPE_DETAIL=full {report.command} --trace trace.json"
     if report.trace is None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from gilscope.view.model import Finding, Trace
 
+# How a trace comes to have calls in it.
+_RECORD = "gilscope run FILE.py:FUNCTION --input inputs.jsonl --trace trace.jsonl"
 # Findings of one id that are spelled out; the rest are counted.
 _OF_ONE_ID = 3
 # The innermost frames of a stack.
@@ -39,6 +41,10 @@ def _lines(trace: Trace, slowest: int) -> Iterator[Text]:
         yield from _slowest(trace, slowest)
     if trace.calls:
         yield from _rows(trace)
+    if not trace.calls and not trace.cut:
+        yield Text("no call was recorded: make some while the trace is open", style="yellow")
+        yield Text(f"next: {_RECORD}", style="bold")
+        return
     yield Text(f"next: gilscope view {shlex.quote(trace.path)} --html", style="bold")
 
 
