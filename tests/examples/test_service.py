@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from otelcol import Collector, build
 
+from gilscope.cli.ask import ask, program
+from gilscope.cli.branches import draw
 from gilscope.view.html import page
 from gilscope.view.reading import read
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 LIMIT = 60
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADERS = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "a=b"}
@@ -45,8 +49,14 @@ class Service:
         found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+)); try\n", self.line())
         assert found is not None
         self.url, self.port = found[1], int(found[2])
-        tries = [self.line() for _ in range(4)]
-        assert all(line.startswith("  curl ") and self.url in line for line in tries)
+        # Each with what is said above it.
+        self.tries: list[tuple[str, str]] = []
+        while len(self.tries) < 4:
+            remark = line if (line := self.line()).startswith("  # ") else ""
+            curl = self.line() if remark else line
+            assert curl.startswith("  curl "), curl
+            assert self.url in curl
+            self.tries.append((remark, curl))
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -108,6 +118,42 @@ def test_handlers_are_python_functions(embedded: Any) -> None:
         assert running.get("/hello/r2d2") == (500, "ValueError: 'r2d2' is no name")
         assert running.get("/nothing")[0] == 404
         running.stop()
+
+
+def test_what_it_says_to_try_ends_as_it_says(embedded: Any) -> None:
+    with service(embedded) as running:
+        for remark, curl in running.tries:
+            designed = re.search(r"fails by design with status (\d+), ", remark)
+            path = curl.rpartition(running.url)[2].strip()
+            assert running.get(path)[0] == (int(designed[1]) if designed else 200), curl
+        assert [bool(remark) for remark, _ in running.tries] == [False, False, True, True]
+
+
+def test_it_can_be_asked_what_it_awaits(embedded: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    drawn, end = "", time.monotonic() + LIMIT
+    with service(embedded, GILSCOPE_TREE="1") as running:
+        pid = running.process.pid
+        assert running.line() == "  # and, from another terminal, what it awaits meanwhile:\n"
+        assert running.line() == f"  gilscope tree {pid}\n"
+        while "in sleep\n" not in drawn:  # it may be asked too early, or after the deadline
+            assert time.monotonic() < end, drawn
+            with socket.create_connection(("127.0.0.1", running.port), LIMIT) as client:
+                client.sendall(b"GET /sleepy/beauty HTTP/1.1\r\nHost: here\r\n\r\n")
+                assert running.line() == "python: beauty sleeps\n"
+                draw(ask(pid, patience=LIMIT), program(pid))
+                drawn = capsys.readouterr().out
+            assert running.line() == "python: beauty was cancelled\n"
+        running.stop()
+    [shown] = re.findall(r"^process \d+ gilscope-service .*?^```", README, re.DOTALL | re.MULTILINE)
+    assert without_numbers(drawn) == without_numbers(shown.removesuffix("```"))
+
+
+def without_numbers(drawn: str) -> str:
+    """Without those that change from run to run; the lines of the example are kept."""
+    drawn = re.sub(r"\b[\d.]+ (?:ns|µs|ms|s)\b", "T", drawn)
+    drawn = re.sub(r"\b(process|thread|task) \d+", r"\1 N", drawn)
+    drawn = drawn.replace("gilscope-service 8000\n", "gilscope-service\n")  # its port
+    return re.sub(r"(asyncio/\w+\.py):\d+", r"\1:N", drawn)
 
 
 def test_its_calls_go_into_a_file_and_into_the_picture(embedded: Any, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@
 //!
 //! `make service` starts it. Spans go to an OpenTelemetry collector if `OTEL_EXPORTER_OTLP_ENDPOINT`
 //! says where there is one, and into a file for `gilscope view` if `TRACE` names it; a request's
-//! `traceparent` is the parent of its call.
+//! `traceparent` is the parent of its call. With `GILSCOPE_TREE=1` it can be asked what it awaits.
 #![expect(clippy::print_stdout, reason = "an example says where it listens")]
 
 use std::ffi::CString;
@@ -27,11 +27,21 @@ type AnyError = Box<dyn std::error::Error>;
 /// How long a request may take, and what is under way when the server is told to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-const TRY: [&str; 4] = [
-    "URL/hello/world",
-    "URL/hello/r2d2",
-    "-H 'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' URL/relay/world",
-    "URL/sleepy/beauty",
+/// What to try, and what is to be said above it.
+const TRY: [(&str, &str); 4] = [
+    ("", "URL/hello/world"),
+    (
+        "",
+        "-H 'traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01' URL/relay/world",
+    ),
+    (
+        "fails by design with status 500, since its handler raises:",
+        "-i URL/hello/r2d2",
+    ),
+    (
+        "fails by design with status 504, at its deadline of 2 s:",
+        "-i URL/sleepy/beauty",
+    ),
 ];
 
 /// What every request needs: the runtime, and the Python functions, made once.
@@ -132,10 +142,7 @@ async fn main() -> Result<(), AnyError> {
         .with_state(app.clone());
 
     let told = told_to_end()?;
-    println!("listening on {url}; try");
-    for what in TRY {
-        println!("  curl {}", what.replace("URL", &url));
-    }
+    say_what_to_try(&url);
     axum::serve(listener, router)
         .with_graceful_shutdown(told)
         .await?;
@@ -146,6 +153,21 @@ async fn main() -> Result<(), AnyError> {
     trace.map_or(Ok(()), detach_sink)?;
     println!("stopped, calls abandoned: {}", report.abandoned);
     Ok(())
+}
+
+fn say_what_to_try(url: &str) {
+    println!("listening on {url}; try");
+    for (remark, what) in TRY {
+        if !remark.is_empty() {
+            println!("  # {remark}");
+        }
+        println!("  curl {}", what.replace("URL", url));
+    }
+    if std::env::var_os("GILSCOPE_TREE").is_some_and(|value| value == "1") {
+        let pid = std::process::id();
+        println!("  # and, from another terminal, what it awaits meanwhile:");
+        println!("  gilscope tree {pid}");
+    }
 }
 
 /// Ready at the first SIGTERM or Ctrl-C.
