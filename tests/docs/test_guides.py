@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-GUIDES = ["docs/host-table.md", "docs/shutdown.md"]
+GUIDES = ["docs/context.md", "docs/host-table.md", "docs/shutdown.md"]
 # A program, and right after it what it prints.
 PROGRAM = re.compile(r"```python\n(.*?)```\n\n```text\n(.*?)```", re.DOTALL)
 
@@ -54,7 +55,7 @@ def test_no_program_of_a_page_is_left_out(guide: str) -> None:
 def test_a_page_is_linked_and_its_links_lead_somewhere(guide: str) -> None:
     for page in ("README.md", "ARCHITECTURE.md"):
         assert f"]({guide})" in (ROOT / page).read_text()
-    for target in re.findall(r"\]\(([^):]+)\)", (ROOT / guide).read_text()):
+    for target in re.findall(r"\]\(([^):#]+)[^):]*\)", (ROOT / guide).read_text()):
         assert (ROOT / guide).parent.joinpath(target).exists(), target
 
 
@@ -76,3 +77,14 @@ def test_the_versions_of_the_page_are_the_ones_of_the_workspace() -> None:
     page = (ROOT / "docs" / "host-table.md").read_text()
     [shown] = re.findall(r'^pyo3 = \{ version = "([^"]+)"', page, re.MULTILINE)
     assert f'\npyo3 = "{shown}"\n' in (ROOT / "Cargo.toml").read_text()
+
+
+def test_the_page_about_context_begins_with_how_to_install_it() -> None:
+    page = (ROOT / "docs" / "context.md").read_text()
+    before, program, _ = page.partition("```python\n")
+    assert program
+    [installs] = re.findall(r"```console\n(.*?)```", before, re.DOTALL)
+    own, others = re.findall(r"^\$ pip install (\S+)", installs, re.MULTILINE)
+    assert f"$ pip install {own}\n" in (ROOT / "README.md").read_text()
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    assert others in {requirement.partition(">")[0] for requirement in groups["service"]}
