@@ -39,6 +39,10 @@ help: ## say what each target does
 
 # --- environments and builds
 
+# Said before a build that takes long, where there was none before: what is built into, and what it is.
+# cargo then names each crate as it comes to it.
+first = test -e $(1) || echo 'building $(2) and its dependencies: a few minutes, the first time alone'
+
 $(ENV)/.python-$(V): ## (the stamp names the version: another PYTHON makes a new environment)
 	@test -n "$(BASE)"
 	rm -rf $(ENV)
@@ -47,23 +51,24 @@ $(ENV)/.python-$(V): ## (the stamp names the version: another PYTHON makes a new
 	@touch $@
 
 $(WHEELS)/.built: $(ENV)/.python-$(V) $(SOURCES)
+	@$(call first,$(TARGET)/release,gilscope)
 	@mkdir -p $(WHEELS)
 	@rm -f $(WHEELS)/*.whl
-	$(CARGO_ENV) $(BIN)/maturin build --quiet --release --interpreter $(BASE) --out $(WHEELS)
+	$(CARGO_ENV) $(BIN)/maturin build --release --interpreter $(BASE) --out $(WHEELS)
 	@touch $@
 
 # pip leaves an installed version alone, so the wheel is forced and its extras are added after.
 $(ENV)/.demo $(ENV)/.test: $(ENV)/.%: $(WHEELS)/.built
-	@$(BIN)/pip install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
-	@$(BIN)/pip install --quiet "$$(echo $(WHEELS)/*.whl)[$*]"
+	$(BIN)/pip install --quiet --force-reinstall --no-deps $(WHEELS)/*.whl
+	$(BIN)/pip install --quiet "$$(echo $(WHEELS)/*.whl)[$*]"
 	@touch $@
 
 $(ENV)/.lint: $(ENV)/.test pyproject.toml
-	@$(BIN)/pip install --quiet "$$(echo $(WHEELS)/*.whl)[lint]"
+	$(BIN)/pip install --quiet "$$(echo $(WHEELS)/*.whl)[lint]"
 	@touch $@
 
 $(ENV)/.service: $(ENV)/.python-$(V) pyproject.toml
-	@$(BIN)/pip install --quiet --group service
+	$(BIN)/pip install --quiet --group service
 	@touch $@
 
 # --- what a user types
@@ -79,7 +84,8 @@ demo: $(ENV)/.demo ## index the standard library through the runtime; leaves row
 # folder of its own, which the tests use as well.
 PORT ?= 8000
 service: $(ENV)/.service ## an HTTP server whose handlers are async Python functions; says what to try
-	PYO3_PYTHON=$(BASE) CARGO_TARGET_DIR=$(TARGET)/embed cargo build --quiet --package gilscope-service
+	@$(call first,$(TARGET)/embed/debug/gilscope-service,the service)
+	PYO3_PYTHON=$(BASE) CARGO_TARGET_DIR=$(TARGET)/embed cargo build --package gilscope-service
 	PYTHONHOME=$$($(BASE) -c 'import sys; print(sys.base_prefix)') \
 	    PYTHONPATH=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 	    LD_LIBRARY_PATH=$(LIBDIR) $(TARGET)/embed/debug/gilscope-service $(PORT)
