@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -20,18 +21,30 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def told(collector: Collector) -> Callable[..., dict[str, str]]:
-    """Call a function that raises; what the collector was told of its exception."""
+    """Call a function that raises; what the collector was told of its exception.
 
-    def call(fun: Callable[..., Any], error: type[BaseException]) -> dict[str, str]:
+    With `kind="task"` the function runs in a task of the call, which awaits it.
+    """
+
+    def call(
+        fun: Callable[..., Any], error: type[BaseException], kind: str = "call"
+    ) -> dict[str, str]:
+        async def parent() -> None:
+            await asyncio.create_task(fun())
+
         url = collector.url("http/protobuf")
         with gilscope.instrument(otlp=url) as export, gilscope.PyRuntime() as rt:
             with pytest.raises(error):
-                rt.call(fun)
+                rt.call(parent if kind == "task" else fun)
             rt.shutdown()
             export.close()
         assert sum(export.lost.values()) == 0
         collector.stop()
         (span,) = (s for s in collector.receiver.spans() if s["name"].endswith(fun.__name__))
+        assert span["attributes"]["gilscope.span"] == kind
+        assert span["attributes"]["code.function.name"].endswith(fun.__name__)
+        assert span["attributes"]["code.file.path"] == __file__
+        assert span["attributes"]["code.line.number"] == fun.__code__.co_firstlineno
         (event,) = span["events"]
         assert event["name"] == "exception"
         assert span["attributes"]["error.type"].split(".")[-1] == error.__name__
@@ -95,6 +108,17 @@ def test_exception_has_its_stack_and_what_it_was_raised_from(
     own = [HEAD, f"  here, in {fun.__name__}", "ValueError: outer"]
     first = [line.format(fun.__name__) for line in INNER] + [before, ""] if before else []
     assert frames(event["exception.stacktrace"]) == first + own
+
+
+def test_exception_of_a_child_task_is_told_as_that_of_a_call(
+    told: Callable[..., dict[str, str]],
+) -> None:
+    event = told(chained, ValueError, kind="task")
+    assert event["exception.type"] == "ValueError"
+    assert event["exception.message"] == "outer"
+    stack = frames(event["exception.stacktrace"])
+    assert stack[-3:] == [HEAD, "  here, in chained", "ValueError: outer"]
+    assert stack[: len(INNER)] == [line.format("chained") for line in INNER]
 
 
 @pytest.mark.parametrize("link", ["__cause__", "__context__"])
@@ -164,10 +188,16 @@ def test_e12_exception_that_cannot_be_copied_is_cut(told: Callable[..., dict[str
     assert len(event["exception.stacktrace"].encode()) <= 16 << 10
 
 
-def test_redacted_exceptions_have_a_type_only(collector: Collector) -> None:
+def test_redacted_exceptions_of_calls_and_tasks_have_a_type_only(collector: Collector) -> None:
     code = """if True:
         import sys, gilscope
-        async def raises(): raise ValueError("secret")
+        import asyncio
+        async def child(): raise KeyError("secret")
+        async def raises():
+            try:
+                await asyncio.create_task(child())
+            except KeyError:
+                raise ValueError("secret")
         with gilscope.instrument(otlp=sys.argv[1]) as export, gilscope.PyRuntime() as rt:
             rt.submit(raises).exception()
             rt.shutdown()
@@ -177,7 +207,10 @@ def test_redacted_exceptions_have_a_type_only(collector: Collector) -> None:
     command = [sys.executable, "-c", code, collector.url("http/protobuf")]
     subprocess.run(command, env={**os.environ, "GILSCOPE_REDACT": "1"}, check=True, timeout=30)
     collector.stop()
-    (span,) = (s for s in collector.receiver.spans() if s["name"].endswith("raises"))
-    (event,) = span["events"]
-    assert [pair["key"] for pair in event["attributes"]] == ["exception.type"]
+    for name, error in (("raises", "ValueError"), ("child", "KeyError")):
+        (span,) = (s for s in collector.receiver.spans() if s["name"].endswith(name))
+        (event,) = span["events"]
+        (pair,) = event["attributes"]
+        assert (pair["key"], pair["value"]["stringValue"]) == ("exception.type", error)
+        assert span["attributes"]["error.type"] == error
     assert "secret" not in str(collector.receiver.requests)

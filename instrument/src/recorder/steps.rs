@@ -4,6 +4,7 @@
 
 use super::LoopRecorder;
 use crate::chain::Chain;
+use crate::error::ErrorText;
 use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
 use crate::record::{Step, Wake};
@@ -161,9 +162,9 @@ impl LoopRecorder {
             .or_else(|| slab.get(self.current.get()))
     }
 
-    pub(super) fn record_error(&self, handle: u32, type_name: &str, message: &str, stack: &str) {
+    pub(super) fn record_error(&self, handle: u32, text: ErrorText) {
         if let Some(entry) = self.slab.slab.get(handle) {
-            side::error(entry.get(word::ID), type_name, message, stack);
+            side::error(entry.get(word::ID), text);
             entry.write(|entry| entry.set(word::MODE, entry.get(word::MODE) | mode::ERROR));
         }
     }

@@ -5,6 +5,7 @@
 use super::steps::begin;
 use super::{LoopRecorder, OpenCall, OpenTask};
 use crate::chain::Chain;
+use crate::error::ErrorText;
 use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
 use crate::status::{Flags, Status};
@@ -87,10 +88,10 @@ impl LoopRecorder {
         self.mark_woken(task.0);
     }
 
-    /// What ended the task. Before `task_close`.
+    /// What ended the task, with its coroutine's file and line if they are known. Before `task_close`.
     #[cold]
-    pub fn task_error(&self, task: OpenTask, type_name: &str, message: &str) {
-        self.record_error(task.0, type_name, message, "");
+    pub fn task_error(&self, task: OpenTask, text: ErrorText) {
+        self.record_error(task.0, text);
     }
 
     /// The task ends.

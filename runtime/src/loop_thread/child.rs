@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 
-use gilscope_instrument::{Name, OpenTask, Status};
+use gilscope_instrument::{ErrorText, Name, OpenTask, Status};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::inherited;
-use super::state::{LoopState, current};
+use super::state::{LoopState, Stop, current};
 use crate::life::park::Parking;
 use crate::python::names::name;
 
@@ -179,13 +179,16 @@ impl Child {
         let outer = self.outer.load(std::sync::atomic::Ordering::Relaxed);
         state.children.borrow_mut().polled = OpenTask(outer);
         let task = self.task.bind(py);
-        match end_of(task) {
-            Ok(Some(status)) => {
+        match state.end_of(task) {
+            Ok(Some((status, error))) => {
                 let removed = state
                     .children
                     .borrow_mut()
                     .open
                     .remove(&(task.as_ptr() as usize));
+                if let Some(error) = error {
+                    state.recorder.task_error(open, told(task, &error));
+                }
                 state.recorder.task_close(open, status);
                 drop(removed);
             }
@@ -206,20 +209,63 @@ impl Child {
     }
 }
 
-/// How a task ended, if it did; looking does not count as retrieving its exception.
-fn end_of(task: &Bound<'_, PyAny>) -> PyResult<Option<Status>> {
-    let py = task.py();
-    if !task.call_method0(name!(py, c"done"))?.is_truthy()? {
-        return Ok(None);
-    }
-    if task.call_method0(name!(py, c"cancelled"))?.is_truthy()? {
-        return Ok(Some(Status::CancelledByCallee));
-    }
-    let failed = !task.getattr(name!(py, c"_exception"))?.is_none();
-    Ok(Some(if failed { Status::Error } else { Status::Ok }))
+/// The text of what a task raised, and where its coroutine is defined.
+#[cold]
+fn told(task: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) -> ErrorText {
+    let rendered = crate::python::text::render(error, false);
+    let stack = if gilscope_instrument::exporting() {
+        crate::python::stack::of(error)
+    } else {
+        String::new()
+    };
+    let text = ErrorText::new(&rendered.type_name, &rendered.message, &stack);
+    let coroutine = task.call_method0(name!(task.py(), c"get_coro"));
+    let defined = coroutine
+        .ok()
+        .and_then(|it| crate::python::place::begins(&it));
+    ErrorText { defined, ..text }
 }
 
+/// What a task's end is told of: its status, and its exception if that is an error.
+type End<'py> = (Status, Option<Bound<'py, PyAny>>);
+
 impl LoopState {
+    /// How a task ended, if it did; looking does not count as retrieving its exception.
+    fn end_of<'py>(&self, task: &Bound<'py, PyAny>) -> PyResult<Option<End<'py>>> {
+        let py = task.py();
+        if !task.call_method0(name!(py, c"done"))?.is_truthy()? {
+            return Ok(None);
+        }
+        if task.call_method0(name!(py, c"cancelled"))?.is_truthy()? {
+            return Ok(Some((self.who_cancelled(py)?, None)));
+        }
+        let error = task.getattr(name!(py, c"_exception"))?;
+        Ok(Some(if error.is_none() {
+            (Status::Ok, None)
+        } else {
+            (Status::Error, Some(error))
+        }))
+    }
+
+    /// Who cancelled a child: the shutdown, once it cancels all calls, or all is over and what is left of
+    /// the loop's tasks is cancelled; else code of the callee, as far as is known.
+    #[cold]
+    fn who_cancelled(&self, py: Python<'_>) -> PyResult<Status> {
+        let over = || {
+            let done = self
+                .helpers
+                .stopped
+                .bind(py)
+                .call_method0(name!(py, c"done"))?;
+            done.is_truthy()
+        };
+        Ok(if self.stop.get() >= Stop::Cancel || over()? {
+            Status::CancelledByShutdown
+        } else {
+            Status::CancelledByCallee
+        })
+    }
+
     /// Closes the spans of children that outlived the loop.
     pub(crate) fn close_children(&self) {
         let children = std::mem::take(&mut *self.children.borrow_mut());

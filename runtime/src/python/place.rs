@@ -200,15 +200,23 @@ pub(crate) fn define(name: Name, callable: &Bound<'_, PyAny>) {
     let Ok(code) = function.getattr("__code__") else {
         return;
     };
-    let file = code
-        .getattr("co_filename")
-        .and_then(|it| it.extract::<String>());
-    let line = code
-        .getattr("co_firstlineno")
-        .and_then(|it| it.extract::<u32>());
-    if let (Ok(file), Ok(line)) = (file, line) {
+    if let Some((file, line)) = first_line(&code) {
         gilscope_instrument::define(name, &file, line);
     }
+}
+
+/// Where the function of a coroutine, or of a generator that is one, begins: its file and line.
+pub(crate) fn begins(coroutine: &Bound<'_, PyAny>) -> Option<(Name, u32)> {
+    let mut attributes = ["cr_code", "gi_code"].into_iter();
+    let code = attributes.find_map(|attribute| coroutine.getattr(attribute).ok())?;
+    let (file, line) = first_line(&code)?;
+    Some((gilscope_instrument::intern(&file), line))
+}
+
+fn first_line(code: &Bound<'_, PyAny>) -> Option<(String, u32)> {
+    let file = code.getattr("co_filename").and_then(|it| it.extract());
+    let line = code.getattr("co_firstlineno").and_then(|it| it.extract());
+    Some((file.ok()?, line.ok()?))
 }
 
 /// What a bound method or a `functools.partial` calls. Of other types, whose attributes may be the

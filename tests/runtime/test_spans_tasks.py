@@ -1,0 +1,144 @@
+"""How tasks made inside calls end: with what they raised, or by whom they were cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import gilscope
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMIT = 30
+
+
+class Bad(Exception):
+    pass
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+async def raises(error: BaseException) -> None:
+    await asyncio.sleep(0)
+    raise error
+
+
+async def for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def gathers(*errors: BaseException) -> list[Any]:
+    tasks = [asyncio.create_task(raises(error)) for error in errors]
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def tasks_of(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [span for span in spans if span["span"] == "task"]
+
+
+def test_a_task_that_raised_says_what(rt: gilscope.PyRuntime) -> None:
+    errors = [Bad("é" * 10_000), Unprintable(), BaseException("base")]
+    with gilscope.trace() as trace:
+        assert rt.call(gathers, *errors) == errors
+        spans = tasks_of(trace.spans)
+    assert [span["status"] for span in spans] == ["error"] * 3
+    name = f"{__name__}.{{}}".format
+    assert [span["error"] for span in spans] == [
+        {"type": name("Bad"), "message": "é" * 512},
+        {"type": name("Unprintable"), "message": "<its __str__ raised>"},
+        {"type": "BaseException", "message": "base"},
+    ]
+
+
+def test_a_task_that_raised_says_what_in_a_file(rt: gilscope.PyRuntime, tmp_path: Path) -> None:
+    with gilscope.trace(tmp_path / "t.jsonl"), gilscope.trace(tmp_path / "t.json"):
+        rt.call(gathers, Bad("no"))
+    error = {"type": f"{__name__}.Bad", "message": "no"}
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert [span.get("error") for span in tasks_of(lines)] == [error]
+    events = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    begun = [event for event in events if event.get("cat") == "task" and event["ph"] == "b"]
+    assert [it["args"]["error"] for it in begun if "error" in it["args"]] == [error]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_a_task_that_raised_an_interrupt_says_so(
+    rt: gilscope.PyRuntime, error: type[BaseException]
+) -> None:
+    async def catches() -> None:
+        with pytest.raises(error):
+            await asyncio.create_task(raises(error("now")))
+
+    with gilscope.trace() as trace:
+        rt.call(catches)
+        (span,) = tasks_of(trace.spans)
+    assert (span["status"], span["error"]) == ("error", {"type": error.__name__, "message": "now"})
+
+
+def test_looking_at_a_tasks_exception_does_not_count_as_retrieving_it(
+    rt: gilscope.PyRuntime,
+) -> None:
+    said: list[str] = []
+
+    async def forgets() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: said.append(context["message"]))
+        task = asyncio.create_task(raises(Bad("unseen")))
+        await asyncio.wait([task])
+        del task
+        loop.set_exception_handler(None)
+
+    with gilscope.trace():
+        rt.call(forgets)
+    assert said == ["Task exception was never retrieved"]
+
+
+def test_a_task_that_its_call_cancelled_was_cancelled_by_the_callee(
+    rt: gilscope.PyRuntime,
+) -> None:
+    async def cancels() -> None:
+        task = asyncio.create_task(for_ever())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+    with gilscope.trace() as trace:
+        rt.call(cancels)
+        (span,) = tasks_of(trace.spans)
+    assert (span["status"], span.get("error")) == ("cancelled_by_callee", None)
+
+
+@pytest.mark.parametrize("mode", ["drain", "cancel", "abort"])
+def test_a_task_that_a_shutdown_cancelled_says_so(rt: gilscope.PyRuntime, mode: str) -> None:
+    started = threading.Event()
+
+    async def leaves() -> asyncio.Task[None]:
+        task = asyncio.create_task(for_ever())
+        await asyncio.sleep(0)
+        return task
+
+    async def awaits() -> None:
+        task = await leaves()
+        started.set()
+        await task
+
+    with gilscope.trace() as trace:
+        kept = rt.call(leaves)
+        if mode != "drain":
+            future = rt.submit(awaits)
+            assert started.wait(LIMIT)
+        assert rt.shutdown(mode, deadline=LIMIT)["joined"]
+        if mode != "drain":
+            future.exception(LIMIT)
+        spans = tasks_of(trace.spans)
+    assert kept.cancelled()
+    by = "cancelled_by_shutdown"
+    assert [span["status"] for span in spans] == [by] * (1 if mode == "drain" else 2)
