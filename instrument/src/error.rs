@@ -4,13 +4,11 @@
 
 use std::sync::OnceLock;
 
-use crate::name::Name;
-
 const MAX_TYPE: usize = 256;
 const MAX_MESSAGE: usize = 1024;
 const MAX_STACK: usize = 16 << 10;
 
-/// Type and message of what ended a call or task.
+/// Type and message of what ended a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ErrorText {
     /// Qualified name of the exception type.
@@ -20,9 +18,6 @@ pub struct ErrorText {
     /// Where it was raised and what it was raised from, oldest first, cut to 16 kB; empty where nothing
     /// [is exported](crate::exporting), or `GILSCOPE_REDACT` is set.
     pub stack: String,
-    /// File and first line of the coroutine's function, for a task: its own, whereas those of a call are
-    /// known by its name.
-    pub defined: Option<(Name, u32)>,
 }
 
 impl ErrorText {
@@ -33,7 +28,6 @@ impl ErrorText {
             type_name: cut(type_name, MAX_TYPE),
             message: cut(message, MAX_MESSAGE),
             stack: cut(stack, MAX_STACK),
-            defined: None,
         }
     }
 }

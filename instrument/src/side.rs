@@ -82,8 +82,8 @@ pub(crate) fn push(item: Item) {
 }
 
 #[cold]
-pub(crate) fn error(id: u64, text: ErrorText) {
-    let text = Arc::new(text);
+pub(crate) fn error(id: u64, type_name: &str, message: &str, stack: &str) {
+    let text = Arc::new(ErrorText::new(type_name, message, stack));
     global::global().side.push(Item::Error { id, text });
 }
 

@@ -58,6 +58,30 @@ def test_a_task_that_raised_says_what(rt: gilscope.PyRuntime) -> None:
     ]
 
 
+def test_a_task_is_named_as_a_call_of_its_function_would_be(rt: gilscope.PyRuntime) -> None:
+    def wrapped(name: str) -> Any:
+        async def wrapper() -> None:
+            await asyncio.sleep(0)
+
+        wrapper.__qualname__ = name
+        return wrapper
+
+    async def makes() -> None:
+        for name in ("one", "other"):
+            await asyncio.create_task(wrapped(name)())
+        with pytest.raises(Bad):
+            await asyncio.create_task(raises(Bad()))
+
+    with gilscope.trace() as trace:
+        rt.call(makes)
+        for name in ("one", "other"):
+            rt.call(wrapped(name))
+        spans = trace.spans
+    tasks = [span["name"] for span in tasks_of(spans)]
+    assert tasks == [f"{__name__}.{name}" for name in ("one", "other", "raises")]
+    assert [span["name"] for span in spans if span["span"] == "call"][1:] == tasks[:2]
+
+
 def test_a_task_that_raised_says_what_in_a_file(rt: gilscope.PyRuntime, tmp_path: Path) -> None:
     with gilscope.trace(tmp_path / "t.jsonl"), gilscope.trace(tmp_path / "t.json"):
         rt.call(gathers, Bad("no"))

@@ -75,10 +75,10 @@ sys.stdin.read()
         └── loop gilscope-app  thread N, waiting for T
             ├── call __main__.handler  suspended T, 1 poll, T old
             │   ├── python  app.py:23 in handler
-            │   ├── task child × 2, the oldest  suspended T, 1 poll, T old
+            │   ├── task __main__.child × 2, the oldest  suspended T, 1 poll, T old
             │   │   └── python  app.py:20 in child
             │   │       └── python  asyncio/locks.py:N in wait
-            │   └── task fetch  suspended T, 1 poll, T old
+            │   └── task __main__.fetch  suspended T, 1 poll, T old
             │       └── python  app.py:17 in fetch
             │           └── python  app.py:14 in nap
             │               └── rust    gilscope.rust.sleep
@@ -117,7 +117,7 @@ sys.stdin.read()
         │       │           └── rust    gilscope.rust.sleep
         │       ├── task ?  suspended T, 1 poll, T old
         │       │   └── rust    a call
-        │       └── task never  suspended T, 1 poll, T old
+        │       └── task __main__.never  suspended T, 1 poll, T old
         │           └── python  app.py:29 in never
         │               └── python  asyncio/locks.py:N in wait
         └── loop gilscope-other  thread N, waiting for T
@@ -305,8 +305,12 @@ sys.stdin.read()
     assert call["span"] == "call"
     assert call["name"] == "__main__.handler"
     assert {each["parent"] for each in tasks} == {each["call"] for each in tasks} == {call["id"]}
-    assert sorted(each["name"] for each in tasks) == ["child", "child", "fetch"]
-    (fetch,) = (each for each in tasks if each["name"] == "fetch")
+    assert sorted(each["name"] for each in tasks) == [
+        "__main__.child",
+        "__main__.child",
+        "__main__.fetch",
+    ]
+    (fetch,) = (each for each in tasks if each["name"] == "__main__.fetch")
     assert [next(iter(link)) for link in fetch["chain"]] == ["python", "python", "rust"]
     assert fetch["chain"][1]["python"] == fetch["at"]
     assert all(0 <= each["since_ns"] <= each["age_ns"] for each in said["open"])

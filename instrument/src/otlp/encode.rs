@@ -205,7 +205,7 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
     match span.kind {
         SpanKind::Call | SpanKind::Task => {
             function(all, span);
-            if let Some((file, line)) = defined(span) {
+            if let Some((file, line)) = definition(span.name) {
                 all.text(names::FILE.key, file);
                 all.int(names::LINE.key, line.into());
             }
@@ -246,16 +246,6 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
 fn cpu(all: &mut Pairs<'_>, span: &Span) {
     // OTLP's integers have a sign.
     all.int(names::CPU.key, span.cpu_ns.min(i64::MAX as u64));
-}
-
-/// Where its function is defined: a failed task says it itself, since its name is not unique.
-fn defined(span: &Span) -> Option<(&'static str, u32)> {
-    let own = span.error.as_ref().and_then(|error| error.defined);
-    let own = own.map(|(file, line)| (text(file), line));
-    match span.kind {
-        SpanKind::Task => own,
-        _ => definition(span.name),
-    }
 }
 
 /// Left out where it is not known.

@@ -127,7 +127,6 @@ fn a_call_that_failed_says_how() {
             type_name: "ValueError".into(),
             message: "no".repeat(100),
             stack: "x\n".repeat(10_000),
-            defined: None,
         })),
         ..sample(SpanKind::Call, 5)
     };

@@ -40,18 +40,15 @@ pub(super) const THREAD_ID: Attribute = attribute(
 pub(super) const FUNCTION: Attribute = attribute(
     "code.function.name",
     "`call`, `task`, `rust.poll`",
-    "the function, `module.qualname` (a `task`'s `qualname`); the awaited Rust future",
+    "the function, `module.qualname`; the awaited Rust future",
 );
 pub(super) const FILE: Attribute = attribute(
     "code.file.path",
     OWNERS,
-    "where it is defined, if it is Python's; of a `task` if it raised",
+    "where it is defined, if it is Python's",
 );
-pub(super) const LINE: Attribute = attribute(
-    "code.line.number",
-    OWNERS,
-    "the line at which it begins; of a `task` if it raised",
-);
+pub(super) const LINE: Attribute =
+    attribute("code.line.number", OWNERS, "the line at which it begins");
 pub(super) const STATUS: Attribute = attribute("gilscope.status", OWNERS, "how it ended");
 pub(super) const ERROR: Attribute = attribute(
     "error.type",

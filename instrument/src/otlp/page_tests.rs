@@ -44,7 +44,6 @@ fn full(kind: SpanKind) -> ProtoSpan {
         type_name: "ValueError".into(),
         message: "no".into(),
         stack: "line".into(),
-        defined: Some((name, 7)),
     };
     let span = Span {
         name,

@@ -22,7 +22,6 @@ use crate::chain::Chain;
 use crate::converter::Control;
 use crate::detail::{Detail, detail, enabled};
 use crate::doing::DoingSince;
-use crate::error::ErrorText;
 use crate::global::{self, LoopShared};
 use crate::maker::Maker;
 use crate::name::Name;
@@ -206,7 +205,7 @@ impl LoopRecorder {
     /// empty, unless it [is exported](crate::exporting). Before `close`.
     #[cold]
     pub fn error(&self, call: OpenCall, type_name: &str, message: &str, stack: &str) {
-        self.record_error(call.0, ErrorText::new(type_name, message, stack));
+        self.record_error(call.0, type_name, message, stack);
     }
 
     /// The outcome was delivered: the call ends.

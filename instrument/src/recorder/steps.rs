@@ -4,7 +4,6 @@
 
 use super::LoopRecorder;
 use crate::chain::Chain;
-use crate::error::ErrorText;
 use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
 use crate::record::{Step, Wake};
@@ -162,9 +161,9 @@ impl LoopRecorder {
             .or_else(|| slab.get(self.current.get()))
     }
 
-    pub(super) fn record_error(&self, handle: u32, text: ErrorText) {
+    pub(super) fn record_error(&self, handle: u32, type_name: &str, message: &str, stack: &str) {
         if let Some(entry) = self.slab.slab.get(handle) {
-            side::error(entry.get(word::ID), text);
+            side::error(entry.get(word::ID), type_name, message, stack);
             entry.write(|entry| entry.set(word::MODE, entry.get(word::MODE) | mode::ERROR));
         }
     }

@@ -5,7 +5,6 @@
 use super::steps::begin;
 use super::{LoopRecorder, OpenCall, OpenTask};
 use crate::chain::Chain;
-use crate::error::ErrorText;
 use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
 use crate::status::{Flags, Status};
@@ -88,10 +87,10 @@ impl LoopRecorder {
         self.mark_woken(task.0);
     }
 
-    /// What ended the task, with its coroutine's file and line if they are known. Before `task_close`.
+    /// What ended the task, as [`error`](Self::error) has it. Before `task_close`.
     #[cold]
-    pub fn task_error(&self, task: OpenTask, text: ErrorText) {
-        self.record_error(task.0, text);
+    pub fn task_error(&self, task: OpenTask, type_name: &str, message: &str, stack: &str) {
+        self.record_error(task.0, type_name, message, stack);
     }
 
     /// The task ends.

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use gilscope_instrument::{ErrorText, Name, OpenTask, Status};
+use gilscope_instrument::{Name, OpenTask, Status};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -116,12 +116,8 @@ fn open(state: &LoopState, task: &Bound<'_, PyAny>, key: usize) -> Option<OpenTa
 
 fn name_of(task: &Bound<'_, PyAny>) -> Name {
     let py = task.py();
-    let name = || -> PyResult<Name> {
-        let coroutine = task.call_method0(name!(py, c"get_coro"))?;
-        let name = coroutine.getattr(name!(py, c"__qualname__"))?;
-        Ok(gilscope_instrument::intern(&name.str()?.to_string_lossy()))
-    };
-    name().unwrap_or_default()
+    let coroutine = task.call_method0(name!(py, c"get_coro"));
+    coroutine.map_or(Name(0), |it| crate::python::function::of(&it))
 }
 
 impl Child {
@@ -187,7 +183,7 @@ impl Child {
                     .open
                     .remove(&(task.as_ptr() as usize));
                 if let Some(error) = error {
-                    state.recorder.task_error(open, told(task, &error));
+                    state.raised(open, &error);
                 }
                 state.recorder.task_close(open, status);
                 drop(removed);
@@ -209,23 +205,6 @@ impl Child {
     }
 }
 
-/// The text of what a task raised, and where its coroutine is defined.
-#[cold]
-fn told(task: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) -> ErrorText {
-    let rendered = crate::python::text::render(error, false);
-    let stack = if gilscope_instrument::exporting() {
-        crate::python::stack::of(error)
-    } else {
-        String::new()
-    };
-    let text = ErrorText::new(&rendered.type_name, &rendered.message, &stack);
-    let coroutine = task.call_method0(name!(task.py(), c"get_coro"));
-    let defined = coroutine
-        .ok()
-        .and_then(|it| crate::python::place::begins(&it));
-    ErrorText { defined, ..text }
-}
-
 /// What a task's end is told of: its status, and its exception if that is an error.
 type End<'py> = (Status, Option<Bound<'py, PyAny>>);
 
@@ -245,6 +224,18 @@ impl LoopState {
         } else {
             (Status::Error, Some(error))
         }))
+    }
+
+    #[cold]
+    fn raised(&self, task: OpenTask, error: &Bound<'_, PyAny>) {
+        let text = crate::python::text::render(error, false);
+        let stack = if gilscope_instrument::exporting() {
+            crate::python::stack::of(error)
+        } else {
+            String::new()
+        };
+        self.recorder
+            .task_error(task, &text.type_name, &text.message, &stack);
     }
 
     /// Who cancelled a child: the shutdown, once it cancels all calls, or all is over and what is left of

@@ -9,6 +9,7 @@ pub(crate) mod batch;
 pub(crate) mod exceptions;
 #[cfg(feature = "otlp")]
 pub(crate) mod export;
+pub(crate) mod function;
 pub(crate) mod given;
 pub(crate) mod imports;
 pub(crate) mod module;

@@ -205,15 +205,7 @@ pub(crate) fn define(name: Name, callable: &Bound<'_, PyAny>) {
     }
 }
 
-/// Where the function of a coroutine, or of a generator that is one, begins: its file and line.
-pub(crate) fn begins(coroutine: &Bound<'_, PyAny>) -> Option<(Name, u32)> {
-    let mut attributes = ["cr_code", "gi_code"].into_iter();
-    let code = attributes.find_map(|attribute| coroutine.getattr(attribute).ok())?;
-    let (file, line) = first_line(&code)?;
-    Some((gilscope_instrument::intern(&file), line))
-}
-
-fn first_line(code: &Bound<'_, PyAny>) -> Option<(String, u32)> {
+pub(super) fn first_line(code: &Bound<'_, PyAny>) -> Option<(String, u32)> {
     let file = code.getattr("co_filename").and_then(|it| it.extract());
     let line = code.getattr("co_firstlineno").and_then(|it| it.extract());
     Some((file.ok()?, line.ok()?))
