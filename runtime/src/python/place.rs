@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::awaited::Suspended;
+use super::text::Lossy;
 use super::whose::{Whose, whose};
 use gilscope_instrument::{Chain, Link, Name};
 use pyo3::ffi;
@@ -206,9 +207,8 @@ pub(crate) fn define(name: Name, callable: &Bound<'_, PyAny>) {
 }
 
 pub(super) fn first_line(code: &Bound<'_, PyAny>) -> Option<(String, u32)> {
-    let file = code.getattr("co_filename").and_then(|it| it.extract());
-    let line = code.getattr("co_firstlineno").and_then(|it| it.extract());
-    Some((file.ok()?, line.ok()?))
+    let Lossy(file) = code.getattr("co_filename").ok()?.extract().ok()?;
+    Some((file, code.getattr("co_firstlineno").ok()?.extract().ok()?))
 }
 
 /// What a bound method or a `functools.partial` calls. Of other types, whose attributes may be the
@@ -232,8 +232,8 @@ fn wrapped<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 pub(super) fn describe(code: &Bound<'_, PyAny>, line: i32) -> String {
     let text = |attribute: &str| {
         code.getattr(attribute)
-            .and_then(|value| value.extract::<String>())
-            .unwrap_or_default()
+            .and_then(|value| value.extract::<Lossy>())
+            .map_or_else(|_| String::new(), |Lossy(text)| text)
     };
     format!("{}:{line} in {}", text("co_filename"), text("co_qualname"))
 }

@@ -4,6 +4,7 @@
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use super::names::name;
 use crate::error::ErrorText;
@@ -13,6 +14,19 @@ const MESSAGE: usize = 4 << 10;
 const TRACEBACK: usize = 64 << 10;
 /// Most frames of each traceback.
 const FRAMES: i32 = 50;
+
+/// A Python text to be recorded: what UTF-8 has not, lone surrogates as in the names of files that are not
+/// UTF-8, becomes U+FFFD, and is no error.
+pub(crate) struct Lossy(pub(crate) String);
+
+impl<'py> FromPyObject<'_, 'py> for Lossy {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let text = given.cast::<PyString>()?;
+        Ok(Lossy(text.to_string_lossy().into_owned()))
+    }
+}
 
 /// Type, message and, if asked for, traceback of an exception. Attached.
 pub(crate) fn render(exception: &Bound<'_, PyAny>, with_traceback: bool) -> ErrorText {

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::names::name;
+use super::text::Lossy;
 
 /// Whose code a frame is, from what says least to what says most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +26,7 @@ pub(crate) fn whose(frame: &Bound<'_, PyAny>) -> PyResult<Whose> {
         return Ok(Whose::Ours);
     }
     let code = frame.getattr(name!(py, c"f_code"))?;
-    let file: String = code.getattr(name!(py, c"co_filename"))?.extract()?;
+    let Lossy(file) = code.getattr(name!(py, c"co_filename"))?.extract()?;
     let is_in = |folder: &str| file.contains(&format!("/{folder}/"));
     Ok(if is_in("site-packages") || is_in("dist-packages") {
         Whose::Package

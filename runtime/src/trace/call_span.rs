@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 
 use super::{otel, values};
 use crate::life::park::ParkOnExit;
+use crate::python::text::Lossy;
 
 /// The span of a call. Not made by users: it is what `opentelemetry.trace.get_current_span()` returns
 /// inside of one.
@@ -74,11 +75,11 @@ impl CallSpan {
     }
 
     /// Sets an attribute: a bool, int, float or string, or a list of one kind of them.
-    fn set_attribute(&self, key: &str, value: &Bound<'_, PyAny>) {
+    fn set_attribute(&self, key: Lossy, value: &Bound<'_, PyAny>) {
         let _parks = ParkOnExit::new();
         let value = values::value(value);
         self.note(|notes| match value {
-            Some(value) => notes.set(key, value),
+            Some(value) => notes.set(&key.0, value),
             None => notes.refuse(),
         });
     }
@@ -94,13 +95,13 @@ impl CallSpan {
     #[pyo3(signature = (name, attributes=None, timestamp=None))]
     fn add_event(
         &self,
-        name: String,
+        name: Lossy,
         attributes: Option<&Bound<'_, PyAny>>,
         timestamp: Option<u64>,
     ) -> PyResult<()> {
         let _parks = ParkOnExit::new();
         let event = Event {
-            name,
+            name: name.0,
             time_ns: values::time_ns(timestamp),
             attributes: values::attributes(attributes)?,
         };
@@ -156,13 +157,13 @@ impl CallSpan {
     }
 
     /// Another name for the span.
-    fn update_name(&self, name: &str) {
-        self.note(|notes| notes.rename(name));
+    fn update_name(&self, name: Lossy) {
+        self.note(|notes| notes.rename(&name.0));
     }
 
     /// Says how it went, by a `Status` or a `StatusCode`.
     #[pyo3(signature = (status, description=None))]
-    fn set_status(&self, status: &Bound<'_, PyAny>, description: Option<String>) -> PyResult<()> {
+    fn set_status(&self, status: &Bound<'_, PyAny>, description: Option<Lossy>) -> PyResult<()> {
         let _parks = ParkOnExit::new();
         let (code, description) = match status.getattr("status_code") {
             Ok(code) => (code, status.getattr("description")?.extract()?),
@@ -171,7 +172,11 @@ impl CallSpan {
         // As its enumeration numbers them: unset, ok, error.
         match code.getattr("value")?.extract::<u8>()? {
             1 => self.note(|notes| notes.judge(Verdict::Ok)),
-            2 => self.note(|notes| notes.judge(Verdict::Error(description.unwrap_or_default()))),
+            2 => self.note(|notes| {
+                notes.judge(Verdict::Error(
+                    description.map_or_else(String::new, |it| it.0),
+                ))
+            }),
             _ => {}
         }
         Ok(())

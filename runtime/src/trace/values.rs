@@ -7,6 +7,8 @@ use gilscope_instrument::notes::{Attributes, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
+use crate::python::text::Lossy;
+
 /// A bool, int, float or string, or several of them in a list or tuple.
 pub(super) fn value(given: &Bound<'_, PyAny>) -> Option<Value> {
     if given.is_instance_of::<PyList>() || given.is_instance_of::<PyTuple>() {
@@ -49,7 +51,7 @@ pub(super) fn attributes(given: Option<&Bound<'_, PyAny>>) -> PyResult<Attribute
     };
     let mut all = Attributes::new();
     for item in given.cast::<PyMapping>()?.items()? {
-        let (key, given) = item.extract::<(String, Bound<'_, PyAny>)>()?;
+        let (Lossy(key), given) = item.extract::<(Lossy, Bound<'_, PyAny>)>()?;
         all.extend(value(&given).map(|value| (key, value)));
     }
     Ok(all)

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed, Ordering::SeqC
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::python::text::Lossy;
+
 static ASKED: AtomicBool = AtomicBool::new(false);
 /// The numbers that were asked about last; 0: none.
 static NUMBERS: [AtomicU32; 8] = [const { AtomicU32::new(0) }; 8];
@@ -50,7 +52,7 @@ fn name(py: Python<'_>, tids: &[u32]) -> PyResult<()> {
             && tid != 0
             && tids.contains(&tid)
         {
-            let name: String = thread.getattr("_name")?.extract()?;
+            let Lossy(name) = thread.getattr("_name")?.extract()?;
             gilscope_instrument::finding::named(tid, &name);
         }
     }
