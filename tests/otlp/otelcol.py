@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -41,7 +42,7 @@ service:
 def build(folder: Path) -> Path:
     """Build the collector, or use the one given; where it is."""
     if (given := os.environ.get("GILSCOPE_COLLECTOR")) is not None:
-        return Path(given)
+        return checked(Path(given))
     program = folder / VERSION / "otelcol" / "otelcol"
     if not program.exists():
         folder = program.parent.parent
@@ -52,6 +53,31 @@ def build(folder: Path) -> Path:
         shutil.copy(HERE / "builder.yaml", folder)
         subprocess.run([folder / "builder", "--config", "builder.yaml"], cwd=folder, check=True)
     return program
+
+
+def pinned() -> list[str]:
+    """The modules that the collector is made of, each with its version."""
+    return re.findall(r"gomod: (.+)", (HERE / "builder.yaml").read_text())
+
+
+def checked(given: Path) -> Path:
+    """The same, if it is made of what is pinned. It has no `--version`: it was given none."""
+    try:
+        asked = subprocess.run(
+            [given, "components"], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        lacks = f"does not say what it is made of ({error})"
+    else:
+        has = set(re.findall(r"^ +module: (.+)$", asked.stdout, re.MULTILINE))
+        missing = sorted(set(pinned()) - has)
+        if not missing:
+            return given
+        lacks = f"lacks {', '.join(missing)}"
+    raise RuntimeError(
+        f"GILSCOPE_COLLECTOR={given} {lacks}: build it by {HERE / 'builder.yaml'} with the "
+        f"builder {VERSION}, or unset the variable to have the tests build it"
+    )
 
 
 def free_port() -> int:
