@@ -108,7 +108,7 @@ pub struct Span {
     /// `suspended`: where the coroutine awaits.
     pub at: Name,
     /// `poll` and `suspended`: which poll of its call or task (from 1) this is or precedes.
-    /// `call`, `task`: number of polls. `loop.turn`: number of calls served. `rust.poll`: which poll of
+    /// `call`, `task`: number of polls. `loop.turn`: number of calls and tasks served. `rust.poll`: which poll of
     /// its future.
     pub poll: u32,
     /// `suspended`: ticks at the wake, or 0 if unknown.

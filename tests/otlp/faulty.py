@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import struct
 import threading
 from contextlib import contextmanager, suppress
@@ -57,10 +58,16 @@ class Faulty:
         """What came, of spans, whatever was answered."""
         self.taken: list[bytes] = []
         self.metrics: list[bytes] = []
+        self.heads: list[bytes] = []
+        """Path and headers of each request by HTTP; by gRPC as they are packed."""
+        self.packed: dict[str, set[bool]] = {"spans": set(), "metrics": set()}
+        """Whether what came was compressed."""
         self.metrics_answer = TAKEN
         self.hold = threading.Event()
         """While it is cleared nothing is answered."""
         self.hold.set()
+        self.hold_metrics = threading.Event()
+        self.hold_metrics.set()
         self.reached = threading.Event()
         handler = _grpc(self) if protocol == "grpc" else _http(self)
         self.server = (_GrpcServer if protocol == "grpc" else _HttpServer)(
@@ -69,10 +76,14 @@ class Faulty:
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
-    def answer(self, body: bytes) -> Answer:
+    def answer(self, body: bytes, *, packed: bool) -> Answer:
         """What a request is answered, once it may be."""
+        if packed:
+            body = gzip.decompress(body)
+        self.packed["metrics" if METRICS in body else "spans"].add(packed)
         if METRICS in body:
             self.metrics.append(body)
+            assert self.hold_metrics.wait(4 * LIMIT)
             return self.metrics_answer
         self.requests.append(body)
         self.reached.set()
@@ -87,8 +98,16 @@ class Faulty:
         """The ids of the spans that were taken."""
         return [span for body in list(self.taken) for span in _ids(body)]
 
+    def was_told(self, name: str, value: str) -> bool:
+        """Whether a request had this header, in which by gRPC only `SHORT` may be."""
+        said = f"\n{name}: {value}\n".encode()
+        if self.protocol == "grpc":
+            said = _huffman(name) + _huffman(value)
+        return any(said in head for head in self.heads)
+
     def close(self) -> None:
         self.hold.set()
+        self.hold_metrics.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -114,7 +133,10 @@ class _GrpcServer(_Quiet, ThreadingTCPServer):
 def _http(collector: Faulty) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            answer = collector.answer(self.rfile.read(int(self.headers["Content-Length"])))
+            collector.heads.append(f"{self.path}\n{self.headers}".encode())
+            packed = self.headers["Content-Encoding"] == "gzip"
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = collector.answer(body, packed=packed)
             if answer.hangs_up:
                 self.close_connection = True
                 return
@@ -139,6 +161,18 @@ _MOST = 2**31 - 1
 
 def _frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(body))[1:] + struct.pack(">BBI", kind, flags, stream) + body
+
+
+# The characters that are five bits long in the code that headers are packed by, by their code.
+SHORT = "012aceiost"
+
+
+def _huffman(text: str) -> bytes:
+    """A text of such characters, with its length before it."""
+    bits = "".join(f"{SHORT.index(it):05b}" for it in text)
+    bits += "1" * (-len(bits) % 8)
+    packed = int(bits, 2).to_bytes(len(bits) // 8)
+    return bytes([0x80 | len(packed)]) + packed
 
 
 def _field(name: str, value: str) -> bytes:
@@ -193,12 +227,15 @@ def _grpc(collector: Faulty) -> type[StreamRequestHandler]:
             for kind, flags, stream, body in _frames(self.rfile):
                 if kind in (_SETTINGS, _PING) and not flags & _ACK:
                     self.wfile.write(_frame(kind, _ACK, 0, body if kind == _PING else b""))
+                elif kind == _HEADERS:
+                    collector.heads.append(body)
                 elif kind == _RST:
                     bodies.pop(stream, None)
                 elif kind == _DATA:
                     bodies[stream] = bodies.get(stream, b"") + body
                     if flags & _END_STREAM:
-                        answer = collector.answer(bodies.pop(stream)[5:])
+                        message = bodies.pop(stream)
+                        answer = collector.answer(message[5:], packed=message[0] == 1)
                         if answer.hangs_up:
                             return
                         self.wfile.write(_replies(stream, answer))

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from accounts import NOTHING
 from faulty import LIMIT
+from opentelemetry import trace
 
 import gilscope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pytest
     from faulty import Faulty
+    from otelcol import Collector
+
+# Of processes that are above; the flags are put behind them.
+UNSAMPLED, SAMPLED = "4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"
+ABOVE = "00f067aa0ba902b7"
+STATE = "vendor=1,other=2"
+# OTLP's, beside the eight: whether a parent is of another process is known, and it is.
+KNOWN, REMOTE = 0x100, 0x200
 
 
 def test_unsampled_spans_are_not_lost(
@@ -30,3 +39,49 @@ def test_unsampled_spans_are_not_lost(
     assert exporter.exported + sum(exporter.lost.values()) < spans_of_calls
     assert exporter.lost == NOTHING
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_nothing_arrives_below_an_unsampled_parent(
+    collector: Collector, settings: Callable[..., None], protocol: str
+) -> None:
+    async def inner(number: int) -> int:
+        return number
+
+    async def outer(number: int) -> int:
+        return await rt.call_async(inner, number)
+
+    settings(EXPORTER_OTLP_PROTOCOL=protocol, EXPORTER_OTLP_ENDPOINT=collector.url(protocol))
+    above = trace.SpanContext(
+        int(SAMPLED, 16),
+        int(ABOVE, 16),
+        is_remote=True,
+        trace_flags=trace.TraceFlags(0xAB),
+        trace_state=trace.TraceState.from_header([STATE]),
+    )
+    with gilscope.instrument() as exporter, gilscope.PyRuntime() as rt:
+        for flags in ("00", "aa"):  # all bits but the one that matters
+            below = rt.options(parent=f"00-{UNSAMPLED}-{ABOVE}-{flags}")
+            assert [below.call(outer, number) for number in range(20)] == list(range(20))
+        with trace.use_span(trace.NonRecordingSpan(above)):
+            assert rt.call(outer, 1) == 1
+        given = f"00-{SAMPLED}-{ABOVE}-ab"
+        assert rt.options(parent=given).call(inner, 2) == 2
+        rt.shutdown()
+        gilscope.stats()
+        exporter.close()
+    assert exporter.lost == NOTHING
+    collector.stop()
+    spans = collector.receiver.spans()
+    assert exporter.exported == len(spans)
+    assert {s["traceId"] for s in spans if s["name"] != "loop.turn"} == {SAMPLED}
+    came = [s for s in spans if s["traceId"] == SAMPLED]
+    calls = [s for s in came if s["attributes"]["gilscope.span"] == "call"]
+    tops = [s for s in calls if s["parentSpanId"] == ABOVE]
+    assert sorted(s["name"].rpartition(".")[2] for s in tops) == ["inner", "outer"]
+    assert [s["flags"] for s in tops] == [0xAB | KNOWN | REMOTE] * 2
+    below_them = [s for s in came if s not in tops]
+    assert {s["flags"] for s in below_them} == {0xAB | KNOWN}
+    (outermost,) = (s for s in tops if s["name"].endswith("outer"))
+    (innermost,) = (s for s in calls if s["parentSpanId"] != ABOVE)
+    assert [s.get("traceState") for s in (outermost, innermost)] == [STATE, STATE]

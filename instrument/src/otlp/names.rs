@@ -69,7 +69,7 @@ pub(super) const AWAIT: Attribute = attribute(
 pub(super) const CALLS: Attribute = attribute(
     "gilscope.calls",
     "`loop.turn`",
-    "calls that the turn served",
+    "calls and tasks that the turn served",
 );
 pub(super) const CPU: Attribute = attribute(
     "gilscope.cpu_ns",

@@ -1,0 +1,91 @@
+"""Every link of a poll leads to a span that was exported too: the turn it ran in, who woke it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from accounts import NOTHING
+from otelcol import flat
+
+import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from otelcol import Collector
+
+CALLS = 50
+
+
+async def waits(event: asyncio.Event) -> None:
+    await event.wait()
+    await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0.001))
+
+
+async def wakes(event: asyncio.Event) -> None:
+    await asyncio.sleep(0)
+    event.set()
+
+
+def link_of(span: dict[str, Any], what: str) -> tuple[str, str] | None:
+    """Where its link of that kind leads to; it has one of each kind at most."""
+    links = [it for it in span.get("links", []) if flat(it["attributes"])["gilscope.link"] == what]
+    assert len(links) <= 1
+    return (links[0]["traceId"], links[0]["spanId"]) if links else None
+
+
+def times(span: dict[str, Any]) -> tuple[int, int]:
+    return int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_links_of_polls_lead_to_exported_spans(
+    collector: Collector, settings: Callable[..., None], protocol: str
+) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL=protocol, EXPORTER_OTLP_ENDPOINT=collector.url(protocol))
+    with gilscope.instrument() as exporter, gilscope.PyRuntime() as rt, gilscope.PyRuntime() as two:
+        events = [each.call(asyncio.Event) for each in (rt, two) for _ in range(CALLS)]
+        runtimes = [rt] * CALLS + [two] * CALLS
+        futures = [each.submit(waits, it) for each, it in zip(runtimes, events, strict=True)]
+        futures += [each.submit(wakes, it) for each, it in zip(runtimes, events, strict=True)]
+        for future in futures:
+            future.result(30)
+        for each in (rt, two):
+            assert each.shutdown("drain", 30)["joined"]
+        gilscope.stats()  # the last turns as well
+        exporter.close()
+    assert exporter.lost == NOTHING
+    collector.stop()
+    spans = {(s["traceId"], s["spanId"]): s for s in collector.receiver.spans()}
+    assert len(spans) == exporter.exported
+    polls = {key: span for key, span in spans.items() if span["name"] == "poll"}
+    turns = {key: span for key, span in spans.items() if span["name"] == "loop.turn"}
+    assert len(polls) >= 2 * CALLS * (1 + 3 + 2)
+    ran_in: dict[tuple[str, str], set[str]] = defaultdict(set)
+    woken = 0
+    for poll in polls.values():
+        turn_key = link_of(poll, "turn")
+        assert turn_key is not None
+        turn = turns[turn_key]
+        same = ("gilscope.runtime", "thread.name", "thread.id")
+        assert [turn["attributes"][key] for key in same] == [
+            poll["attributes"][key] for key in same
+        ]
+        (start, end), (first, last) = times(poll), times(turn)
+        assert first <= start <= end <= last
+        ran_in[turn_key].add(poll["parentSpanId"])
+        waker_key = link_of(poll, "wake")
+        if waker_key is not None:
+            waker = polls[waker_key]
+            assert times(waker)[0] <= times(poll)[0]
+            assert waker["parentSpanId"] != poll["parentSpanId"]
+            woken += 1
+    assert woken >= 2 * CALLS
+    calls = {key[1] for key, s in spans.items() if s["attributes"]["gilscope.span"] == "call"}
+    for key, turn in turns.items():
+        assert "links" not in turn
+        # What a turn says that it served are the calls whose polls lead to it.
+        assert turn["attributes"]["gilscope.calls"] == len(ran_in[key]), turn
