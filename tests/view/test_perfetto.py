@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +24,6 @@ from .traces import Lines, many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ADDRESS = "http://127.0.0.1:9001/trace.json"
 
@@ -141,6 +142,18 @@ def serving(real: Callable[..., Path]) -> Iterator[subprocess.Popen[str]]:
         assert says == f"next: open https://ui.perfetto.dev/#!/?url={ADDRESS}\n"
         yield process
         process.kill()
+
+
+def test_nobody_but_this_machine_is_served(serving: subprocess.Popen[str]) -> None:
+    own = {os.readlink(fd) for fd in Path(f"/proc/{serving.pid}/fd").iterdir()}
+    rows = []
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        lines = Path(f"/proc/{serving.pid}/net/{table}").read_text().splitlines()[1:]
+        rows += [(table, *line.split()) for line in lines]
+    # What is open at all is the one socket that listens (0A): 127.0.0.1 in the machine's order.
+    found = [(row[0], row[2], row[4]) for row in rows if f"socket:[{row[10]}]" in own]
+    here = int.from_bytes(bytes([127, 0, 0, 1]), sys.byteorder)
+    assert found == [("tcp", f"{here:08X}:{9001:04X}", "0A")]
 
 
 def ask(path: str = ADDRESS, host: str = "127.0.0.1:9001") -> tuple[Any, bytes]:
