@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use gilscope_instrument::Name;
 
@@ -158,10 +157,7 @@ impl From<Py<PyAny>> for PyFun {
 fn qualified_name(object: &Bound<'_, PyAny>) -> String {
     let text = |object: &Bound<'_, PyAny>, attribute: &str| -> Option<String> {
         let value = object.getattr(attribute).ok()?;
-        value
-            .cast::<PyString>()
-            .ok()
-            .map(|s| s.to_string_lossy().into_owned())
+        crate::python::text::lossy(&value).ok()
     };
     let inner = object
         .getattr("func")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from gilscope._units import printable
 from gilscope.cli.errors import Refused, os_reason, say_error
 from gilscope.cli.options import Command
 
@@ -113,8 +114,8 @@ def _write_page(found: Trace, out: str) -> int:
     from gilscope.view.html import MARK, page
 
     _write(found, out, "--html", page(found), MARK)
-    click.echo(f"page: {out}")
-    click.echo(f"next: xdg-open {shlex.quote(out)}")
+    click.echo(printable(f"page: {out}"))
+    click.echo(printable(f"next: xdg-open {shlex.quote(out)}"))
     return 0
 
 
@@ -129,7 +130,7 @@ def _to_perfetto(found: Trace, out: str) -> int:
         )
     if out:
         _write(found, out, "--perfetto", converted.text, MARK)
-        click.echo(f"trace: {out}")
+        click.echo(printable(f"trace: {out}"))
         click.echo(f"next: open {PAGE} and drop the file there")
         return 0
     server = Server(converted.text)

@@ -69,10 +69,16 @@ def convert(trace: Trace, limit: int = EVENTS) -> Converted:
     events += [*maker.arrows(), *maker.woken(works), *maker.findings(trace.findings)]
     events += maker.counter("calls in flight", in_flight(trace))
     events += maker.counter("queue depth", queue_depth(trace) or [(zero, 0)])
-    lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in events)
+    lines = ",\n".join(map(_line, events))
     other = f'{MARK}, "left_out": {len(left_out)}}}'
     whole = f'{{"displayTimeUnit":"ns","traceEvents":[\n{lines}\n],{other}}}\n'
     return Converted(whole, len(left_out))
+
+
+def _line(event: Event) -> str:
+    text = json.dumps(event, separators=(",", ":"), ensure_ascii=False)
+    # Half of a character, as in a file's name that is not UTF-8, is none that the page could read.
+    return text.encode("utf-8", "replace").decode()
 
 
 def _latest(works: list[Work], limit: int) -> tuple[list[Work], list[Work]]:

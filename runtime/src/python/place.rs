@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::awaited::Suspended;
-use super::text::Lossy;
+use super::text::lossy;
 use super::whose::{Whose, whose};
 use gilscope_instrument::{Chain, Link, Name};
 use pyo3::ffi;
@@ -207,7 +207,7 @@ pub(crate) fn define(name: Name, callable: &Bound<'_, PyAny>) {
 }
 
 pub(super) fn first_line(code: &Bound<'_, PyAny>) -> Option<(String, u32)> {
-    let Lossy(file) = code.getattr("co_filename").ok()?.extract().ok()?;
+    let file = lossy(&code.getattr("co_filename").ok()?).ok()?;
     Some((file, code.getattr("co_firstlineno").ok()?.extract().ok()?))
 }
 
@@ -232,8 +232,8 @@ fn wrapped<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
 pub(super) fn describe(code: &Bound<'_, PyAny>, line: i32) -> String {
     let text = |attribute: &str| {
         code.getattr(attribute)
-            .and_then(|value| value.extract::<Lossy>())
-            .map_or_else(|_| String::new(), |Lossy(text)| text)
+            .and_then(|value| lossy(&value))
+            .unwrap_or_default()
     };
     format!("{}:{line} in {}", text("co_filename"), text("co_qualname"))
 }

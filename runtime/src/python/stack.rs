@@ -9,7 +9,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::text::Lossy;
+use super::text::lossy;
 
 /// Most exceptions of a chain, and most frames of each: the newest of both.
 const EXCEPTIONS: usize = 8;
@@ -104,8 +104,8 @@ fn frames(exception: &Bound<'_, PyAny>) -> Option<Vec<String>> {
 
 fn line(trace: &Bound<'_, PyAny>) -> PyResult<String> {
     let code = trace.getattr("tb_frame")?.getattr("f_code")?;
-    let Lossy(file) = code.getattr("co_filename")?.extract()?;
-    let Lossy(name) = code.getattr("co_name")?.extract()?;
+    let file = lossy(&code.getattr("co_filename")?)?;
+    let name = lossy(&code.getattr("co_name")?)?;
     let line: i32 = trace.getattr("tb_lineno")?.extract()?;
     Ok(format!("  File \"{file}\", line {line}, in {name}\n"))
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: rendering never raises and never panics; it is bounded in size.
 
+use std::borrow::Cow;
+
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -15,16 +17,24 @@ const TRACEBACK: usize = 64 << 10;
 /// Most frames of each traceback.
 const FRAMES: i32 = 50;
 
-/// A Python text to be recorded: what UTF-8 has not, lone surrogates as in the names of files that are not
-/// UTF-8, becomes U+FFFD, and is no error.
+/// A `str` with a sign in the place of each character that no UTF-8 has: Python puts one for every byte
+/// that it cannot decode of a file's name. Raises `TypeError` for what is no `str`. Attached.
+pub(crate) fn lossy(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(match value.cast::<PyString>()?.to_string_lossy() {
+        Cow::Borrowed(text) => text.to_owned(),
+        // It has three, for the three bytes that each such character would have.
+        Cow::Owned(text) => text.replace("\u{fffd}\u{fffd}\u{fffd}", "\u{fffd}"),
+    })
+}
+
+/// The same, as an argument of a function that Python calls.
 pub(crate) struct Lossy(pub(crate) String);
 
 impl<'py> FromPyObject<'_, 'py> for Lossy {
     type Error = PyErr;
 
     fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let text = given.cast::<PyString>()?;
-        Ok(Lossy(text.to_string_lossy().into_owned()))
+        lossy(&given).map(Lossy)
     }
 }
 
@@ -67,7 +77,7 @@ fn type_name(exception: &Bound<'_, PyAny>) -> String {
 
 fn message(exception: &Bound<'_, PyAny>) -> String {
     match exception.str() {
-        Ok(text) => cut(text.to_string_lossy().into_owned(), MESSAGE),
+        Ok(text) => cut(lossy(&text).unwrap_or_default(), MESSAGE),
         Err(_) => "<its __str__ raised>".to_owned(),
     }
 }

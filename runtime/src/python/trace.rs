@@ -3,6 +3,7 @@
 //! Invariant: nothing here waits for the converter while it holds the GIL.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use gilscope_instrument::finding::{Findings, json_finding};
@@ -35,7 +36,7 @@ fn with_traces<R>(use_them: impl FnOnce(&mut HashMap<u64, Trace>) -> R) -> R {
 /// Start a trace into a file, or into memory; returns its id. Raises OSError.
 #[pyfunction]
 #[pyo3(signature = (path=None))]
-pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64> {
+pub(crate) fn trace_start(py: Python<'_>, path: Option<PathBuf>) -> PyResult<u64> {
     let _parks = ParkOnExit::new();
     // A trace may be open at exit, and in a fork, without there having been any runtime.
     crate::life::exit::register(py)?;
@@ -44,7 +45,7 @@ pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64>
     let (sink, memory) = py
         .detach(|| open(path.clone()))
         .map_err(|error| match &path {
-            Some(path) => super::awaitables::at(&error, std::path::Path::new(path)),
+            Some(path) => super::awaitables::at(&error, path),
             None => error.into(),
         })?;
     let id = gilscope_instrument::new_id();
@@ -58,7 +59,7 @@ pub(crate) fn trace_start(py: Python<'_>, path: Option<String>) -> PyResult<u64>
     Ok(id)
 }
 
-fn open(path: Option<String>) -> std::io::Result<(SinkId, Option<MemoryHandle>)> {
+fn open(path: Option<PathBuf>) -> std::io::Result<(SinkId, Option<MemoryHandle>)> {
     let Some(path) = path else {
         let (sink, handle) = Memory::new();
         return Ok((
@@ -66,7 +67,7 @@ fn open(path: Option<String>) -> std::io::Result<(SinkId, Option<MemoryHandle>)>
             Some(handle),
         ));
     };
-    let sink = if path.ends_with(".jsonl") {
+    let sink = if path.as_os_str().as_encoded_bytes().ends_with(b".jsonl") {
         gilscope_instrument::attach_sink(Box::new(JsonLines::new(path)?))
     } else {
         gilscope_instrument::attach_sink(Box::new(Chrome::new(path)?))

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::names::name;
-use super::text::Lossy;
+use super::text::lossy;
 
 /// Whose code a frame is, from what says least to what says most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +26,7 @@ pub(crate) fn whose(frame: &Bound<'_, PyAny>) -> PyResult<Whose> {
         return Ok(Whose::Ours);
     }
     let code = frame.getattr(name!(py, c"f_code"))?;
-    let Lossy(file) = code.getattr(name!(py, c"co_filename"))?.extract()?;
+    let file = lossy(&code.getattr(name!(py, c"co_filename"))?)?;
     let is_in = |folder: &str| file.contains(&format!("/{folder}/"));
     Ok(if is_in("site-packages") || is_in("dist-packages") {
         Whose::Package
@@ -60,6 +60,6 @@ fn is_standard(py: Python<'_>, file: &str) -> bool {
         return false;
     };
     let os = os.getattr(name!(py, c"__file__"));
-    let os = os.and_then(|path| path.extract::<String>());
+    let os = os.and_then(|path| lossy(&path));
     os.is_ok_and(|os| file.starts_with(os.trim_end_matches("os.py")))
 }
