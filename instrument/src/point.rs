@@ -171,7 +171,9 @@ impl SpanKind {
             SpanKind::Task => "status, error, number of polls",
             SpanKind::Poll => "which poll, its turn, from 1 ms on its CPU time",
             SpanKind::Suspended => "where it awaits, when it was woken",
-            SpanKind::LoopTurn => "CPU time of the thread, number of calls served",
+            SpanKind::LoopTurn => {
+                "CPU time of the thread, how long it waited for the GIL before, number of calls served"
+            }
             SpanKind::RustPoll => "which poll of its future, which is its name",
             _ => "",
         }

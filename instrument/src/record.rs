@@ -220,6 +220,8 @@ pub(crate) struct Turn {
     pub(crate) cpu_ns: u64,
     /// Since when and until when the thread waited for the GIL before it, or zeros.
     pub(crate) waited: [u64; 2],
+    /// For how many ticks the thread waited for the GIL right before it; `waited` may be an earlier wait.
+    pub(crate) gil_wait: u64,
 }
 
 impl Turn {
@@ -233,7 +235,7 @@ impl Turn {
             self.cpu_ns,
             self.waited[0],
             self.waited[1],
-            0,
+            self.gil_wait,
         ]
     }
 
@@ -245,6 +247,7 @@ impl Turn {
             end: words[3],
             cpu_ns: words[4],
             waited: [words[5], words[6]],
+            gil_wait: words[7],
         }
     }
 }
@@ -309,6 +312,7 @@ mod tests {
             end: 3,
             cpu_ns: 4,
             waited: [5, 6],
+            gil_wait: 7,
         };
         assert_eq!(Turn::decode(&turn.encode()), turn);
         assert_eq!((kind(&step.encode()), kind(&turn.encode())), (STEP, TURN));

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::clock;
 use crate::error::ErrorText;
 use crate::name::Name;
 use crate::notes::Notes;
@@ -111,7 +112,8 @@ pub struct Span {
     /// `call`, `task`: number of polls. `loop.turn`: number of calls and tasks served. `rust.poll`: which poll of
     /// its future.
     pub poll: u32,
-    /// `suspended`: ticks at the wake, or 0 if unknown.
+    /// `suspended`: ticks at the wake, or 0 if unknown. `loop.turn`: since when its thread waited for the
+    /// GIL right before it, or 0 if it did not.
     pub wake: u64,
     /// How the call or task ended.
     pub status: Status,
@@ -141,6 +143,15 @@ impl Span {
     /// Its length in ticks.
     pub fn ticks(&self) -> u64 {
         self.end - self.start
+    }
+
+    /// `loop.turn`: for how long its thread waited for the GIL right before it, in nanoseconds.
+    pub fn gil_wait_ns(&self) -> u64 {
+        if self.kind != SpanKind::LoopTurn || self.wake == 0 {
+            return 0;
+        }
+        // As lengths of spans, so that the wait ends where the turn begins.
+        clock::unix_ns(self.start) - clock::unix_ns(self.wake)
     }
 
     /// Whether it is to be exported.

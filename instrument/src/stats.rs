@@ -39,6 +39,10 @@ pub struct Stats {
     pub gauges: Gauges,
     /// Turns of all loops.
     pub turns: u64,
+    /// CPU time of the loops' threads in them.
+    pub cpu_ns: u64,
+    /// How long the loops' threads waited for the GIL before a turn, whoever waited for them.
+    pub gil_wait: PartStats,
     /// What was not recorded or not kept, by reason.
     pub dropped: Dropped,
     /// What was not exported though it was to be, by reason.
@@ -137,6 +141,10 @@ pub(crate) struct Tables {
     pub(crate) parts: [Histogram; SpanKind::ALL.len()],
     /// From the wake until the poll.
     pub(crate) woken: Histogram,
+    /// Waits of loop threads for the GIL.
+    pub(crate) gil_wait: Histogram,
+    /// CPU time of loop threads in their turns.
+    pub(crate) cpu_ns: u64,
     /// Ticks since when all of this is counted.
     #[cfg_attr(not(feature = "otlp"), allow(dead_code))] // only said when it is exported
     since: u64,
@@ -166,6 +174,8 @@ impl Default for Tables {
         Tables {
             parts: std::array::from_fn(|_| Histogram::default()),
             woken: Histogram::default(),
+            gil_wait: Histogram::default(),
+            cpu_ns: 0,
             since: clock::now(),
             functions: HashMap::new(),
             errors: HashMap::new(),
@@ -242,6 +252,8 @@ impl Tables {
             wake: PartStats::of(SpanKind::Suspended, &self.woken),
             gauges: gauges(),
             turns: self.turns,
+            cpu_ns: self.cpu_ns,
+            gil_wait: PartStats::of(SpanKind::GilWait, &self.gil_wait),
             dropped: self.dropped.since(&self.dropped_base),
             lost: global::global().lost.get().since(&self.lost_base),
             records: self.records,

@@ -178,6 +178,9 @@ fn test_algebra_boundaries_are_the_given_stamps() {
         .find(|span| span.kind == SpanKind::LoopTurn)
         .unwrap();
     assert_eq!(part(SpanKind::GilWait).end, turn.start);
+    assert_eq!(turn.wake, returned);
+    let waited = clock::unix_ns(turn.start) - clock::unix_ns(returned);
+    assert_eq!(turn.gil_wait_ns(), waited);
     assert_eq!(part(SpanKind::Poll).turn, turn.id);
     assert_eq!((turn.poll, turn.call, turn.parent), (1, 0, 0));
     let call = part(SpanKind::Call);

@@ -91,6 +91,7 @@ fn test_json_lines_one_object_per_span() {
     let (turn, task) = (find(&lines, "loop.turn")[0], find(&lines, "task")[0]);
     assert_eq!((&turn["calls"], &turn["call"]), (&2.into(), &Value::Null));
     assert!(turn["cpu_ns"].is_u64() && turn.get("at").is_none());
+    assert!(turn["gil_wait_ns"].as_u64() > Some(0) && turn.get("wake_ns").is_none());
     assert_eq!((&task["parent"], &task["call"]), (&call["id"], &call["id"]));
     assert!(
         find(&lines, "poll")

@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gilscope.cli.summary import loops_lines
+
 from .conftest import TIMEOUT
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from .conftest import Cli
 
 PARTS = ["call", "enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback"]
@@ -28,6 +32,34 @@ def test_it_has_every_part_of_the_algebra(cli: Cli) -> None:
     assert "10 inputs: 10 ok, 0 errors, 0 cancelled" in err
     assert re.search(r"^dropped: none \([\d,]+ ring slots were read\)$", err, re.MULTILINE)
     assert re.search(r"^\S*double +10 ", err, re.MULTILINE)
+
+
+def test_it_says_how_long_the_loop_waited_for_the_gil(cli: Cli) -> None:
+    err = cli.run("double", "ten").err
+    time = r"[\d.]+ (?:ns|µs|ms|s)"
+    line = rf"^loop thread: {time} in \d+ turns?, {time} of it CPU; waited {time} for the GIL,"
+    line += rf" [\d.]+ % of its time \(longest {time}\)$"
+    assert len(re.findall(line, err, re.MULTILINE)) == 1
+    assert err.index("\n  callback ") < err.index("\nloop thread: ")
+
+
+def test_the_sum_of_short_waits_for_the_gil_is_said_and_pointed_out_where_it_is_much() -> None:
+    part = {"count": 1, "p50_ns": 1, "p99_ns": 1, "max_ns": 9, "sum_ns": 1}
+    parts = {**dict.fromkeys(PARTS, part), "loop.turn": {**part, "sum_ns": 600_000_000}}
+
+    def said(waited: int) -> Text:
+        waits = {**part, "max_ns": 4_000_000, "sum_ns": waited}
+        (line,) = loops_lines(
+            {"parts": parts, "turns": 7, "cpu_ns": 450_000_000, "gil_wait": waits}
+        )
+        return line
+
+    much = said(200_000_000)
+    assert much.plain == (
+        "loop thread: 600 ms in 7 turns, 450 ms of it CPU;"
+        " waited 200 ms for the GIL, 25.0 % of its time (longest 4.00 ms)"
+    )
+    assert (much.style, said(20_000_000).style) == ("yellow", "")
 
 
 def test_quantiles_are_said_to_be_bounds(cli: Cli) -> None:

@@ -81,7 +81,7 @@ class Lines:
             at += took
         return own
 
-    def turn(self, at: int, took: int, thread: str = "loop-1") -> None:
+    def turn(self, at: int, took: int, thread: str = "loop-1", **more: Any) -> None:
         self.records.append(
             {
                 "span": "loop.turn",
@@ -97,6 +97,7 @@ class Lines:
                 "thread": thread,
                 "calls": 1,
                 "cpu_ns": took * US,
+                **more,
             }
         )
 

@@ -127,6 +127,10 @@ impl Loop {
                     self.clues.turn(&turn, &out.found);
                     tables.turns += 1;
                     tables.part(SpanKind::LoopTurn, rate.delta_ns(turn.end - turn.start));
+                    tables.cpu_ns += turn.cpu_ns;
+                    if turn.gil_wait != 0 {
+                        tables.gil_wait.record(rate.delta_ns(turn.gil_wait));
+                    }
                     if out.wanted {
                         out.spans.push(expand::turn(&turn, &self.shared));
                     }

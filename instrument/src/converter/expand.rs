@@ -204,6 +204,11 @@ pub(super) fn turn(record: &Turn, shared: &LoopShared) -> Span {
         id,
         parent: 0,
         cpu_ns: record.cpu_ns,
+        wake: if record.gil_wait == 0 {
+            0
+        } else {
+            record.start - record.gil_wait
+        },
         turn: id,
         ..owner.part(SpanKind::LoopTurn, record.served, record.start, record.end)
     }

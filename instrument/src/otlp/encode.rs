@@ -231,6 +231,7 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
         SpanKind::LoopTurn => {
             all.int(names::CALLS.key, count);
             cpu(all, span);
+            all.int(names::GIL_WAIT.key, span.gil_wait_ns());
         }
         _ => {}
     }

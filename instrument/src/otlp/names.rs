@@ -76,13 +76,19 @@ pub(super) const CPU: Attribute = attribute(
     "`loop.turn`, `poll` of 1 ms or more",
     "CPU time of the loop's thread in it, in nanoseconds; what is left of its length is not ours",
 );
+pub(super) const GIL_WAIT: Attribute = attribute(
+    "gilscope.gil_wait_ns",
+    "`loop.turn`",
+    "for how long the loop's thread waited for the GIL right before it, in nanoseconds",
+);
+
 pub(super) const LINK: Attribute = attribute(
     "gilscope.link",
     "links of `poll`",
     "`turn`: to the turn it ran in; `wake`: to the poll of a call or task of the same loop that woke it",
 );
 
-const ATTRIBUTES: [Attribute; 15] = [
+const ATTRIBUTES: [Attribute; 16] = [
     SPAN,
     RUNTIME,
     THREAD_NAME,
@@ -97,6 +103,7 @@ const ATTRIBUTES: [Attribute; 15] = [
     AWAIT,
     CALLS,
     CPU,
+    GIL_WAIT,
     LINK,
 ];
 

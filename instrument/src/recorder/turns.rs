@@ -16,6 +16,8 @@ pub(super) struct TurnState {
     pub(super) start: u64,
     pub(super) cpu_ns: u64,
     wait: Wait,
+    /// Ticks of the wait right before it.
+    gil_wait: u64,
 }
 
 /// A wait for the GIL that may have kept somebody waiting.
@@ -102,7 +104,8 @@ impl LoopRecorder {
     fn begin_turn(&self, start: u64, cpu_ns: u64, wait: Wait) {
         // A long wait is not made up for by a short one after it.
         let before = self.unserved.take();
-        let longer = before.until - before.since > wait.until - wait.since;
+        let gil_wait = wait.until - wait.since;
+        let longer = before.until - before.since > gil_wait;
         let wait = if longer { before } else { wait };
         let number = self.turns.get().wrapping_add(1).max(1);
         self.turns.set(number);
@@ -113,6 +116,7 @@ impl LoopRecorder {
             start,
             cpu_ns,
             wait,
+            gil_wait,
         });
         self.does(Doing::Turn, start);
     }
@@ -130,6 +134,7 @@ impl LoopRecorder {
             end: now.max(turn.start),
             cpu_ns: cpu_ns.saturating_sub(turn.cpu_ns),
             waited: [turn.wait.since, turn.wait.until],
+            gil_wait: turn.gil_wait,
         };
         self.push([record.encode()]);
         if self.control.is_idle()

@@ -197,7 +197,11 @@ impl Chrome {
     /// A poll or turn, on its thread.
     fn slice(&mut self, span: &Span) {
         let args = if span.kind == SpanKind::LoopTurn {
-            json!({ "calls": span.poll, "cpu_us": span.cpu_ns as f64 / 1000.0 })
+            json!({
+                "calls": span.poll,
+                "cpu_us": span.cpu_ns as f64 / 1000.0,
+                "gil_wait_us": span.gil_wait_ns() as f64 / 1000.0,
+            })
         } else {
             let name = if span.kind == SpanKind::RustPoll {
                 "future"

@@ -71,14 +71,15 @@ fn of_its_kind(out: &mut Vec<u8>, span: &Span) {
     if let Some(count) = count {
         number(out, count, u64::from(span.poll));
     }
-    if span.wake != 0 {
-        number(out, "wake_ns", clock::unix_ns(span.wake));
-    }
     if span.kind == SpanKind::LoopTurn {
         number(out, "cpu_ns", span.cpu_ns);
+        number(out, "gil_wait_ns", span.gil_wait_ns());
     } else {
         if span.cpu_ns != 0 {
             number(out, "cpu_ns", span.cpu_ns);
+        }
+        if span.wake != 0 {
+            number(out, "wake_ns", clock::unix_ns(span.wake));
         }
         if span.turn != 0 {
             key(out, "turn");

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _SLOWEST = 5
+# From this share on, waits for the GIL are pointed out.
+_MUCH = 0.1
 # Quantiles are upper bounds, those of a histogram's bucket.
 _TIMES = ("p50 ≤", "p99 ≤", "max", "sum")
 
@@ -113,9 +115,23 @@ def _parts(stats: Mapping[str, Any]) -> Iterator[Text]:
         label = name if name == "call" else f"  {name}"
         times = [duration(part[key]) for key in ("p50_ns", "p99_ns", "max_ns", "sum_ns")]
         yield _row(label, f"{part['count']:,}", *times, f"{100 * part['sum_ns'] / whole:.1f} %")
+    yield from loops_lines(stats)
     if missing := left_out(stats):
         yield Text(missing, style="yellow")
     yield Text()
+
+
+def loops_lines(stats: Mapping[str, Any]) -> Iterator[Text]:
+    """The sum of many short waits for the GIL is in no finding, and those in awaits in no part."""
+    held, waits = stats["parts"]["loop.turn"]["sum_ns"], stats["gil_wait"]
+    if not stats["turns"]:
+        return
+    waited = waits["sum_ns"]
+    share = waited / (waited + held or 1)
+    text = f"loop thread: {duration(held)} in {counted(stats['turns'], 'turn')}"
+    text += f", {duration(stats['cpu_ns'])} of it CPU; waited {duration(waited)} for the GIL"
+    text += f", {100 * share:.1f} % of its time (longest {duration(waits['max_ns'])})"
+    yield Text(text, style="yellow" if share >= _MUCH else "")
 
 
 def _functions(functions: list[Mapping[str, Any]]) -> Iterator[Text]:

@@ -107,6 +107,7 @@ class _Events:
         if name == "loop.turn":
             end = at + count(event, "dur", _US)
             turn = Turn(at, end, count(args, "calls"), count(args, "cpu_us", _US))
+            turn.gil_wait = number(args, "gil_wait_us", _US)
             self.trace.turns.setdefault(self._lane(event), []).append(turn)
             self.trace.spans += 1
         elif name == "rust.poll":

@@ -53,6 +53,7 @@ class _Lines:
             self._work(line, kind, start, end)
         elif kind == "loop.turn":
             turn = Turn(start, end, count(line, "calls"), count(line, "cpu_ns"))
+            turn.gil_wait = number(line, "gil_wait_ns")
             self.trace.turns.setdefault(_lane(line), []).append(turn)
         elif kind == "rust.poll":
             self._rust_poll(line, start, end)

@@ -96,6 +96,8 @@ class Turn:
     end: int
     calls: int
     cpu: int
+    gil_wait: int | None = None
+    """How long the thread waited for the GIL right before it; None if the file does not say."""
 
 
 @dataclass(slots=True)

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from gilscope._units import counted, duration, printable
+from gilscope.view.loops import Waits, loops
 from gilscope.view.numbers import rows
 from gilscope.view.numbers import slowest as slowest_of
-from gilscope.view.tree import tree
+from gilscope.view.tree import says_much, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gilscope.view.loops import Loop
     from gilscope.view.model import Finding, Trace
+    from gilscope.view.numbers import Row
 
 # How a trace comes to have calls in it.
 _RECORD = "gilscope run FILE.py:FUNCTION --input inputs.jsonl --trace trace.jsonl"
@@ -23,6 +26,8 @@ _RECORD = "gilscope run FILE.py:FUNCTION --input inputs.jsonl --trace trace.json
 _OF_ONE_ID = 3
 # The innermost frames of a stack.
 _FRAMES = 4
+# Loop threads with a row of their own; the rest are counted.
+_LOOPS = 8
 
 
 def lines(trace: Trace, *, slowest: int) -> Iterator[Text]:
@@ -37,10 +42,12 @@ def _lines(trace: Trace, slowest: int) -> Iterator[Text]:
     yield from _headline(trace)
     yield Text()
     yield from _findings(trace.findings)
+    waits = Waits(trace)
     if slowest and trace.calls:
-        yield from _slowest(trace, slowest)
+        yield from _slowest(trace, waits, slowest)
     if trace.calls:
-        yield from _rows(trace)
+        yield from _rows(trace, waits)
+    yield from _loops(loops(trace))
     if not trace.calls and not trace.cut:
         yield Text("no call was recorded: make some while the trace is open", style="yellow")
         yield Text(f"next: {_RECORD}", style="bold")
@@ -99,7 +106,7 @@ def _finding(finding: Finding) -> Iterator[Text]:
         yield Text(f"      call {finding.call}", style="dim")
 
 
-def _slowest(trace: Trace, count: int) -> Iterator[Text]:
+def _slowest(trace: Trace, waits: Waits, count: int) -> Iterator[Text]:
     start, _ = trace.bounds()
     shown = slowest_of(trace.calls, count)
     if len(trace.calls) > len(shown):
@@ -109,17 +116,44 @@ def _slowest(trace: Trace, count: int) -> Iterator[Text]:
         title = "calls, the slowest first"
     yield Text(title, style="bold")
     for call in shown:
-        yield from tree(call, start)
+        yield from tree(call, start, waits)
         yield Text()
 
 
-def _rows(trace: Trace) -> Iterator[Text]:
+def _rows(trace: Trace, waits: Waits) -> Iterator[Text]:
     head = ("p50", "p90", "p99", "max", "share")
     yield _cells("part of a call", *head, style="bold")
     for row in rows(trace.calls):
         label = row.name if row.name == "call" else f"  {row.name}"
         times = [duration(took) for took in (row.p50, row.p90, row.p99, row.max)]
         yield _cells(label, *times, f"{100 * row.share:.1f} %")
+        if row.name == "suspended":
+            yield from _suspended(waits.within_suspended(trace.calls), row)
+    yield Text()
+
+
+def _suspended(waited: int, row: Row) -> Iterator[Text]:
+    """What a table of parts would hide: a wait for the GIL while calls await is none of theirs."""
+    if says_much(waited, row.sum):
+        share = f"{100 * row.share * waited / row.sum:.1f} %"
+        text = f"    of suspended, the loop waited {duration(waited)} for the GIL: {share}"
+        yield Text(text, style="red")
+
+
+def _loops(all_loops: Sequence[Loop]) -> Iterator[Text]:
+    if not all_loops:
+        return
+    yield _cells(
+        "loop thread", "turns", "time", "CPU", "GIL waits", "longest", "share", style="bold"
+    )
+    shown = sorted(all_loops, key=lambda loop: -loop.held - (loop.waited or 0))[:_LOOPS]
+    for loop in sorted(shown, key=lambda loop: loop.lane):
+        known = loop.waited is not None
+        waits = (duration(loop.waited or 0), duration(loop.longest), f"{100 * loop.share:.1f} %")
+        times = (duration(loop.held), duration(loop.cpu), *(waits if known else "---"))
+        yield _cells(loop.lane[1], f"{loop.turns:,}", *times)
+    if len(all_loops) > len(shown):
+        yield Text(f"  … and {counted(len(all_loops) - len(shown), 'loop thread')} that did less")
     yield Text()
 
 

@@ -13,6 +13,8 @@ from gilscope.view.model import Piece, Work
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gilscope.view.loops import Waits
+
 # Whose time a part is. While a call is suspended it is nobody's: it awaits.
 SIDES = {
     "enqueue": "rust",
@@ -33,13 +35,13 @@ _BAR = 20
 _LABEL = 34
 
 
-def tree(call: Work, zero: int) -> Iterator[Text]:
+def tree(call: Work, zero: int, waits: Waits) -> Iterator[Text]:
     """Lines for a call: its pieces in order, tasks and inner calls where they began."""
     text = _title(call)
     text.append(f"  began at {duration(max(call.start - zero, 0))}", style="dim")
     yield text.append(f", id {call.id}", style="dim")
     yield from _error(call, "")
-    yield from _branches(call, call.duration or 1, "", 0)
+    yield from _branches(call, waits, call.duration or 1, "", 0)
 
 
 def _title(work: Work) -> Text:
@@ -58,7 +60,7 @@ def _error(work: Work, indent: str) -> Iterator[Text]:
         yield Text(f"{indent}│  {flat[:160]}{'…' if len(flat) > 160 else ''}", style="red")
 
 
-def _branches(work: Work, whole: int, indent: str, depth: int) -> Iterator[Text]:
+def _branches(work: Work, waits: Waits, whole: int, indent: str, depth: int) -> Iterator[Text]:
     branches: list[tuple[int, int, Piece | Work | str]] = []
     pieces, left_out = _longest([piece for piece in work.pieces if piece.end > piece.start])
     branches += [(piece.start, 0, piece) for piece in pieces]
@@ -76,26 +78,29 @@ def _branches(work: Work, whole: int, indent: str, depth: int) -> Iterator[Text]
     for number, (_, _, branch) in enumerate(branches):
         last = number == len(branches) - 1
         stem, below = ("└─ ", "   ") if last else ("├─ ", "│  ")
-        yield from _branch(branch, whole, indent, stem, below, depth)
+        if isinstance(branch, Piece):
+            waited = waits.within(work.lane, branch.start, branch.end)
+            line = Text(indent + stem, style="dim")
+            yield line.append_text(_piece(branch, whole, len(indent), waited))
+        else:
+            yield from _branch(branch, waits, whole, indent, stem, below, depth)
 
 
 def _branch(
-    branch: Piece | Work | str, whole: int, indent: str, stem: str, below: str, depth: int
+    branch: Work | str, waits: Waits, whole: int, indent: str, stem: str, below: str, depth: int
 ) -> Iterator[Text]:
     line = Text(indent + stem, style="dim")
     if isinstance(branch, str):
         yield line.append(branch, style="not dim")
-    elif isinstance(branch, Work):
+    else:
         line.append("rust " if branch.kind == "call" else "py   ", style="not dim")
         line.append(f"{branch.kind} ", style="not dim").append_text(_title(branch))
         yield line
         yield from _error(branch, indent + below)
-        yield from _branches(branch, whole, indent + below, depth + 1)
-    else:
-        yield line.append_text(_piece(branch, whole, len(indent)))
+        yield from _branches(branch, waits, whole, indent + below, depth + 1)
 
 
-def _piece(piece: Piece, whole: int, shift: int) -> Text:
+def _piece(piece: Piece, whole: int, shift: int, waited: int) -> Text:
     side = SIDES[piece.kind]
     text = Text(f"{side:<5}", style=_COLOURS[side])
     label = f"{piece.kind} {piece.number}" if piece.kind == "poll" else piece.kind
@@ -109,7 +114,14 @@ def _piece(piece: Piece, whole: int, shift: int) -> Text:
         text.append(f", woken {duration(piece.end - piece.wake)} before its turn", style="dim")
     if piece.cpu:
         text.append(f" {duration(piece.cpu)} of processor time", style="dim")
+    if piece.kind == "suspended" and says_much(waited, took):
+        text.append(f", the loop waited {duration(waited)} of it for the GIL", style="red")
     return text
+
+
+def says_much(waited: int, suspended: int) -> bool:
+    """Whether it is worth a line how much of `suspended` the loop waited for the GIL."""
+    return 100 * waited >= suspended > 0
 
 
 def _total(part: str, took: int, whole: int) -> str:

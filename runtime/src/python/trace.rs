@@ -210,7 +210,8 @@ pub(crate) fn trace_flush(py: Python<'_>) {
 /// ("call" and what it is made of, "task", "loop.turn", "rust.poll") its `count`, `sum_ns`, `p50_ns`, `p99_ns` and
 /// `max_ns`. `wake`: the same from the wake of a call or task until its next poll. `functions`: a list of the same by `name`, with `calls` and, of them, `errors`, which are
 /// all that did not end "ok"; most time first, at most 1,024, the rest under "<other>". `turns`: of all
-/// loops.
+/// loops, with `cpu_ns`, the CPU time of their threads in them, and `gil_wait`, how often and how long those threads
+/// waited for the GIL before a turn: also while every call was suspended, which `parts` does not say.
 ///
 /// `gauges`: what is the case now: `queue_depth`: calls that a queue has taken and no loop has begun;
 /// `in_flight`: calls that have begun and not ended; `gil_waiters`: loop threads that wait for the GIL.
@@ -294,6 +295,8 @@ fn to_dict<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> 
     gauges.set_item("gil_waiters", stats.gauges.gil_waiters)?;
     dict.set_item("gauges", gauges)?;
     dict.set_item("turns", stats.turns)?;
+    dict.set_item("cpu_ns", stats.cpu_ns)?;
+    dict.set_item("gil_wait", durations(py, &stats.gil_wait)?)?;
     dict.set_item("incomplete", stats.incomplete)?;
     dict.set_item("detail", stats.detail.as_str())?;
     dict.set_item("fell_back", stats.fell_back)?;
