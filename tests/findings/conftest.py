@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +29,25 @@ def no_switches() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+class Preempted:
+    """For how long the machine did not let some threads of this process run, in nanoseconds."""
+
+    def __init__(self, *tids: int) -> None:
+        self._tids = tids
+        self._before = self._now()
+
+    def since(self) -> int:
+        """Since it was made; the threads are still there."""
+        return self._now() - self._before
+
+    def _now(self) -> int:
+        stats = (Path(f"/proc/self/task/{tid}/schedstat") for tid in self._tids)
+        ready = sum(int(stat.read_text().split()[1]) for stat in stats)
+        # What another machine on the same processor took: of all processors, in ticks.
+        stolen = int(Path("/proc/stat").read_text().split()[8])
+        return ready + stolen * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
 class Held:
     """A call that waits for the GIL, which a thread called "culprit" holds meanwhile."""
 
@@ -38,17 +59,21 @@ class Held:
         slow: float | None = None,
     ) -> None:
         self.stamps: Any = None
+        self.preempted = 0
+        """For how long the machine kept the two threads from running, in nanoseconds."""
         read = threading.Event()
 
         async def waits() -> int:
             return 1
 
         def culprit() -> None:
+            nonlocal preempted
+            preempted = Preempted(threading.get_native_id(), loop)
             ext.submit_with_gil(waits)  # the loop wakes, and has to wait
             self.stamps = hold()
-            read.wait(LIMIT)  # a thread that has left has no name any more
+            read.wait(LIMIT)
 
-        rt.call(waits)  # the loop is there
+        loop, preempted = rt.call(threading.get_native_id), Preempted()
         gilscope.stats()
         watch = gilscope.instrument(otlp=False, watchdog=slow or 0.05)
         with watch, gilscope.trace() as trace:
@@ -58,6 +83,7 @@ class Held:
                 time.sleep(0.001)
                 assert thread.is_alive() or self.stamps is not None
             rt.call(waits)
+            self.preempted = preempted.since()
             self.findings = trace.findings
             read.set()
             thread.join(LIMIT)

@@ -18,6 +18,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
+    from .conftest import Held
+
+
+# Of what is measured again where the machine ran somebody else in between.
+ATTEMPTS = 10
+
+
+def as_long(held: Callable[[], Held]) -> Held:
+    """What is held; its finding and its wait are as long as who held it says.
+
+    Unless the machine had threads wait that could have run, which stamp too late then: once more,
+    if that explains it.
+    """
+    for _ in range(ATTEMPTS):
+        found = held()
+        true = found.stamps[1] - found.stamps[0]
+        turn = max(span["gil_wait_ns"] for span in found.spans if span["span"] == "loop.turn")
+        finding, wait = found.finding("gil_held"), found.span("gil.wait")
+        measured = [finding["dur_ns"], wait["dur_ns"], turn]
+        if all(near(each, true) for each in measured):
+            return found
+        off = max(abs(each - true) for each in measured)
+        assert off <= 0.05 * true + found.preempted, (measured, true, found.preempted)
+    pytest.fail(f"{ATTEMPTS} times the machine ran somebody else meanwhile")
+
 
 @pytest.mark.parametrize("kind", ["hold_gil", "spin_with_gil"])
 def test_who_holds_the_gil_is_named_and_the_wait_is_as_long(
@@ -27,11 +52,12 @@ def test_who_holds_the_gil_is_named_and_the_wait_is_as_long(
         before, after = getattr(ext, kind)(1.0)
         return before, after
 
-    found = held(keeps_the_gil)
-    before, after = found.stamps
+    counted = gilscope.stats()["gil_wait"]
+    found = as_long(lambda: held(keeps_the_gil))
     finding, wait = found.finding("gil_held"), found.span("gil.wait")
-    assert near(wait["dur_ns"], after - before), (wait, after - before)
-    assert near(finding["dur_ns"], after - before), (finding, after - before)
+    waits = gilscope.stats()["gil_wait"]
+    assert waits["count"] > counted["count"]
+    assert waits["sum_ns"] - counted["sum_ns"] >= wait["dur_ns"]
     assert finding["finding"] == "GS02"
     assert finding["call"] == wait["call"]
     assert finding["trace"] == wait["trace"]
@@ -60,15 +86,8 @@ def test_a_hold_of_fifty_milliseconds_is_as_long_and_its_function_is_named(
         return before, after
 
     hold = counts if kind == "python" else keeps
-    # The culprit's stamps are wrong where it had to wait between one and what it means.
-    for _ in range(10):
-        found = held(hold, slow=0.02)
-        true = found.stamps[1] - found.stamps[0]
-        finding = found.finding("gil_held")
-        if near(finding["dur_ns"], true) and near(found.span("gil.wait")["dur_ns"], true):
-            break
-    assert near(finding["dur_ns"], true), (finding, true)
-    assert near(found.span("gil.wait")["dur_ns"], true)
+    found = as_long(lambda: held(hold, slow=0.02))
+    finding = found.finding("gil_held")
     held_in = f", which thread `culprit` held in `{hold.__name__}` (test_truth.py:"
     assert held_in in finding["sentence"]
 
@@ -85,10 +104,9 @@ def test_the_stack_has_the_lines_that_ran(
     def deep(more: int) -> Any:
         return deep(more - 1) if more else Wärter().dreht()
 
-    found = held(lambda: deep(150))
+    found = as_long(lambda: held(lambda: deep(150)))
     finding = found.finding("gil_held")
     begins = Wärter.dreht.__code__.co_firstlineno
-    assert near(finding["dur_ns"], found.stamps[1] - found.stamps[0])
     place = f"test_truth.py:{begins + 2})"
     assert finding["sentence"].endswith(f", which thread `culprit` held in `Wärter.dreht` ({place}")
     innermost, *outer = finding["stack"]
@@ -101,9 +119,17 @@ def test_the_stack_has_the_lines_that_ran(
 def test_a_short_hold_is_no_finding(
     held: Callable[[Callable[[], Any]], Any], ext: ModuleType
 ) -> None:
-    found = held(lambda: ext.hold_gil(0.001))
-    assert found.stamps[1] - found.stamps[0] >= 1_000_000
-    assert found.span("gil.wait")["dur_ns"] < 50_000_000 or found.findings
+    for _ in range(ATTEMPTS):
+        found = held(lambda: ext.hold_gil(0.001))
+        assert found.stamps[1] - found.stamps[0] >= 1_000_000
+        waited = [span["dur_ns"] for span in found.spans if span["span"] in ("gil.wait", "poll")]
+        if max(waited) < 50_000_000:
+            break
+        # It was a long one after all, if the machine made it so.
+        assert max(waited) <= 25_000_000 + found.preempted, (max(waited), found.preempted)
+    else:
+        pytest.fail(f"{ATTEMPTS} times the machine ran somebody else meanwhile")
+    assert found.findings == []
 
 
 def test_a_poll_that_holds_the_loop_is_named_and_as_long(rt: gilscope.PyRuntime) -> None:
@@ -147,15 +173,17 @@ def test_a_poll_that_holds_the_loop_is_named_and_as_long(rt: gilscope.PyRuntime)
     assert finding["stack"][1].endswith(" in hog")
 
 
+@pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
 def test_a_poll_that_waits_for_the_gil_is_not_to_blame(
-    default_rt: gilscope.PyRuntime, ext: ModuleType, no_switches: None
+    default_rt: gilscope.PyRuntime, ext: ModuleType, no_switches: None, leaves: bool
 ) -> None:
     begun, held, read = threading.Event(), threading.Event(), threading.Event()
 
     def culprit() -> None:
         begun.wait(LIMIT)
         keeps_the_gil()
-        read.wait(LIMIT)  # a thread that has left has no name any more
+        if not leaves:
+            read.wait(LIMIT)
 
     def keeps_the_gil() -> None:
         ext.submit_with_gil(victim)
@@ -165,6 +193,8 @@ def test_a_poll_that_waits_for_the_gil_is_not_to_blame(
     async def innocent() -> None:
         begun.set()
         held.wait(LIMIT)  # lets go of the GIL, and is back 600 ms later
+        if leaves:  # before anybody asks for its name, which its `Thread` still knows
+            thread.join(LIMIT)
 
     async def victim() -> None:
         pass
