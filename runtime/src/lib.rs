@@ -98,6 +98,8 @@ mod guides {
     struct Readme;
     #[doc = include_str!("../../docs/context.md")]
     struct Context;
+    #[doc = include_str!("../../docs/findings.md")]
+    struct Findings;
     #[doc = include_str!("../../docs/host-table.md")]
     struct HostTable;
     #[doc = include_str!("../../docs/shutdown.md")]
