@@ -17,6 +17,8 @@ use crate::status::Status;
 use crate::{clock, global};
 
 const CAPACITY: usize = 4096;
+/// The converter is woken whenever so many more have come.
+const QUARTER: usize = CAPACITY / 4;
 
 /// One thing in the side lane.
 pub(crate) enum Item {
@@ -84,7 +86,12 @@ pub(crate) fn push(item: Item) {
 #[cold]
 pub(crate) fn error(id: u64, type_name: &str, message: &str, stack: &str) {
     let text = Arc::new(ErrorText::new(type_name, message, stack));
-    global::global().side.push(Item::Error { id, text });
+    let global = global::global();
+    global.side.push(Item::Error { id, text });
+    // Many tasks may fail at once, before their records fill a part of the ring.
+    if global.side.queue.len().is_multiple_of(QUARTER) {
+        global.wake_converter();
+    }
 }
 
 #[cold]

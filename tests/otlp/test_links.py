@@ -84,7 +84,6 @@ def test_links_of_polls_lead_to_exported_spans(
             assert waker["parentSpanId"] != poll["parentSpanId"]
             woken += 1
     assert woken >= 2 * CALLS
-    calls = {key[1] for key, s in spans.items() if s["attributes"]["gilscope.span"] == "call"}
     for key, turn in turns.items():
         assert "links" not in turn
         # What a turn says that it served are the calls whose polls lead to it.
