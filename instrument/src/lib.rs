@@ -67,7 +67,7 @@ pub use lost::Lost;
 pub use maker::Maker;
 pub use name::{Name, intern, resolve};
 pub use point::Point;
-pub use recorder::{LoopRecorder, OpenCall, OpenTask};
+pub use recorder::{Cause, LoopRecorder, OpenCall, OpenTask};
 pub use rust_polls::{LostWake, RustPolls, first_poll};
 pub use sampling::Sampler;
 pub use sink::{Sink, exporting};

@@ -45,6 +45,23 @@ pub struct OpenCall(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct OpenTask(pub u32);
 
+/// A poll in which something was woken, or scheduled that will wake it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cause {
+    /// The call or task; 0: none is known.
+    id: u64,
+    poll: u32,
+    trace: [u64; 2],
+}
+
+impl Cause {
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.id != 0
+    }
+}
+
 /// Records what one loop thread does. Not `Sync`: only that thread may use it.
 pub struct LoopRecorder {
     shared: Arc<LoopShared>,
@@ -63,6 +80,8 @@ pub struct LoopRecorder {
     current: Cell<u32>,
     /// The task made inside a call that is being polled.
     current_task: Cell<u32>,
+    /// Who scheduled what runs now, outside of any poll.
+    cause: Cell<Cause>,
     /// Whether the loop tells when it waits and attaches.
     seen: Cell<bool>,
     /// From how many ticks on the CPU time of a poll is asked for.
@@ -115,6 +134,7 @@ impl LoopRecorder {
             served: Cell::new(0),
             current: Cell::new(0),
             current_task: Cell::new(0),
+            cause: Cell::default(),
             seen: Cell::new(true),
             long: clock::ticks(LONG_NS),
             not_ours: Cell::default(),

@@ -2,7 +2,7 @@
 //!
 //! Invariant: each stamp is at least as late as the one before it, so that parts never overlap.
 
-use super::LoopRecorder;
+use super::{Cause, LoopRecorder};
 use crate::chain::Chain;
 use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
@@ -135,22 +135,41 @@ impl LoopRecorder {
         }
     }
 
-    /// Records who woke it, if that is another call or task that is being polled on this loop now.
+    /// Records who woke it, if that is another call or task.
     #[inline]
     fn push_wake(&self, woken: &Entry) {
-        let Some(waker) = self.polled() else { return };
-        if std::ptr::eq(waker, woken) {
+        let (id, cause) = (woken.get(word::ID), self.cause());
+        if cause.id == 0 || cause.id == id {
             return;
         }
-        let polls = |entry: &Entry| (entry.get(word::NAME_POLLS) >> 32) as u32;
         let wake = Wake {
-            id: woken.get(word::ID),
-            poll: polls(woken) + 1,
-            waker: waker.get(word::ID),
-            waker_poll: polls(waker),
-            waker_trace: [waker.get(word::TRACE_HIGH), waker.get(word::TRACE_LOW)],
+            id,
+            poll: polls_of(woken) + 1,
+            waker: cause.id,
+            waker_poll: cause.poll,
+            waker_trace: cause.trace,
         };
         self.push([wake.encode()]);
+    }
+
+    /// Who would have woken a call or task that were woken now: the one that is being polled on this loop,
+    /// else who scheduled what runs in [`caused`](Self::caused).
+    #[inline]
+    pub fn cause(&self) -> Cause {
+        let Some(entry) = self.polled() else {
+            return self.cause.get();
+        };
+        Cause {
+            id: entry.get(word::ID),
+            poll: polls_of(entry),
+            trace: [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
+        }
+    }
+
+    /// What runs until the next `caused` was scheduled by it; [`Cause::default`] when it has run.
+    #[inline]
+    pub fn caused(&self, by: Cause) {
+        self.cause.set(by);
     }
 
     /// The innermost call or task that is being polled now.
@@ -180,6 +199,11 @@ impl LoopRecorder {
         self.push(record.encode());
         self.slab.release(entry, handle);
     }
+}
+
+#[inline(always)]
+fn polls_of(entry: &Entry) -> u32 {
+    (entry.get(word::NAME_POLLS) >> 32) as u32
 }
 
 /// The rest of a fresh entry. The id comes last: it makes the entry visible.

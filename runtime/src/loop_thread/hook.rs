@@ -10,6 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::caused;
 use super::child::{self, Child};
 use super::state::current;
 use crate::driver;
@@ -67,7 +68,9 @@ unsafe extern "C" fn call_soon(
         Python::attach(|py| {
             // SAFETY: there is a first argument, live during the call.
             let callback = unsafe { Bound::from_borrowed_ptr(py, *args) };
-            look(py, &callback)
+            // SAFETY: there are as many, live during the call.
+            let told = (nargs > 1).then(|| unsafe { Bound::from_borrowed_ptr(py, *args.add(1)) });
+            look(py, &callback, told.as_ref())
         })
     };
     let Some(wrapped) = wrapped else {
@@ -95,15 +98,22 @@ unsafe extern "C" fn call_soon(
     result
 }
 
-/// Stamps a wake; returns what to schedule instead of a child task's step.
+/// Stamps a wake; returns what to schedule instead of a child task's step, or of what is `told` of a future.
 #[inline]
-fn look(py: Python<'_>, callback: &Bound<'_, PyAny>) -> Option<Py<PyAny>> {
+fn look(
+    py: Python<'_>,
+    callback: &Bound<'_, PyAny>,
+    told: Option<&Bound<'_, PyAny>>,
+) -> Option<Py<PyAny>> {
     if let Some(task) = driver::as_woken_task(callback) {
         task.get().woken();
         return None;
     }
-    let task = child_of(callback)?;
     let state = current()?;
+    let Some(task) = child_of(callback) else {
+        // asyncio's debug output shows callbacks as they are.
+        return caused::of(state, callback, told.filter(|_| !state.debug)?);
+    };
     let child = child::scheduled(state, &task)?;
     let child = Child::keep(py, callback, &task, child).ok()?;
     if state.debug {

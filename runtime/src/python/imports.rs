@@ -11,6 +11,30 @@ pub(crate) fn cancelled_error(py: Python<'_>) -> &Bound<'_, PyAny> {
     lookup(py, &CLASS, "asyncio.exceptions", "CancelledError")
 }
 
+/// `asyncio.Future`.
+pub(crate) fn future(py: Python<'_>) -> &Bound<'_, PyAny> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    lookup(py, &CLASS, "asyncio.futures", "Future")
+}
+
+/// The type of functions.
+pub(crate) fn function(py: Python<'_>) -> &Bound<'_, PyAny> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    lookup(py, &CLASS, "types", "FunctionType")
+}
+
+/// The type of bound methods.
+pub(crate) fn method(py: Python<'_>) -> &Bound<'_, PyAny> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    lookup(py, &CLASS, "types", "MethodType")
+}
+
+/// `functools.partial`.
+pub(crate) fn partial(py: Python<'_>) -> &Bound<'_, PyAny> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    lookup(py, &CLASS, "functools", "partial")
+}
+
 /// `asyncio.events.get_running_loop`.
 pub(crate) fn get_running_loop(py: Python<'_>) -> &Bound<'_, PyAny> {
     static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
