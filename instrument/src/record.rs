@@ -177,14 +177,14 @@ impl Step {
     }
 }
 
-/// Who woke a call or task: the poll of another one on the same loop.
+/// Who woke a call or task: the poll of another one on the same loop, or of a Rust future that it awaits.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub(crate) struct Wake {
     /// The one that was woken.
     pub(crate) id: u64,
     /// Which of its polls followed.
     pub(crate) poll: u32,
-    /// The call or task in whose poll it happened, and which poll that was.
+    /// The call or task in whose poll it happened, and which poll that was; or the id of a `rust.poll`, and 0.
     pub(crate) waker: u64,
     pub(crate) waker_poll: u32,
     pub(crate) waker_trace: [u64; 2],

@@ -11,6 +11,7 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::detail::{Detail, detail};
 use crate::name::Name;
+use crate::recorder::Cause;
 use crate::span::ThreadInfo;
 use crate::{clock, global};
 
@@ -71,6 +72,7 @@ impl LostWake {
 
 /// One poll.
 pub(crate) struct RustPoll {
+    pub(crate) id: u64,
     pub(crate) by: Awaiting,
     /// What is polled.
     pub(crate) name: Name,
@@ -99,13 +101,20 @@ pub struct RustPolls {
     by: Awaiting,
     name: Name,
     polls: u32,
+    /// The id of the newest one.
+    newest: u64,
 }
 
 impl RustPolls {
     pub(crate) fn new(by: Awaiting, name: Name) -> RustPolls {
         // Here and not at the first poll, which allocates nothing.
         global::global().rust_polls.prepare();
-        RustPolls { by, name, polls: 0 }
+        RustPolls {
+            by,
+            name,
+            polls: 0,
+            newest: 0,
+        }
     }
 
     /// What to tell if the waker of this future is lost.
@@ -118,12 +127,19 @@ impl RustPolls {
         }
     }
 
+    /// The newest poll, as that which wakes who awaits the future.
+    pub fn cause(&self) -> Cause {
+        Cause::rust_poll(self.newest, self.by.trace)
+    }
+
     /// A poll was from `start` to `end`, in ticks, on this thread.
     #[inline]
     pub fn polled(&mut self, start: u64, end: u64) {
         self.polls = self.polls.wrapping_add(1);
+        self.newest = crate::new_id();
         let Some(thread) = this_thread() else { return };
         let poll = RustPoll {
+            id: self.newest,
             by: self.by,
             name: self.name,
             number: self.polls,

@@ -90,7 +90,8 @@ def test_who_ended_in_it_woke_who_waits_for_it(
     with gilscope.trace() as trace:
         rt.call(both)
         spans = trace.spans
-    tasks = {span["name"].rpartition(".")[2]: span["id"] for span in spans if span["span"] == "task"}
+    found = [span for span in spans if span["span"] == "task"]
+    tasks = {span["name"].rpartition(".")[2]: span["id"] for span in found}
     polls: dict[str, list[dict[str, Any]]] = {name: [] for name in tasks}
     for span in spans:
         for name, task in tasks.items():
@@ -101,6 +102,30 @@ def test_who_ended_in_it_woke_who_waits_for_it(
     assert below[-1]["woken_by"] == polls["setter"][1]["id"]
     if below is not polls["waiter"]:
         assert polls["waiter"][-1]["woken_by"] == below[-1]["id"]
+
+
+@pytest.mark.parametrize("fan_in", [gathers, waits_for, None])
+def test_a_rust_future_woke_who_awaits_it_in_its_last_poll(
+    rt: gilscope.PyRuntime, fan_in: Callable[[Any], Awaitable[None]] | None
+) -> None:
+    async def waiter() -> None:
+        if fan_in is None:
+            await gilscope.rust.sleep(0.001)
+        else:
+            await fan_in(gilscope.rust.sleep(0.001))
+
+    with gilscope.trace() as trace:
+        rt.call(waiter)
+        spans = trace.spans
+    (call,) = (span for span in spans if span["span"] == "call")
+    rust = [span for span in spans if span["span"] == "rust.poll"]
+    polls = [span for span in spans if span["span"] == "poll"]
+    (woken,) = (span for span in polls if span.get("woken_by") == rust[-1]["id"])
+    assert woken["poll"] == 2
+    # Of the task that awaits the future, which ended then, and woke the call.
+    last = [span for span in polls if span["parent"] == call["id"]][-1]
+    assert woken is last or last["woken_by"] == woken["id"]
+    assert woken["start_ns"] >= rust[-1]["start_ns"]
 
 
 def test_a_callback_that_raises_is_named_as_ever(rt: gilscope.PyRuntime) -> None:

@@ -90,12 +90,13 @@ def test_the_poll_that_set_the_event_is_found(path: Path) -> None:
 def test_the_page_draws_the_arrow(path: Path, tmp_path: Path) -> None:
     trace = read(str(path))
     text = page(trace)
-    assert len(payload(text)["wakes"]) == 4
+    # The one that waits, and who gathers, by the last of the two to end.
+    assert len(payload(text)["wakes"]) == 2 * 4
     (tmp_path / "t.html").write_text(text)
     with Browser(tmp_path / "profile") as browser:
         browser.open((tmp_path / "t.html").as_uri())
         browser.wait(READY)
-        assert browser.text("#drawn").endswith(" 1 arrow from a poll that woke.")
+        assert browser.text("#drawn").endswith(" 2 arrows from a poll that woke.")
         assert has_drawn(browser, WOKEN)
         browser.press("ArrowDown")
         said = browser.text("#panel")

@@ -90,10 +90,11 @@ impl<'a> Owner<'a> {
             ..suspended
         });
         let waker = |wake: &Wake| {
-            (
-                part_id(wake.waker, SpanKind::Poll, wake.waker_poll),
-                wake.waker_trace,
-            )
+            let id = match wake.waker_poll {
+                0 => wake.waker,
+                poll => part_id(wake.waker, SpanKind::Poll, poll),
+            };
+            (id, wake.waker_trace)
         };
         out.push(Span {
             woken_by: wake.as_ref().map(waker),
@@ -220,8 +221,7 @@ pub(super) fn rust_poll(poll: RustPoll) -> Span {
     Span {
         kind: SpanKind::RustPoll,
         runtime: by.runtime,
-        // Of one call many futures may be polled, so that nothing could be derived.
-        id: crate::new_id(),
+        id: poll.id,
         parent: by.id,
         trace: by.trace,
         call: by.call,

@@ -85,7 +85,7 @@ pub(super) const GIL_WAIT: Attribute = attribute(
 pub(super) const LINK: Attribute = attribute(
     "gilscope.link",
     "links of `poll`",
-    "`turn`: to the turn it ran in; `wake`: to the poll of a call or task of the same loop that woke it",
+    "`turn`: to the turn it ran in; `wake`: to the poll of a call or task of the same loop, or of the awaited Rust future, that woke it",
 );
 
 const ATTRIBUTES: [Attribute; 16] = [

@@ -48,13 +48,18 @@ pub struct OpenTask(pub u32);
 /// A poll in which something was woken, or scheduled that will wake it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cause {
-    /// The call or task; 0: none is known.
+    /// The call or task, or the poll of a Rust future itself; 0: none is known.
     id: u64,
+    /// Which poll of the call or task; 0: `id` is a poll's.
     poll: u32,
     trace: [u64; 2],
 }
 
 impl Cause {
+    pub(crate) fn rust_poll(id: u64, trace: [u64; 2]) -> Cause {
+        Cause { id, poll: 0, trace }
+    }
+
     /// Whether there is one.
     #[must_use]
     pub fn is_known(&self) -> bool {

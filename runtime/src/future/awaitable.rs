@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
-use gilscope_instrument::{Name, clock};
+use gilscope_instrument::{Cause, Name, clock};
 use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration};
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
@@ -23,6 +23,7 @@ use super::polled::Polled;
 use super::port::{Foreign, Port};
 use crate::error::{Error, panic_text};
 use crate::life::park::{ParkOnExit, Parking};
+use crate::loop_thread::state::current;
 use crate::python::imports;
 use crate::python::names::name;
 use crate::tasks::{self, SpawnHandle};
@@ -275,10 +276,15 @@ impl RustFuture {
         let waiter = new_waiter(py, event_loop, &pending)?;
         let theirs = Arc::clone(&pending);
         let work = async move {
-            let outcome = std::panic::AssertUnwindSafe(future).catch_unwind().await;
+            let mut future = future;
+            let whole = std::panic::AssertUnwindSafe(&mut future).catch_unwind();
+            let outcome = whole.await;
+            let by = future.newest();
+            // Before the result is there for its loop, as it would be if the await had owned it.
+            drop(future);
             let resolve = outcome.unwrap_or_else(|payload| panicked(&*payload));
             *lock(&theirs.result) = Some(resolve);
-            port.post(move |py| wake(py, &theirs));
+            port.post(move |py| wake(py, &theirs, by));
         };
         let task = match crate::host::cell::simulated_here() {
             Some(host) => tasks::spawn_on(&host, work),
@@ -430,8 +436,9 @@ fn new_waiter<'py>(
     Ok(waiter)
 }
 
-/// The result is there: ends the wait of whoever still waits. Attached, on the loop's thread.
-fn wake(py: Python<'_>, pending: &Pending) {
+/// The result is there, since that poll: ends the wait of whoever still waits. Attached, on the loop's
+/// thread.
+fn wake(py: Python<'_>, pending: &Pending, by: Cause) {
     let Some(future) = lock(&pending.future)
         .as_ref()
         .map(|future| future.clone_ref(py))
@@ -454,9 +461,15 @@ fn wake(py: Python<'_>, pending: &Pending) {
                 super::port::count_lost();
                 return Ok(());
             }
-            future
-                .call_method1(py, name!(py, c"set_result"), (py.None(),))
-                .map(drop)
+            let recorder = current().map(|state| &state.recorder);
+            if let Some(recorder) = recorder {
+                recorder.caused(by);
+            }
+            let set = future.call_method1(py, name!(py, c"set_result"), (py.None(),));
+            if let Some(recorder) = recorder {
+                recorder.caused(Cause::default());
+            }
+            set.map(drop)
         });
     let Err(error) = woken else { return };
     let foreign = pending.foreign.as_ref().and_then(Weak::upgrade);

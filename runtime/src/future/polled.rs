@@ -5,7 +5,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use gilscope_instrument::{Name, RustPolls};
+use gilscope_instrument::{Cause, Name, RustPolls};
 
 use super::wakers::Wakers;
 
@@ -24,6 +24,12 @@ impl<F> Polled<F> {
             (polls, wakers)
         });
         Polled { recorded, future }
+    }
+
+    /// The poll that was the last so far, if polls are recorded.
+    pub(super) fn newest(&self) -> Cause {
+        let recorded = self.recorded.as_ref();
+        recorded.map_or_else(Cause::default, |(polls, _)| polls.cause())
     }
 }
 
