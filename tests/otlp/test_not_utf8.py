@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # As `os.fsdecode` reads a name in Latin-1, and what no name of a file is read as.
 FILES = ["caf\udce9.py", "caf\ud800.py"]
-SHOWN = "caf\ufffd\ufffd\ufffd"  # each of the three bytes that UTF-8 would have for it
+SHOWN = "caf\ufffd"
 CODE = """
 async def fails():
     import asyncio

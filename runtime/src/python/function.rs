@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::awaited::Suspended;
 use super::names::name;
 use super::place::first_line;
+use super::text::readable;
 use gilscope_instrument::{Name, define, intern, is_defined};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -34,7 +35,7 @@ pub(crate) fn of(coroutine: &Bound<'_, PyAny>) -> Name {
     let at = Suspended::new(coroutine.clone());
     match at.and_then(|at| Some((at.code()?, at))) {
         Some((code, at)) => seen(&code, &qualname, &at),
-        None => intern(&qualname.to_string_lossy()),
+        None => intern(&readable(&qualname)),
     }
 }
 
@@ -44,8 +45,8 @@ fn seen(code: &Bound<'_, PyAny>, qualname: &Bound<'_, PyString>, at: &Suspended<
         return name;
     }
     let name = match module(at) {
-        Some(module) => intern(&format!("{module}.{}", qualname.to_string_lossy())),
-        None => intern(&qualname.to_string_lossy()),
+        Some(module) => intern(&format!("{module}.{}", readable(qualname))),
+        None => intern(&readable(qualname)),
     };
     if !is_defined(name)
         && let Some((file, line)) = first_line(code)
@@ -70,5 +71,5 @@ fn module(at: &Suspended<'_>) -> Option<String> {
         .ok()?
         .get_item(name!(py, c"__name__"));
     let name = name.ok()??.cast_into::<PyString>().ok()?;
-    Some(name.to_string_lossy().into_owned())
+    Some(readable(&name).into_owned())
 }

@@ -11,6 +11,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PyString};
 
+use super::text::readable;
+
 /// A parameter as it was given; `None` where it was not, or where `None` was.
 pub(crate) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
@@ -121,7 +123,7 @@ pub(crate) fn word<T: Copy>(
 pub(crate) fn name(given: Given<'_, '_>) -> PyResult<Option<String>> {
     let Some(given) = given else { return Ok(None) };
     match given.cast::<PyString>() {
-        Ok(text) => Ok(Some(text.to_string_lossy().into_owned())),
+        Ok(text) => Ok(Some(readable(text).into_owned())),
         Err(_) => Err(wrong_type("name", "a string or None", given)),
     }
 }

@@ -20,11 +20,16 @@ const FRAMES: i32 = 50;
 /// A `str` with a sign in the place of each character that no UTF-8 has: Python puts one for every byte
 /// that it cannot decode of a file's name. Raises `TypeError` for what is no `str`. Attached.
 pub(crate) fn lossy(value: &Bound<'_, PyAny>) -> PyResult<String> {
-    Ok(match value.cast::<PyString>()?.to_string_lossy() {
-        Cow::Borrowed(text) => text.to_owned(),
+    Ok(readable(value.cast::<PyString>()?).into_owned())
+}
+
+/// The same of what is known to be a `str`. Attached.
+pub(crate) fn readable<'a>(text: &'a Bound<'_, PyString>) -> Cow<'a, str> {
+    match text.to_string_lossy() {
+        Cow::Borrowed(text) => Cow::Borrowed(text),
         // It has three, for the three bytes that each such character would have.
-        Cow::Owned(text) => text.replace("\u{fffd}\u{fffd}\u{fffd}", "\u{fffd}"),
-    })
+        Cow::Owned(text) => Cow::Owned(text.replace("\u{fffd}\u{fffd}\u{fffd}", "\u{fffd}")),
+    }
 }
 
 /// The same, as an argument of a function that Python calls.
@@ -71,7 +76,7 @@ fn type_name(exception: &Bound<'_, PyAny>) -> String {
     let class = exception.get_type();
     let name = class
         .fully_qualified_name()
-        .map(|name| name.to_string_lossy().into_owned());
+        .map(|name| readable(&name).into_owned());
     name.unwrap_or_else(|_| "?".to_owned())
 }
 
@@ -96,7 +101,7 @@ fn traceback(exception: &Bound<'_, PyAny>) -> String {
         )?;
         let mut text = String::new();
         for line in lines.try_iter()? {
-            text.push_str(&line?.str()?.to_string_lossy());
+            text.push_str(&readable(&line?.str()?));
             if text.len() > TRACEBACK {
                 break;
             }

@@ -7,7 +7,7 @@ use gilscope_instrument::notes::{Attributes, Value};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 
-use crate::python::text::Lossy;
+use crate::python::text::{Lossy, readable};
 
 /// A bool, int, float or string, or several of them in a list or tuple.
 pub(super) fn value(given: &Bound<'_, PyAny>) -> Option<Value> {
@@ -36,7 +36,7 @@ fn single(given: &Bound<'_, PyAny>) -> Option<Value> {
         return given.extract().ok().map(Value::Float);
     }
     if let Ok(text) = given.cast::<PyString>() {
-        return Some(Value::Text(text.to_string_lossy().into_owned()));
+        return Some(Value::Text(readable(text).into_owned()));
     }
     let bytes = given.cast::<PyBytes>().ok()?;
     Some(Value::Text(
