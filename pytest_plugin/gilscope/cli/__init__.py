@@ -18,14 +18,28 @@ _HELP = """\
 Rust calls async Python without touching the GIL, and every call can be seen.
 
 \b
-Start here:
-  gilscope run --help     call an async function and record it
-  gilscope view --help    look at what was recorded
-  gilscope tree --help    ask a running process what it awaits
+Start here, with an app.py that has `async def fun(x)`:
+  printf '1\\n2\\n' > in.jsonl
+  gilscope run app.py:fun --input in.jsonl --trace trace.jsonl
+  gilscope view trace.jsonl           where the time of the slowest calls went
+  gilscope view trace.jsonl --html    the same as a picture, trace.html
+
+\b
+A program that does not go on:
+  GILSCOPE_TREE=1 python program.py &
+  gilscope tree $!                    what it awaits, in Python and in Rust
+
+\b
+In a program of your own:
+  with gilscope.trace("trace.jsonl"):   # Python; then gilscope view trace.jsonl
 """
 
 
-@click.group(help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    help=_HELP,
+    epilog="next: gilscope run --help",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="gilscope")
 def cli() -> None:
     """Group the commands."""

@@ -65,11 +65,15 @@ Environment:
   GILSCOPE_DETAIL  full (default), call (one span per call) or off (nothing)
   GILSCOPE_RING    slots between loop and record (65536); what does not fit is dropped
   GILSCOPE_REDACT  1 keeps messages of exceptions out of the trace, not of rows
+  GILSCOPE_TREE    0 has it answer no `gilscope tree`, which it does otherwise while it runs
 """
 
 
 @click.command(
-    cls=Command, help=_HELP, short_help="Call an async function once per input, from Rust."
+    cls=Command,
+    help=_HELP,
+    short_help="Call an async function once per input, from Rust.",
+    epilog="next: gilscope view trace.json",
 )
 @click.argument("function")
 @click.option(

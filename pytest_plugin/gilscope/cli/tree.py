@@ -23,7 +23,7 @@ Example:
   GILSCOPE_TREE=1 python app.py &
   gilscope tree $!
 
-Exit code: 0 when there was an answer, 2 when there was none.
+Exit code: 0 when there was an answer, 2 when there was none. docs/tree.md says how to read it.
 """
 
 
@@ -39,7 +39,11 @@ def _number(context: click.Context, parameter: click.Parameter, given: str | Non
     return int(given)
 
 
-@click.command(help=_HELP, short_help="Say what a running process awaits.")
+@click.command(
+    help=_HELP,
+    short_help="Say what a running process awaits.",
+    epilog="next: gilscope tree",
+)
 @click.argument("pid", required=False, callback=_number)
 @click.option("--json", "as_json", is_flag=True, help="Say it as JSON, and leave nothing out.")
 @click.option("--all", "everything", is_flag=True, help="Show each, also those that look alike.")

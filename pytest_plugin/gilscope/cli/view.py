@@ -46,7 +46,10 @@ it is no trace.
 
 
 @click.command(
-    cls=Command, help=_HELP, short_help="Show a trace: as text, as a page, or in Perfetto."
+    cls=Command,
+    help=_HELP,
+    short_help="Show a trace: as text, as a page, or in Perfetto.",
+    epilog="next: gilscope view trace.jsonl --html",
 )
 @click.argument("trace")
 @click.option(
