@@ -33,6 +33,7 @@ fn this_thread() -> Option<Arc<ThreadInfo>> {
         Arc::new(ThreadInfo {
             name: std::thread::current().name().unwrap_or("thread").to_owned(),
             tid: crate::recorder::thread_id(),
+            ident: crate::recorder::ident(),
             runtime: 0,
         })
     };

@@ -81,6 +81,8 @@ pub struct ThreadInfo {
     pub name: String,
     /// Its kernel thread id; 0 for "some thread of the caller".
     pub tid: u32,
+    /// What Python's `threading.get_ident` returns on it; 0 likewise.
+    pub ident: u64,
     /// The runtime whose loop runs on it.
     pub runtime: u16,
 }

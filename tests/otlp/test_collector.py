@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections import Counter
+import threading
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,7 +70,8 @@ def recorded(span: dict[str, Any]) -> tuple[object, ...]:
         start,
         start + span["dur_ns"],
         error,
-        span["thread"],
+        # That of who enqueues is not known, and of the others is the loop's.
+        None if span["span"] == "enqueue" else span["thread"],
     )
 
 
@@ -84,8 +86,29 @@ def received(span: dict[str, Any]) -> tuple[object, ...]:
         int(span["startTimeUnixNano"]),
         int(span["endTimeUnixNano"]),
         attributes.get("error.type"),
-        attributes["thread.name"],
+        attributes.get("thread.name"),
     )
+
+
+def test_threads_have_the_number_that_python_gives_them(collector: Collector) -> None:
+    async def number() -> int:
+        await gilscope.rust.sleep(0.001)
+        return threading.get_ident()
+
+    url = collector.url("http/protobuf")
+    with gilscope.instrument(otlp=url) as export, gilscope.PyRuntime() as rt:
+        ident = rt.call(number)
+        rt.shutdown()
+        export.close()
+    collector.stop()
+    said: dict[str, set[int | None]] = defaultdict(set)
+    for span in collector.receiver.spans():
+        said[span["attributes"]["gilscope.span"]].add(span["attributes"].get("thread.id"))
+    assert said.pop("enqueue") == {None}
+    elsewhere = said.pop("rust.poll")
+    assert ident in elsewhere  # the first poll
+    assert len(elsewhere) == 2
+    assert set().union(*said.values()) == {ident}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -332,6 +332,7 @@ mod tests {
         let thread = ThreadInfo {
             name: "loop".to_owned(),
             tid: 0,
+            ident: 0,
             runtime: 1,
         };
         let shared = Arc::new(LoopShared {

@@ -85,6 +85,7 @@ impl Converter {
             caller: Arc::new(ThreadInfo {
                 name: "caller".into(),
                 tid: 0,
+                ident: 0,
                 runtime: 0,
             }),
             dropped: Dropped::default(),

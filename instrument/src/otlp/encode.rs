@@ -197,9 +197,13 @@ fn all_attributes(out: &mut Wire, span: &Span) {
 fn attributes(all: &mut Pairs<'_>, span: &Span) {
     all.text(names::SPAN.key, span.kind.as_str());
     all.int(names::RUNTIME.key, span.runtime.into());
-    all.text(names::THREAD_NAME.key, &span.thread.name);
-    if span.thread.tid != 0 {
-        all.int(names::THREAD_ID.key, span.thread.tid.into());
+    // A call is enqueued on its caller's thread, of which nothing is known.
+    let is_its = span.kind != SpanKind::Enqueue || span.thread.ident == 0;
+    if is_its {
+        all.text(names::THREAD_NAME.key, &span.thread.name);
+    }
+    if is_its && span.thread.ident != 0 {
+        all.int(names::THREAD_ID.key, span.thread.ident.min(i64::MAX as u64));
     }
     let count = u64::from(span.poll);
     match span.kind {

@@ -18,6 +18,7 @@ pub(in crate::otlp) fn sample(kind: SpanKind, id: u64) -> Span {
     let thread = ThreadInfo {
         name: "loop".into(),
         tid: 4711,
+        ident: 1 << 40,
         runtime: 0,
     };
     Span {
@@ -88,7 +89,7 @@ fn a_part_has_ids_times_and_its_thread() {
         ("gilscope.span", text("gil.wait")),
         ("gilscope.runtime", Proto::IntValue(0)),
         ("thread.name", text("loop")),
-        ("thread.id", Proto::IntValue(4711)),
+        ("thread.id", Proto::IntValue(1 << 40)),
     ];
     assert_eq!(pairs(&found.attributes), wanted);
 }

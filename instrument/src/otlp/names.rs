@@ -30,12 +30,15 @@ pub(super) const RUNTIME: Attribute = attribute(
     "all",
     "the runtime's number in its process",
 );
-pub(super) const THREAD_NAME: Attribute =
-    attribute("thread.name", "all", "the thread it was recorded on");
+pub(super) const THREAD_NAME: Attribute = attribute(
+    "thread.name",
+    "all but `enqueue`",
+    "the thread it was recorded on",
+);
 pub(super) const THREAD_ID: Attribute = attribute(
     "thread.id",
-    "all",
-    "the system's number of that thread, where it is known",
+    "all but `enqueue`",
+    "that thread's `threading.get_ident()`, where it is known",
 );
 pub(super) const FUNCTION: Attribute = attribute(
     "code.function.name",

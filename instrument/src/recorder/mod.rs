@@ -114,6 +114,7 @@ impl LoopRecorder {
             thread: Arc::new(ThreadInfo {
                 name: thread.to_owned(),
                 tid: thread_id(),
+                ident: ident(),
                 runtime,
             }),
             slab: slab.slab.clone(),
@@ -326,6 +327,12 @@ pub(crate) fn ring_slots() -> usize {
 /// The size of a ring for which so many slots are wanted.
 fn size(slots: usize) -> usize {
     slots.clamp(1 << 6, 1 << 24).next_power_of_two()
+}
+
+/// What Python calls the calling thread.
+pub(crate) fn ident() -> u64 {
+    // SAFETY: no arguments, no effect. Python takes the same, as an integer.
+    unsafe { libc::pthread_self() as u64 }
 }
 
 /// The system's number of the calling thread.
