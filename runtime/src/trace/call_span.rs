@@ -175,7 +175,7 @@ impl CallSpan {
             2 => self.note(|notes| {
                 notes.judge(Verdict::Error(
                     description.map_or_else(String::new, |it| it.0),
-                ))
+                ));
             }),
             _ => {}
         }
