@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -79,15 +80,18 @@ def test_perfetto_takes_a_trace_of_thousands_of_calls(browser: Browser, tmp_path
     done = gilscope("run", *given, cwd=tmp_path)
     assert f"{calls:,} inputs: {calls * 4 // 5:,} ok, {calls // 5:,} errors" in done.stderr
     trace = convert(tmp_path / "t.jsonl", tmp_path / "t.json")
-    arrows = trace.read_text().count('"ph":"f"')
+    events = json.loads(trace.read_text())["traceEvents"]
+    arrows = sum(event["ph"] == "f" for event in events)
+    # How often a call is suspended is not the same for each: what it awaits may be done already.
+    waits = sum((event["ph"], event["name"]) == ("b", "suspended") for event in events)
     with served(trace) as address:
         browser.open(address)
         browser.wait("document.body.innerText.includes('queue depth')")
-        for name, count in (("shop.order", calls), ("child", 2 * calls), ("suspended", 4 * calls)):
+        for name, count in (("shop.order", calls), ("shop.child", 2 * calls), ("suspended", waits)):
             found = browser.run(ROWS % f"select id from slice where name = '{name}'")
-            assert found == count, name
-        assert browser.run(ROWS % "select id from flow") == arrows > 3 * calls
+            assert found == count > 0, name
+        assert browser.run(ROWS % "select id from flow") == arrows > calls
         # None of them lost its end.
-        ended = "select id from slice where name in ('shop.order', 'child') and dur > 0"
+        ended = "select id from slice where name in ('shop.order', 'shop.child') and dur > 0"
         assert browser.run(ROWS % ended) == 3 * calls
         assert browser.run(ROWS % WRONG) == 0
