@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::error::cut;
+use crate::error::{cut, redact};
 use crate::trace::TraceContext;
 
 /// Most attributes, events and links, each; OpenTelemetry's default limits.
@@ -113,11 +113,14 @@ impl Notes {
         self.links.push((to, bounded(attributes)));
     }
 
-    /// Says how it went. As OpenTelemetry has it, `Ok` is final.
+    /// Says how it went, without the text where `GILSCOPE_REDACT` is set. As OpenTelemetry has it, `Ok` is
+    /// final.
     pub fn judge(&mut self, verdict: Verdict) {
         if self.verdict != Some(Verdict::Ok) {
             self.verdict = Some(match verdict {
                 Verdict::Ok => Verdict::Ok,
+                // OpenTelemetry's own helpers put the exception's message there.
+                Verdict::Error(_) if redact() => Verdict::Error(String::new()),
                 Verdict::Error(text) => Verdict::Error(cut(&text, LONGEST)),
             });
         }

@@ -197,18 +197,22 @@ def test_e12_exception_that_cannot_be_copied_is_cut(told: Callable[..., dict[str
     assert len(event["exception.stacktrace"].encode()) <= 16 << 10
 
 
-def test_redacted_exceptions_of_calls_and_tasks_have_a_type_only(collector: Collector) -> None:
+def test_what_is_redacted_has_a_type_and_a_status_only(collector: Collector) -> None:
     code = """if True:
         import sys, gilscope
         import asyncio
+        from opentelemetry import trace
         async def child(): raise KeyError("secret")
         async def raises():
             try:
                 await asyncio.create_task(child())
             except KeyError:
                 raise ValueError("secret")
+        async def says():
+            trace.get_current_span().set_status(trace.StatusCode.ERROR, "secret")
         with gilscope.instrument(otlp=sys.argv[1]) as export, gilscope.PyRuntime() as rt:
             rt.submit(raises).exception()
+            rt.call(says)
             rt.shutdown()
             export.close()
         assert sum(export.lost.values()) == 0
@@ -222,4 +226,6 @@ def test_redacted_exceptions_of_calls_and_tasks_have_a_type_only(collector: Coll
         (pair,) = event["attributes"]
         assert (pair["key"], pair["value"]["stringValue"]) == ("exception.type", error)
         assert span["attributes"]["error.type"] == error
+    (said,) = (s for s in collector.receiver.spans() if s["name"].endswith("says"))
+    assert said["status"] == {"code": 2}
     assert "secret" not in str(collector.receiver.requests)
