@@ -208,6 +208,17 @@ fn test_chrome_speaks_the_dialect() {
         "loop-4"
     );
     assert_eq!(named("thread_sort_index").count(), 1);
+    let begun = |name| {
+        let begins = |event: &&Value| event["ph"] == "b" && event["name"] == name;
+        &events.iter().find(begins).unwrap()["args"]
+    };
+    let id = Value::from(format!("{:016x}", stamps.id));
+    let (call, task) = (begun("mod.fn"), begun("mod.child"));
+    assert_eq!(
+        (&call["parent"], &call["call"]),
+        (&"0000000000000abc".into(), &Value::Null)
+    );
+    assert_eq!((&task["parent"], &task["call"]), (&id, &id));
     let slices = with_phase(&events, "X");
     let turn = slices
         .iter()

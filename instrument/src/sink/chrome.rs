@@ -125,6 +125,13 @@ impl Chrome {
             "trace": format!("{:016x}{:016x}", span.trace[0], span.trace[1]),
             "runtime": span.runtime,
         });
+        // As in JSON lines, so that a reader gets the same tree of both.
+        if span.parent != 0 {
+            args["parent"] = format!("{:016x}", span.parent).into();
+        }
+        if span.call != 0 && span.call != span.id {
+            args["call"] = format!("{:016x}", span.call).into();
+        }
         if !span.flags.is_empty() {
             args["flags"] = span.flags.names().collect::<Vec<_>>().into();
         }
@@ -203,13 +210,17 @@ impl Chrome {
                 "gil_wait_us": span.gil_wait_ns() as f64 / 1000.0,
             })
         } else {
-            let name = if span.kind == SpanKind::RustPoll {
-                "future"
-            } else {
-                "function"
+            let (name, own) = match span.kind {
+                SpanKind::RustPoll => ("future", Some(format!("{:016x}", span.id))),
+                _ => ("function", None),
             };
-            json!({ name: text(span.name), "call": format!("{:016x}", span.call),
-                    "parent": format!("{:016x}", span.parent), "poll": span.poll })
+            let mut args = json!({ name: text(span.name), "call": format!("{:016x}", span.call),
+                    "parent": format!("{:016x}", span.parent), "poll": span.poll });
+            // That of a poll is with its part.
+            if let Some(own) = own {
+                args["id"] = own.into();
+            }
+            args
         };
         let ts = micros(span.start);
         let dur = (clock::to_ns(span.end) - clock::to_ns(span.start)) as f64 / 1000.0;

@@ -75,7 +75,8 @@ class _Events:
         if (work := self._open.get(local)) is None:
             own = f"{local:016x}"
             work = Work(event["cat"], own, name, at, at, "ok", self._lane(event))
-            work.call = own if work.kind == "call" else None
+            work.call = own if work.kind == "call" else text(args, "call")
+            work.parent = text(args, "parent")
             work.status, work.trace = text(args, "status") or "ok", text(args, "trace")
             work.polls, work.flags = count(args, "polls"), texts(args, "flags")
             work.error = error_text(args)
