@@ -13,6 +13,7 @@ from gilscope.view.perfetto import convert
 from gilscope.view.reading import read
 
 from .browser import Browser
+from .conftest import gilscope
 from .test_html import payload
 from .test_page import READY, has_drawn
 from .traces import Lines
@@ -66,6 +67,34 @@ def test_those_of_a_real_run_are_read_from_both_formats(
             assert call.start <= poll.start <= poll.end <= call.end
             assert poll is polls[0] or poll.lane in trace.rust_lanes()
     assert not any(piece.kind == "rust.poll" for call in trace.calls for piece in call.pieces)
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_the_tree_of_a_real_run_names_what_is_awaited(real: Callable[..., Path], name: str) -> None:
+    path = real(name)
+    out = gilscope("view", name, "--slowest", "5", cwd=path.parent).stdout
+    rows = [line for line in out.splitlines() if " wait suspended " in line]
+    awaited = [line for line in rows if ", awaits gilscope.rust.sleep, woken " in line]
+    assert len(awaited) == len({poll.owner for poll in read(str(path)).rust}) > 0
+    assert all(re.search(r" at shop\.py:\d+ in fetch, awaits ", line) for line in awaited)
+    others = [line for line in rows if line not in awaited]
+    assert any(" in child, woken " in line for line in others)
+    assert not any("awaits" in line for line in others)
+
+
+def test_what_is_awaited_is_what_was_polled_since_the_poll_before(tmp_path: Path) -> None:
+    lines = Lines()
+    life = (*(("poll", 10), ("suspended", 90)) * 4, ("poll", 10))
+    call, other = lines.work(life=life), lines.work(life=life)
+    lines.rust_poll(call, 1, 2, 1, name="shop.first")
+    lines.rust_poll(call, 2, 50, 1, name="shop.first")
+    lines.rust_poll(call, 1, 205, 1, name="shop.second")  # no thread had got to it before its end
+    lines.rust_poll(call, 1, 302, 1, name="shop.third")  # given up, and another one awaited
+    lines.rust_poll(call, 1, 305, 1, name="shop.fourth")
+    trace = read(lines.write(tmp_path / "t.jsonl"))
+    found = {call.id: [p.awaits for p in call.pieces if p.kind != "poll"] for call in trace.calls}
+    assert found[call] == ["shop.first", None, "shop.second", "shop.fourth"]
+    assert found[other] == [None] * 4
 
 
 def test_the_page_shows_them(trace: Trace, tmp_path: Path) -> None:

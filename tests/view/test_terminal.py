@@ -95,7 +95,7 @@ def test_both_formats_of_a_real_run_are_read(name: str, real: Callable[..., Path
     assert "5 calls in " in done.stdout
     assert "with 10 tasks" in done.stdout
     assert "not ok: 1 error" in done.stdout
-    assert re.search(r"wait suspended .* at shop\.py:\d+ in fetch, woken", done.stdout)
+    assert re.search(r"wait suspended .* at shop\.py:\d+ in fetch, awaits \S+, woken", done.stdout)
     assert re.search(r"├─ py   task shop\.child  [\d.]+ ms", done.stdout)
 
 

@@ -5,7 +5,9 @@ Times are integers, nanoseconds of whatever clock the file counts in.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 # In the order of a call's life; docs/spans.md says what each is.
 PARTS = ("enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback")
@@ -33,6 +35,8 @@ class Piece:
     """The id of the `poll` of another call or task in which it was woken, for a `poll`."""
     cpu: int = 0
     """CPU time of its thread in it, for a `poll` of a millisecond or more; else 0."""
+    awaits: str | None = None
+    """The Rust future it awaits, for a `suspended`; None if it awaits something else."""
 
 
 @dataclass(slots=True)
@@ -169,6 +173,7 @@ def put_together(trace: Trace) -> Trace:
     trace.calls.sort(key=lambda call: (call.start, call.id))
     trace.tasks.sort(key=lambda task: (task.start, task.id))
     _put_rust_on_threads(trace)
+    _name_awaited(trace, works)
     for turns in trace.turns.values():
         turns.sort(key=lambda turn: turn.start)
     return trace
@@ -181,6 +186,23 @@ def _put_rust_on_threads(trace: Trace) -> None:
     for poll in trace.rust:
         if poll.lane not in loops:
             poll.lane = (0, poll.lane[1])
+
+
+def _name_awaited(trace: Trace, works: dict[str, Work]) -> None:
+    """A Rust future is polled first in the `poll` that awaits it, then in the `suspended`.
+
+    One that is ready in its first poll suspends nobody, and has no `rust.poll`.
+    """
+    polls: dict[str, list[RustPoll]] = {}
+    for poll in trace.rust:
+        polls.setdefault(poll.owner, []).append(poll)
+    for owner, own in polls.items():
+        work = works.get(owner)
+        for before, piece in pairwise(work.pieces if work else ()):
+            if (before.kind, piece.kind) == ("poll", "suspended"):
+                end = bisect_left(own, piece.end, key=lambda poll: poll.start)
+                if end and own[end - 1].start >= before.start:
+                    piece.awaits = own[end - 1].name
 
 
 def _order(piece: Piece) -> tuple[int, int, int]:

@@ -110,6 +110,8 @@ def _piece(piece: Piece, whole: int, shift: int, waited: int) -> Text:
     text.append(bar(took / whole), style=_COLOURS[side])
     if piece.at:
         text.append(f" at {_near(piece.at)}", style="default not dim")
+    if piece.awaits:
+        text.append(f"{',' if piece.at else ''} awaits {piece.awaits}", style="default not dim")
     if piece.wake is not None and piece.start <= piece.wake <= piece.end:
         text.append(f", woken {duration(piece.end - piece.wake)} before its turn", style="dim")
     if piece.cpu:
