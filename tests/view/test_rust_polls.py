@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gilscope.view.html import page
+from gilscope.view.model import RustPoll
+from gilscope.view.numbers import wakes
 from gilscope.view.perfetto import convert
 from gilscope.view.reading import read
 
@@ -16,6 +18,7 @@ from .browser import Browser
 from .conftest import gilscope
 from .test_html import payload
 from .test_page import READY, has_drawn
+from .test_woken_by import holds
 from .traces import Lines
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from gilscope.view.model import Trace
 
 RUST = "#b7410e"
+VIOLET = "#7048e8"
 
 
 @pytest.fixture
@@ -127,3 +131,73 @@ def test_perfetto_gets_a_track_for_each_thread(trace: Trace) -> None:
         ("gilscope-tokio2", 500, 40, 5),
     ]
     assert {poll["args"]["call"] for poll in polls} == {trace.calls[0].id}
+
+
+@pytest.fixture
+def woken(tmp_path: Path) -> Trace:
+    """A call that a poll of the Rust future it awaits has woken, on another thread."""
+    lines = Lines()
+    call = lines.work("shop.order")
+    lines.turn(3, 110)
+    lines.rust_poll(call, 1, 20, 30, thread="loop-1")
+    lines.rust_poll(call, 2, 850, 50)
+    cause = lines.records[-1]["id"]
+    [poll] = [it for it in lines.records if it["span"] == "poll" and it["poll"] == 2]
+    poll["woken_by"] = cause
+    return read(lines.write(tmp_path / "t.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_the_poll_that_was_ready_woke_who_awaited_it(real: Callable[..., Path], name: str) -> None:
+    trace = read(str(real(name)))
+    found = [
+        (wake.waker, wake.woken, wake.at, wake.poll)
+        for wake in wakes([*trace.calls, *trace.tasks], trace.rust)
+        if isinstance(wake.waker, RustPoll)
+    ]
+    last = {poll.owner: poll for poll in trace.rust}
+    assert {poll.id for poll, _, _, _ in found} == {poll.id for poll in last.values()}
+    for poll, work, at, step in found:
+        assert poll.owner == work.id
+        assert poll.lane in trace.rust_lanes()
+        assert poll.start <= at <= poll.end <= step.start
+        assert step.number == 2  # after the one that awaited it
+
+
+def test_the_page_draws_an_arrow_from_the_poll_of_a_rust_future(
+    woken: Trace, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.html"
+    path.write_text(page(woken))
+    with Browser(tmp_path / "profile") as browser:
+        browser.open(path.as_uri())
+        browser.wait(READY)
+        assert browser.text("#drawn").endswith(" 1 arrow from a poll that woke.")
+        assert "woken by" in browser.text("#legend")
+        assert has_drawn(browser, VIOLET)
+        browser.press("ArrowDown")
+        said = re.sub(r"\s+", " ", browser.text("#panel"))
+        who = "shop.order was woken by shop.price, poll 2 on gilscope-tokio1,"
+        assert f"woken by 10.0 µs {who} and polled that much later" in said
+        browser.screenshot(tmp_path / "t.png")
+        assert browser.said == []
+
+
+@pytest.mark.parametrize("name", ["made", "t.jsonl", "t.json"])
+def test_perfetto_gets_an_arrow_from_the_poll_of_a_rust_future(
+    woken: Trace, real: Callable[..., Path], name: str
+) -> None:
+    trace = woken if name == "made" else read(str(real(name)))
+    events: list[dict[str, Any]] = json.loads(convert(trace).text)["traceEvents"]
+    arrows = [event for event in events if event["name"] == "woken by"]
+    starts = {event["id"]: event for event in arrows if event["ph"] == "s"}
+    ends = {event["id"]: event for event in arrows if event["ph"] == "f"}
+    polls = [event for event in events if event["ph"] == "X" and event["name"] == "poll"]
+    steps = {(event["tid"], event["ts"]): event["args"]["call"] for event in polls}
+    found = set()
+    for poll in (event for event in events if event["name"] == "rust.poll"):
+        own = [number for number, start in starts.items() if holds(poll, start)]
+        for end in (ends[number] for number in own):
+            assert steps[end["tid"], end["ts"]] == poll["args"]["call"]
+        found.update(own)
+    assert len(found) == len({poll.owner for poll in trace.rust}) > 0

@@ -74,7 +74,7 @@ def events(text: str) -> list[dict[str, Any]]:
 def one(trace: Trace) -> Any:
     """The wake of the one that waits."""
     works = [*trace.calls, *trace.tasks]
-    [found] = [wake for wake in wakes(works) if wake.woken.name.endswith("waits")]
+    [found] = [wake for wake in wakes(works, trace.rust) if wake.woken.name.endswith("waits")]
     return found
 
 
@@ -114,7 +114,7 @@ def test_perfetto_gets_the_arrow(path: Path) -> None:
     starts = {e["id"]: e for e in found if e["ph"] == "s" and e["name"] == "woken by"}
     ends = {e["id"]: e for e in found if e["ph"] == "f" and e["name"] == "woken by"}
     assert starts.keys() == ends.keys()
-    assert len(starts) == len(wakes([*trace.calls, *trace.tasks]))
+    assert len(starts) == len(wakes([*trace.calls, *trace.tasks], trace.rust))
     poll = (wake.poll.start - zero) / 1000
     [number] = [number for number, end in ends.items() if end["ts"] == poll]
     start = starts[number]

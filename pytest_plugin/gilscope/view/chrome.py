@@ -115,8 +115,8 @@ class _Events:
             end = at + count(event, "dur", _US)
             future, poll = text(args, "future") or "future", count(args, "poll")
             owner, call = needed(args, "parent"), needed(args, "call")
-            lane = self._lane(event)
-            self.trace.rust.append(RustPoll(future, at, end, poll, owner, call, lane))
+            lane, own = self._lane(event), text(args, "id")
+            self.trace.rust.append(RustPoll(future, at, end, poll, owner, call, lane, own))
             self.trace.spans += 1
         elif name == "poll":
             self._poll = (at, text(args, "call"))

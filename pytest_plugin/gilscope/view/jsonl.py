@@ -76,7 +76,8 @@ class _Lines:
     def _rust_poll(self, line: Record, start: int, end: int) -> None:
         name, poll = text(line, "name") or "future", count(line, "poll")
         owner, call = needed(line, "parent"), text(line, "call")
-        self.trace.rust.append(RustPoll(name, start, end, poll, owner, call, _lane(line)))
+        own, lane = text(line, "id"), _lane(line)
+        self.trace.rust.append(RustPoll(name, start, end, poll, owner, call, lane, own))
 
     def _work(self, line: Record, kind: str, start: int, end: int) -> None:
         own, name = needed(line, "id"), text(line, "name") or kind

@@ -30,9 +30,10 @@ class Piece:
     number: int = 0
     """Which poll it is or precedes."""
     id: str | None = None
-    """Of a `poll`, so that another can say that it was woken by it."""
+    """Of a `poll`, so that another one can say that it was woken by it."""
     woken_by: str | None = None
-    """The id of the `poll` of another call or task in which it was woken, for a `poll`."""
+    """The id of the poll in which it was woken, for a `poll`: one of another call or task, or of
+    the Rust future that it awaits."""
     cpu: int = 0
     """CPU time of its thread in it, for a `poll` of a millisecond or more; else 0."""
     awaits: str | None = None
@@ -90,6 +91,8 @@ class RustPoll:
     """The id of the call or task."""
     call: str | None
     lane: Lane
+    id: str | None = None
+    """So that a `poll` can say that it was woken by it."""
 
 
 @dataclass(slots=True)

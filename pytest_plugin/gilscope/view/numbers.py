@@ -10,7 +10,7 @@ from gilscope.view.model import PARTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gilscope.view.model import Piece, Trace, Work
+    from gilscope.view.model import Piece, RustPoll, Trace, Work
 
 
 @dataclass(slots=True)
@@ -53,9 +53,10 @@ def quantile(ordered: Sequence[int], share: float) -> int:
 
 @dataclass(slots=True)
 class Wake:
-    """A poll of a call or task in which another one was woken."""
+    """A poll in which a call or task was woken."""
 
-    waker: Work
+    waker: Work | RustPoll
+    """Another call or task; the poll itself, if it is one of the Rust future that was awaited."""
     at: int
     """When, within that poll."""
     woken: Work
@@ -63,9 +64,12 @@ class Wake:
     """The poll that followed."""
 
 
-def wakes(works: Sequence[Work]) -> list[Wake]:
-    """Every wake of one of `works` by another one of them, of which it is known."""
-    polls = {p.id: (work, p) for work in works for p in work.pieces if p.kind == "poll" and p.id}
+def wakes(works: Sequence[Work], rust: Sequence[RustPoll]) -> list[Wake]:
+    """Every wake of one of `works` by another one of them or one of `rust`, where it is known."""
+    polls: dict[str, tuple[Work | RustPoll, Piece | RustPoll]]
+    polls = {poll.id: (poll, poll) for poll in rust if poll.id}
+    for work in works:
+        polls.update((p.id, (work, p)) for p in work.pieces if p.kind == "poll" and p.id)
     found: list[Wake] = []
     for work in works:
         wake: int | None = None

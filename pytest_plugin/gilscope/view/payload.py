@@ -16,13 +16,14 @@ from gilscope.view.choice import (
     fewer_steps,
     fewer_turns,
 )
-from gilscope.view.model import PARTS
+from gilscope.view.model import PARTS, RustPoll
 from gilscope.view.numbers import in_flight, queue_depth, rows, wakes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gilscope.view.model import Finding, Lane, Piece, RustPoll, Trace, Work
+    from gilscope.view.model import Finding, Lane, Piece, Trace, Work
+    from gilscope.view.numbers import Wake
 
 KINDS = (*PARTS, MERGED, "gap")
 _SUSPENDED, _MERGED, _GAP = (KINDS.index(kind) for kind in ("suspended", MERGED, "gap"))
@@ -55,6 +56,7 @@ class Payload:
         self._lanes: dict[Lane, int] = {lane: i for i, lane in enumerate(trace.lanes())}
         works = len(self.shown) + sum(len(call.children) for call in self.shown)
         least, most = (self._of(limit) for limit in _PIECES_OF_ONE)
+        self._rust_drawn: list[RustPoll] = []
         self._pieces = min(max(self._of(_PIECES) // max(works, 1), least), most)
 
     def _of(self, limit: int) -> int:
@@ -69,6 +71,8 @@ class Payload:
         trace = self.trace
         found = evenly(sorted(trace.findings, key=lambda one: -one.duration), self._of(_FINDINGS))
         calls = [self._work(call) for call in self.shown]
+        rust = self._rust()
+        wakes, rust_wakes = self._wakes()
         return {
             "path": trace.path,
             "span": self.end - self.zero,
@@ -78,8 +82,9 @@ class Payload:
             "kinds": KINDS,
             "lanes": [self._lane(lane) for lane in self._lanes],
             "calls": calls,
-            "wakes": self._wakes(),
-            "rust": self._rust(),
+            "wakes": wakes,
+            "rustWakes": rust_wakes,
+            "rust": rust,
             "rustCount": len(trace.rust),
             "flight": _flat(fewer_steps(in_flight(trace), self._of(_STEPS)), self.zero),
             "queue": _flat(fewer_steps(queue_depth(trace), self._of(_STEPS)), self.zero),
@@ -114,8 +119,11 @@ class Payload:
     def _drawn(self) -> list[Work]:
         return [*self.shown, *(child for call in self.shown for child in call.children)]
 
-    def _wakes(self) -> list[int]:
-        """Who woke when, and who was polled when for it. Works are counted as page/data.js does."""
+    def _wakes(self) -> tuple[list[int], list[int]]:
+        """Who woke when, and who was polled when for it: works, and polls of Rust futures.
+
+        Both are counted as page/data.js does.
+        """
         works = [
             work
             for call in self.shown
@@ -125,11 +133,19 @@ class Payload:
             )
         ]
         number = {work.id: i for i, work in enumerate(works)}
-        flat: list[int] = []
-        for wake in evenly(wakes(works), self._of(_WAKES)):
-            flat += (number[wake.waker.id], wake.at - wake.waker.start)
-            flat += (number[wake.woken.id], wake.poll.start - wake.woken.start)
-        return flat
+        rust = {poll.id: i for i, poll in enumerate(self._rust_drawn) if poll.id}
+        found = wakes(works, self._rust_drawn)
+
+        def flat(by: list[Wake], wakers: dict[str, int]) -> list[int]:
+            packed: list[int] = []
+            for wake in evenly(by, self._of(_WAKES)):
+                packed += (wakers[wake.waker.id or ""], wake.at - wake.waker.start)
+                packed += (number[wake.woken.id], wake.poll.start - wake.woken.start)
+            return packed
+
+        of_rust = [wake for wake in found if isinstance(wake.waker, RustPoll)]
+        others = [wake for wake in found if not isinstance(wake.waker, RustPoll)]
+        return flat(others, number), flat(of_rust, rust)
 
     def _rust_polls(self) -> list[RustPoll]:
         """Those of calls that are drawn."""
@@ -139,17 +155,21 @@ class Payload:
     def _rust(self) -> list[dict[str, Any]]:
         """Of each thread its polls of Rust futures: for whom, what, which, since when, how long."""
         calls = {call.id: number for number, call in enumerate(self.shown)}
-        lanes: dict[Lane, list[int]] = {lane: [] for lane in self.trace.rust_lanes()}
+        lanes: dict[Lane, list[RustPoll]] = {lane: [] for lane in self.trace.rust_lanes()}
         for poll in evenly(self._rust_polls(), self._of(_RUST)):
-            number = calls[poll.call or poll.owner]
-            took = poll.end - poll.start
-            since = poll.start - self.shown[number].start
-            packed = (number, self._text(poll.name), poll.number, since, took)
-            lanes.setdefault(poll.lane, []).extend(packed)
-        return [
-            {"name": self._cut(lane[1]), "loop": self._lanes.get(lane, -1), "polls": polls}
-            for lane, polls in lanes.items()
-        ]
+            lanes.setdefault(poll.lane, []).append(poll)
+        self._rust_drawn = [poll for polls in lanes.values() for poll in polls]
+        packed = []
+        for lane, polls in lanes.items():
+            flat: list[int] = []
+            for poll in polls:
+                number = calls[poll.call or poll.owner]
+                since = poll.start - self.shown[number].start
+                flat += (number, self._text(poll.name), poll.number)
+                flat += (since, poll.end - poll.start)
+            loop = self._lanes.get(lane, -1)
+            packed.append({"name": self._cut(lane[1]), "loop": loop, "polls": flat})
+        return packed
 
     def _rows(self) -> list[list[Any]]:
         calls = self.trace.calls

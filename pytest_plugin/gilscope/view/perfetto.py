@@ -4,7 +4,7 @@ Per loop thread a track of slices: `gil.wait`, and `gil.hold` with the polls in 
 other thread that polled Rust futures. Per call and task a track of its parts (`id2.local`: with a
 plain `id` everything starts collapsed). Wakes are slices of a track of their own, as an arrow has
 to begin in a slice; each leads to its poll. Where it was a poll that woke, an arrow leads from
-that one, too.
+that one, too, be it of another call or task, or of the Rust future that was awaited.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gilscope.view.numbers import in_flight, queue_depth, wakes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gilscope.view.model import Finding, Lane, Piece, Trace, Work
+    from gilscope.view.model import Finding, Lane, Piece, RustPoll, Trace, Work
 
 EVENTS = 400_000
 """About 50 MB, which the page still takes; of more the oldest are left out."""
@@ -65,8 +65,10 @@ def convert(trace: Trace, limit: int = EVENTS) -> Converted:
     works, left_out = _latest([*trace.calls, *trace.tasks], limit)
     events = [*maker.names(trace.path), *maker.without(left_out)]
     events += [*maker.turns(trace), *maker.works(works)]
-    events += maker.rust_polls(trace, works)
-    events += [*maker.arrows(), *maker.woken(works), *maker.findings(trace.findings)]
+    shown = {work.id for work in works}
+    rust = [poll for poll in trace.rust if poll.owner in shown]
+    events += maker.rust_polls(rust)
+    events += [*maker.arrows(), *maker.woken(works, rust), *maker.findings(trace.findings)]
     events += maker.counter("calls in flight", in_flight(trace))
     events += maker.counter("queue depth", queue_depth(trace) or [(zero, 0)])
     lines = ",\n".join(map(_line, events))
@@ -129,15 +131,15 @@ class _Maker:
         where = {"pid": _PROCESS, "tid": _PROCESS, "ts": at}
         yield {"ph": "i", "s": "g", "name": f"{each} before here left out", **where}
 
-    def rust_polls(self, trace: Trace, works: Iterable[Work]) -> Iterator[Event]:
-        shown = {work.id for work in works}
-        for poll in trace.rust:
-            if poll.owner not in shown:
-                continue
-            loop = self._tracks.get(poll.lane)
-            track = loop.number if loop else self._rust[poll.lane]
+    def rust_polls(self, rust: Iterable[RustPoll]) -> Iterator[Event]:
+        for poll in rust:
             args = {"future": poll.name, "call": poll.call or poll.owner, "poll": poll.number}
-            yield self._slice("rust.poll", track, poll.start, poll.end, args)
+            if track := self._track(poll.lane):
+                yield self._slice("rust.poll", track, poll.start, poll.end, args)
+
+    def _track(self, lane: Lane) -> int | None:
+        loop = self._tracks.get(lane)
+        return loop.number if loop else self._rust.get(lane)
 
     def turns(self, trace: Trace) -> Iterator[Event]:
         for lane, turns in trace.turns.items():
@@ -198,13 +200,12 @@ class _Maker:
                 yield self._slice("wake", track.of_wakes, wake, end, {"function": name})
                 yield from self._arrow("wake", track.of_wakes, wake, track.number, poll)
 
-    def woken(self, works: Sequence[Work]) -> Iterator[Event]:
-        """From each poll in which another call or task was woken to the poll that followed."""
-        for wake in wakes(works):
-            waker, woken = self._tracks.get(wake.waker.lane), self._tracks.get(wake.woken.lane)
+    def woken(self, works: Sequence[Work], rust: Sequence[RustPoll]) -> Iterator[Event]:
+        """From each poll in which a call or task was woken to its own poll that followed."""
+        for wake in wakes(works, rust):
+            waker, woken = self._track(wake.waker.lane), self._track(wake.woken.lane)
             if waker and woken:
-                ends = (waker.number, wake.at, woken.number, wake.poll.start)
-                yield from self._arrow("woken by", *ends)
+                yield from self._arrow("woken by", waker, wake.at, woken, wake.poll.start)
 
     def _arrow(self, name: str, track: int, start: int, to: int, end: int) -> Iterator[Event]:
         self._arrows += 1

@@ -85,16 +85,17 @@ trace.flight = steps(raw.flight);
 trace.queue = steps(raw.queue);
 trace.byId = new Map(trace.calls.map((call) => [call.id, call]));
 
-/** From which poll of which call or task another one was woken, and when that was polled. */
-function wakes(flat) {
-  const works = trace.calls.flatMap((call) => [call, ...call.tasks]), found = [];
+/** By which of `wakers` who was woken, and when that was polled. */
+function wakes(flat, wakers) {
+  const found = [];
   for (let i = 0; i < flat.length; i += 4) {
-    const [by, since, who, until] = flat.slice(i, i + 4);
-    found.push({ by: works[by], at: works[by].start + since, work: works[who], until: works[who].start + until });
+    const [by, since, who, until] = flat.slice(i, i + 4), work = trace.works[who];
+    found.push({ by: wakers[by], at: wakers[by].start + since, work, until: work.start + until });
   }
   return found;
 }
-trace.wakes = wakes(raw.wakes);
+trace.works = trace.calls.flatMap((call) => [call, ...call.tasks]);
+trace.wakes = wakes(raw.wakes, trace.works);
 
 /** Polls of Rust futures, on loop threads and on others, which are lanes of their own. */
 function rustPolls({ name, loop, polls }) {
@@ -103,14 +104,17 @@ function rustPolls({ name, loop, polls }) {
   for (let i = 0; i < polls.length; i += 5) {
     const [at, what, number, since, dur] = polls.slice(i, i + 5);
     const work = trace.calls[at], start = work.start + since;
-    const poll = { kind: "rust.poll", name: raw.texts[what], number, start, end: start + dur, work, thread: name };
+    const poll = { kind: "rust.poll", name: raw.texts[what], number, start, end: start + dur, work, thread: name, lane: own.index };
     own.rust.push(poll);
+    trace.polls.push(poll);
     work.rust.push(poll);
   }
 }
 
 trace.threads = [...trace.lanes];
+trace.polls = [];
 trace.rust.forEach(rustPolls);
+trace.rustWakes = wakes(raw.rustWakes, trace.polls);
 for (const call of trace.calls) call.rust.sort((a, b) => a.start - b.start);
 
 // What the loop threads did, as far as the calls drawn here tell.

@@ -47,6 +47,7 @@ function draw() {
   rows(c);
   woken(c);
   above(c);
+  wokenByRust(c);
   arrows(c);
   say();
 }
@@ -293,21 +294,43 @@ function woken(c) {
       c.globalAlpha = mine ? 1 : 0.6;
       c.strokeStyle = c.fillStyle = theme.colours.woken;
       c.lineWidth = mine ? 1.8 : 1.2;
-      const edge = y2 + Math.sign(y1 - y2) * view.rowHeight * 0.24, back = Math.sign(edge - y1) || 1;
-      c.beginPath();
-      c.moveTo(x1, y1);
-      c.bezierCurveTo(x1, (y1 + edge) / 2, x2, (y1 + edge) / 2, x2, edge - 4 * back);
-      c.stroke();
-      c.globalAlpha = 1;
-      c.beginPath();
-      c.moveTo(x2, edge);
-      c.lineTo(x2 - 3.5, edge - 6 * back);
-      c.lineTo(x2 + 3.5, edge - 6 * back);
-      c.fill();
-      view.drawn.woken += 1;
+      wokenArrow(c, x1, y1, x2, y2);
     }
   });
+}
+
+function wokenArrow(c, x1, y1, x2, y2) {
+  const edge = y2 + Math.sign(y1 - y2) * view.rowHeight * 0.24, back = Math.sign(edge - y1) || 1;
+  c.beginPath();
+  c.moveTo(x1, y1);
+  c.bezierCurveTo(x1, (y1 + edge) / 2, x2, (y1 + edge) / 2, x2, edge - 4 * back);
+  c.stroke();
   c.globalAlpha = 1;
+  c.beginPath();
+  c.moveTo(x2, edge);
+  c.lineTo(x2 - 3.5, edge - 6 * back);
+  c.lineTo(x2 + 3.5, edge - 6 * back);
+  c.fill();
+  view.drawn.woken += 1;
+}
+
+/** From the poll of a Rust future, above the rows, to the poll of who awaited it; of many rows those of the chosen call. */
+function wokenByRust(c) {
+  if (!trace.rustWakes.length) return;
+  const at = new Map(), few = view.rows.length <= 60;
+  view.rows.forEach(({ works }, i) => works.forEach((work) => at.set(work, view.rowY(i) + view.rowHeight / 2)));
+  clipped(c, AXIS, view.height, () => {
+    c.strokeStyle = c.fillStyle = theme.colours.woken;
+    for (const { by, at: when, work, until } of trace.rustWakes) {
+      const mine = owner(work) === view.chosen, y2 = at.get(work), x1 = view.x(when), x2 = view.x(until);
+      if (!(mine || few) || y2 === undefined || y2 < view.fixed || view.laneY(by.lane) > view.height) continue;
+      if (Math.max(x1, x2) < view.gutter || Math.min(x1, x2) > view.width) continue;
+      const middle = by.lane < trace.lanes.length ? 22 : RUST_LANE / 2;
+      c.globalAlpha = mine ? 1 : 0.6;
+      c.lineWidth = mine ? 1.8 : 1.2;
+      wokenArrow(c, x1, view.laneY(by.lane) + middle, x2, y2);
+    }
+  });
 }
 
 /** Those of the chosen call, over everything. */

@@ -217,7 +217,7 @@ addEventListener("keydown", (event) => {
 
 function say() {
   const { calls, tasks, pieces, arrows, turns, waits, steps, rust, woken } = view.drawn;
-  const by = trace.wakes.length ? ` ${counted(woken, "arrow")} from a poll that woke.` : "";
+  const by = trace.wakes.length + trace.rustWakes.length ? ` ${counted(woken, "arrow")} from a poll that woke.` : "";
   const polled = trace.rustCount ? ` ${counted(rust, "poll")} of Rust futures.` : "";
   find("drawn").textContent = `In view: ${counted(calls, "call")}, ${counted(tasks, "task")}, ${counted(pieces, "piece")}, ${counted(arrows, "wake arrow")}, ${counted(turns, "turn")} and ${counted(waits, "GIL wait")} of ${counted(trace.lanes.length, "loop thread")}, ${counted(steps, "step")} of counters.${polled}${by}`;
 }
@@ -244,7 +244,7 @@ function finding(one) {
 }
 
 function legend() {
-  const kinds = ["hold", ...PARTS, "task", ...(trace.rustCount ? ["rust.poll"] : []), "wake", ...(trace.wakes.length ? ["woken"] : [])];
+  const kinds = ["hold", ...PARTS, "task", ...(trace.rustCount ? ["rust.poll"] : []), "wake", ...(trace.wakes.length + trace.rustWakes.length ? ["woken"] : [])];
   const names = { hold: "GIL held", task: "poll of a task", woken: "woken by" };
   find("legend").replaceChildren(...kinds.map((kind) => {
     const made = element("span", "", key(kind), names[kind] || kind);

@@ -27,7 +27,7 @@ function overview() {
     element("h3", "", "How to read it"),
     ...Object.entries(MEANING).map(([kind, text]) => element("p", "", key(kind), element("b", "", kind === "hold" ? "GIL held" : kind), ` – ${text}`)),
     element("p", "", key("wake"), element("b", "", "wake"), " – what was awaited is done; the arrow ends at the poll that follows"),
-    element("p", "", key("woken"), element("b", "", "woken by"), " – it was a poll of another call or task that woke; the arrow leads from that one to the poll that follows"),
+    element("p", "", key("woken"), element("b", "", "woken by"), " – it was a poll of another call or task, or of the Rust future that was awaited, that woke; the arrow leads from that one to the poll that follows"),
   ];
 }
 
@@ -77,7 +77,7 @@ function life(call) {
   lines.push(...partsOf(call));
   if (call.pieces.length) lines.push(element("h3", "", "Its life"), lifeList(call));
   if (call.taskCount) lines.push(...tasksOf(call));
-  const woken = trace.wakes.filter((wake) => owner(wake.work) === call);
+  const woken = [...trace.wakes, ...trace.rustWakes].filter((wake) => owner(wake.work) === call).sort((a, b) => a.until - b.until);
   if (woken.length) lines.push(...wokenBy(woken));
   if (call.rust.length) lines.push(...rustOf(call));
   lines.push(element("h3", "", "Ids"), ids(call));
@@ -122,11 +122,12 @@ function tasksOf(call) {
   return lines;
 }
 
-/** Whose polls woke the call, and the tasks in it. */
+/** Whose polls, or those of which Rust futures, woke the call and the tasks in it. */
 function wokenBy(wakes) {
   const list = element("ul", "life");
   for (const { by, at, work, until } of wakes.slice(0, MOST)) {
-    list.append(element("li", "", element("span", "", key("woken"), "woken by"), element("span", "", took(until - at)), element("span", "place", `${by.name} woke ${work.name}, which was polled that much later`)));
+    const what = by.kind === "rust.poll" ? `${work.name} was woken by ${by.name}, poll ${by.number} on ${by.thread}, and polled that much later` : `${by.name} woke ${work.name}, which was polled that much later`;
+    list.append(element("li", "", element("span", "", key("woken"), "woken by"), element("span", "", took(until - at)), element("span", "place", what)));
   }
   return [element("h3", "", "Woken by others"), list];
 }
