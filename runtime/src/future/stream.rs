@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
+use gilscope_instrument::TraceContext;
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -51,6 +52,9 @@ impl<A: PyArgs> CallBuilder<A> {
             deadline: self.options.deadline.take(),
             until: None,
             context: self.options.context.clone(),
+            shared: self.options.flags & t::JOB_SHARES_CONTEXT != 0,
+            opened: None,
+            caller: None,
             on_drop: self.options.on_drop,
             made_at: self.options.made_at,
         };
@@ -83,6 +87,13 @@ struct Steps {
     /// On the host's clock, from the first poll on.
     until: Option<u64>,
     context: Option<PyHandle>,
+    /// Others may be in that Context, which then is left as it is.
+    shared: bool,
+    /// The span of the call that opens it, below which the others are, so that they are in one trace; it
+    /// is known once the call is made. Where nothing is recorded it is the caller's.
+    opened: Option<TraceContext>,
+    /// The span of the stream's caller.
+    caller: Option<TraceContext>,
     on_drop: OnDrop,
     made_at: Option<&'static Location<'static>>,
 }
@@ -119,7 +130,9 @@ impl<T: PyResultType> Stream for PyStream<T> {
                 State::New(_) => {
                     this.steps.begin();
                     if let State::New(open) = std::mem::replace(&mut this.state, State::Ended) {
-                        this.state = State::Opening(open(this.steps.left()));
+                        let opening = open(this.steps.left());
+                        this.steps.below(&opening);
+                        this.state = State::Opening(opening);
                     }
                 }
                 State::Opening(opening) => {
@@ -170,21 +183,31 @@ impl Steps {
         self.until = deadline.and_then(|ns| now.checked_add(ns));
     }
 
+    /// What comes after the opening call is below it.
+    fn below(&mut self, opening: &CallFuture<PyHandle>) {
+        let handle = opening.handle();
+        self.opened = crate::trace::of_call(handle.job.raw());
+        self.caller = crate::trace::callers(handle.job.raw());
+    }
+
     /// The deadline of the next call.
     fn left(&self) -> Option<Duration> {
         let until = self.until?;
         Some(Duration::from_nanos(until.saturating_sub(self.host.now())))
     }
 
-    /// The flag of calls whose Context may be somebody else's: of all steps, as it is the same for all.
-    fn shares_context(&self) -> u32 {
-        self.context.as_ref().map_or(0, |_| t::JOB_SHARES_CONTEXT)
+    /// That the Context may be somebody else's, of all steps, as it is the same for all; and that it is the
+    /// stream's own.
+    fn flags(&self) -> u32 {
+        let shares = self.context.as_ref().map_or(0, |_| t::JOB_SHARES_CONTEXT);
+        shares | if self.shared { 0 } else { t::JOB_OF_STREAM }
     }
 
     fn call(&self, method: &PyFun) -> CallBuilder<()> {
         let mut call = CallBuilder::new(self.host.clone(), method.clone(), ());
         call.options.context = self.context.clone();
-        call.options.flags |= self.shares_context();
+        call.options.parent = self.opened.clone();
+        call.options.flags |= self.flags();
         call.options.made_at = self.made_at;
         call.on_drop(self.on_drop)
     }
@@ -199,14 +222,17 @@ impl Steps {
             deadline: self.left(),
             whole: self.deadline,
             context: self.context.clone(),
+            parent: self.opened.clone(),
             on_drop: self.on_drop,
-            flags: self.shares_context(),
+            flags: self.flags(),
             made_at: self.made_at,
             ..Options::default()
         };
         let own_context = self.context.is_none();
+        let caller = self.caller.clone().filter(|_| own_context);
         let fun = self.name.clone();
         let start = crate::call::args::starter(move |py| {
+            crate::trace::enter_callers(py, caller);
             let prepared = prepare(iterable.bind(py), &fun, own_context);
             prepared.map_err(crate::call::job::StartError::Raised)
         });

@@ -83,6 +83,10 @@ pub const JOB_SHARES_CONTEXT: u32 = 1 << 5;
 /// `RawJob::flags`: a step of a stream, whose `StopAsyncIteration` is its end and no error.
 pub const JOB_STEP: u32 = 1 << 6;
 
+/// `RawJob::flags`: a later call of a stream, below the one that opened it, in a Context that is the
+/// stream's own: the calls before it may have left their span in there.
+pub const JOB_OF_STREAM: u32 = 1 << 7;
+
 /// `complete`: the value returned.
 pub const END_RETURNED: u32 = 0;
 /// `complete`: the exception raised.

@@ -18,6 +18,8 @@ use crate::python::text::Lossy;
 #[pyclass(frozen, weakref, module = "gilscope._native")]
 pub(crate) struct CallSpan {
     context: TraceContext,
+    /// Of a later call of a stream: the span of the call that opened it; else 0.
+    opened_by: u64,
     /// `None` once the call has ended, and where nothing is recorded.
     notes: Mutex<Option<Notes>>,
 }
@@ -30,7 +32,21 @@ impl CallSpan {
         CallSpan {
             notes: Mutex::new(notes),
             context,
+            opened_by: 0,
         }
+    }
+
+    /// As [`new`](Self::new), of a later call of the stream that the call with the span `opened_by` opened.
+    pub(super) fn of_stream(context: TraceContext, opened_by: u64) -> Self {
+        CallSpan {
+            opened_by,
+            ..CallSpan::new(context, true)
+        }
+    }
+
+    /// Whether it is of a call of the stream that was opened by the call with this span.
+    pub(super) fn is_of_stream(&self, opened_by: u64) -> bool {
+        self.opened_by == opened_by || self.context.span == opened_by
     }
 
     pub(super) fn context(&self) -> &TraceContext {

@@ -49,6 +49,28 @@ pub(crate) fn current(py: Python<'_>) -> Option<TraceContext> {
     otel::current(py).or_else(here)
 }
 
+/// The span of a call, or where nothing is recorded its caller's.
+pub(crate) fn of_call(raw: &RawJob) -> Option<TraceContext> {
+    let context = raw.stamps.context()?;
+    Some(match raw.tracestate() {
+        Some(state) => context.with_state(state),
+        None => context,
+    })
+}
+
+/// The span of a call's caller.
+pub(crate) fn callers(raw: &RawJob) -> Option<TraceContext> {
+    let stamps = CallStamps {
+        id: 0,
+        ..raw.stamps
+    };
+    let state = of_call(raw)?.state;
+    Some(TraceContext {
+        state,
+        ..stamps.context()?
+    })
+}
+
 /// Makes the span of a call that has ended the current one for Python code, in a Context that was entered
 /// on its behalf, unless it is: the call may not even have begun. As [`enter`], while spans are exported.
 pub(crate) fn enter_late(py: Python<'_>, context: TraceContext) {
@@ -56,10 +78,22 @@ pub(crate) fn enter_late(py: Python<'_>, context: TraceContext) {
     if !exporting() || !otel::is_loaded(py) || otel::current(py).is_some_and(is) {
         return;
     }
-    let span = Py::new(py, CallSpan::new(context, false));
-    if let Err(error) = span.and_then(|span| otel::make_current(py, &span)) {
-        error.write_unraisable(py, None);
-    }
+    make_current(py, CallSpan::new(context, false));
+}
+
+/// A call is worth more than its place in a trace.
+fn make_current(py: Python<'_>, span: CallSpan) -> Option<Py<CallSpan>> {
+    let span = Py::new(py, span);
+    let span = span.and_then(|span| otel::make_current(py, &span).map(|()| span));
+    span.map_err(|error| error.write_unraisable(py, None)).ok()
+}
+
+/// While nothing is exported, what the caller of a stream was in is current in the Context of its calls, too.
+pub(crate) fn enter_callers(py: Python<'_>, caller: Option<TraceContext>) {
+    let Some(caller) = caller.filter(|_| !exporting() && otel::is_loaded(py)) else {
+        return;
+    };
+    make_current(py, CallSpan::new(caller, false));
 }
 
 /// Whether [`enter`] has something to do. A few loads.
@@ -70,31 +104,28 @@ pub(crate) fn concerns(raw: &RawJob) -> bool {
 
 /// Makes the call's span the current one for Python code, in the Context that was just entered for the
 /// call. While nothing is exported nobody would ever see that span: then it is the caller's, which a
-/// Python caller's Context has already. A Context that is somebody else's, too, is left as it is.
+/// Python caller's Context has already. A Context that is somebody else's, too, is left as it is, and that
+/// of a stream where user code has put a span of its own there.
 #[cold]
 pub(crate) fn enter(py: Python<'_>, raw: &RawJob) -> Option<Py<CallSpan>> {
-    if raw.flags & t::JOB_SHARES_CONTEXT != 0 || !otel::is_loaded(py) {
+    let of_stream = raw.flags & t::JOB_OF_STREAM != 0;
+    if raw.flags & t::JOB_SHARES_CONTEXT != 0 && !of_stream || !otel::is_loaded(py) {
         return None;
     }
     let stamps = &raw.stamps;
     let exported = exporting() && stamps.id != 0;
-    let stamps = if exported {
-        *stamps
+    if of_stream && !(exported && otel::is_left_by_stream(py, stamps.parent)) {
+        return None;
+    }
+    let context = if exported {
+        of_call(raw)?
     } else {
-        CallStamps { id: 0, ..*stamps }
+        callers(raw)?
     };
-    let mut context = stamps.context()?;
-    if let Some(state) = raw.tracestate() {
-        context = context.with_state(state);
-    }
-    let span = CallSpan::new(context, exported);
-    let span = Py::new(py, span).and_then(|span| otel::make_current(py, &span).map(|()| span));
-    match span {
-        Ok(span) => Some(span),
-        Err(error) => {
-            // The call is worth more than its place in a trace.
-            error.write_unraisable(py, None);
-            None
-        }
-    }
+    let span = if of_stream {
+        CallSpan::of_stream(context, stamps.parent)
+    } else {
+        CallSpan::new(context, exported)
+    };
+    make_current(py, span)
 }

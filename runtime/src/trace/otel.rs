@@ -84,8 +84,22 @@ pub(super) fn is_loaded(py: Python<'_>) -> bool {
 
 /// The span that is current in this thread's Context.
 pub(super) fn current(py: Python<'_>) -> Option<TraceContext> {
+    of_span(&current_span(py)?)
+}
+
+/// Whether what is current in this thread's Context is what a stream's calls left there: their own span, or
+/// none, and not one that user code has put there.
+pub(super) fn is_left_by_stream(py: Python<'_>, opened_by: u64) -> bool {
+    let Some(span) = current_span(py) else {
+        return true;
+    };
+    let ours = span.cast::<CallSpan>();
+    ours.is_ok_and(|ours| ours.get().is_of_stream(opened_by))
+}
+
+fn current_span(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
     let otel = loaded(py)?;
-    let span = match &otel.variable {
+    match &otel.variable {
         Some(variable) => {
             let mut found = std::ptr::null_mut();
             // SAFETY: a ContextVar; on success a new reference, or NULL where it has no value.
@@ -102,11 +116,10 @@ pub(super) fn current(py: Python<'_>) -> Option<TraceContext> {
                 .cast_into::<PyDict>()
                 .ok()?
                 .get_item(&otel.key)
-                .ok()??
+                .ok()?
         }
-        None => otel.current.bind(py).call0().ok()?,
-    };
-    of_span(&span)
+        None => otel.current.bind(py).call0().ok(),
+    }
 }
 
 /// The span that is current in a Context.

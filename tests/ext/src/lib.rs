@@ -26,7 +26,8 @@
 //! - `host_sleep(seconds)`, `host_spawn(fun)`: `sleep` and `spawn` through the host table
 //! - `cancelled(fun, *args)` → by whom, the text and the cause of a call's `Error::Cancelled`
 //! - `told(fun, *args)` → display, debug and sources of the error of a call that fails
-//! - `collect(fun, *args, take, pause, ints)` → items and error: an async generator as a `Stream`
+//! - `collect(fun, *args, take, pause, ints, runtime, parent)` → items and error: an async generator as a
+//!   `Stream`, below a span of another process (`traceparent` and `tracestate`)
 //! - `stream(n, fail_at, capacity)` → async generator and `Tracked`: a `Stream` as an async generator
 //! - `drop_unattached(object)`: lets go of a handle on a tokio thread, without the GIL
 //! - `calls_below(fun, *args)`, `current_in_rust()`, `call_below(how, traceparent, tracestate, fun,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
-use gilscope_runtime::{Error, PyHandle, PyResultType, PyRuntime, PyStream, stream_into_py};
+use gilscope_runtime::{Error, PyHandle, PyResultType, PyStream, TraceContext, stream_into_py};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -22,7 +22,7 @@ type Taken = (Vec<Py<PyAny>>, Option<Py<PyAny>>);
 /// Takes up to `take` items of an async generator, pausing after each, and drops the stream.
 /// Returns them and the exception that ended it. `ints` converts each to i64.
 #[pyfunction]
-#[pyo3(signature = (fun, *args, take=None, pause=0.0, ints=false, runtime=None))]
+#[pyo3(signature = (fun, *args, take=None, pause=0.0, ints=false, runtime=None, parent=None))]
 pub(crate) fn collect(
     fun: &Bound<'_, PyAny>,
     args: Py<PyTuple>,
@@ -30,30 +30,36 @@ pub(crate) fn collect(
     pause: f64,
     ints: bool,
     runtime: Option<&Bound<'_, Runtime>>,
+    parent: Option<(String, String)>,
 ) -> PyResult<Taken> {
     let (py, runtime) = (fun.py(), given(runtime)?);
+    let parent = parent.and_then(|(above, state)| TraceContext::from_headers(&above, Some(&state)));
+    let call = |fun: &Bound<'_, PyAny>| {
+        let call = runtime.call(fun, args);
+        match parent {
+            Some(parent) => call.parent(parent),
+            None => call,
+        }
+    };
     let (take, pause) = (take.unwrap_or(usize::MAX), Duration::from_secs_f64(pause));
     if ints {
-        let (items, error) = wait(py, taken::<i64>(&runtime, fun, args, take, pause))?;
+        let (items, error) = wait(py, taken::<i64>(call(fun).stream(), take, pause))?;
         let items = items
             .into_iter()
             .map(|i| i.into_py_any(py))
             .collect::<PyResult<_>>()?;
         return Ok((items, error.map(|error| exception(py, error))));
     }
-    let (items, error) = wait(py, taken::<PyHandle>(&runtime, fun, args, take, pause))?;
+    let (items, error) = wait(py, taken::<PyHandle>(call(fun).stream(), take, pause))?;
     let items = items.into_iter().map(|item| item.clone_ref(py)).collect();
     Ok((items, error.map(|error| exception(py, error))))
 }
 
 fn taken<T: PyResultType>(
-    runtime: &PyRuntime,
-    fun: &Bound<'_, PyAny>,
-    args: Py<PyTuple>,
+    mut stream: PyStream<T>,
     take: usize,
     pause: Duration,
 ) -> impl Future<Output = (Vec<T>, Option<Error>)> + Send + use<T> {
-    let mut stream: PyStream<T> = runtime.stream(fun, args);
     async move {
         let mut items = Vec::new();
         while items.len() < take {
