@@ -2,6 +2,8 @@
 //!
 //! Invariant: dropping it ends what it started, and nothing else.
 
+use std::time::Duration;
+
 use crate::converter::{SinkId, attach_sink, detach_sink};
 use crate::otlp::{Invalid, Otlp, OtlpHandle, Settings};
 
@@ -16,6 +18,7 @@ pub struct Instrument {
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     otlp: Option<Option<String>>,
+    close_within: Option<Duration>,
 }
 
 impl Instrument {
@@ -30,7 +33,7 @@ impl Instrument {
         self.handle.as_ref()
     }
 
-    /// Sends what is left, for at most a second, and ends it. Blocks for that time; any thread.
+    /// Sends what is left, for at most a second unless it was told otherwise, and ends it. Blocks for that time; any thread.
     pub fn close(mut self) {
         self.end();
     }
@@ -64,6 +67,14 @@ impl Builder {
         self
     }
 
+    /// How long closing it may take, to send what is left; a second otherwise, and at most at the end of
+    /// the process. Other sinks wait meanwhile.
+    #[must_use]
+    pub fn close_within(mut self, time: Duration) -> Builder {
+        self.close_within = Some(time);
+        self
+    }
+
     /// Starts it. Nobody is connected to yet: a collector that is not there is no error.
     ///
     /// # Errors
@@ -78,7 +89,10 @@ impl Builder {
         };
         let settings = Settings::read(endpoint.as_deref())?;
         if !settings.disabled {
-            let (sink, handle) = Otlp::start(settings)?;
+            let (mut sink, handle) = Otlp::start(settings)?;
+            if let Some(time) = self.close_within {
+                sink = sink.close_within(time);
+            }
             instrument.sink = Some(attach_sink(Box::new(sink)));
             instrument.handle = Some(handle);
         }

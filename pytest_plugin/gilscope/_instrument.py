@@ -20,6 +20,9 @@ class instrument:
     `_TIMEOUT`, `_COMPRESSION`, `_CERTIFICATE` and their forms for traces; `OTEL_SERVICE_NAME`,
     `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_BSP_...`, and `OTEL_SDK_DISABLED`.
 
+    `close_within`: how many seconds `close()` may take to send what is left, a second unless said
+    otherwise. Meanwhile `gilscope.stats()` and traces wait, and at exit it is a second at most.
+
     `watchdog`: whether who holds the GIL, or a loop, while a call waits is to be seen, with its
     stack; a number is the seconds from when on, else it is 0.05, or what `GILSCOPE_SLOW` says. What
     is found is in `gilscope.stats()["findings"]`, and described in docs/findings.md.
@@ -38,6 +41,7 @@ class instrument:
         *,
         otlp: bool | str | None = None,
         tree: bool = False,
+        close_within: float | None = None,
         watchdog: bool | float = True,
     ) -> None:
         if otlp is None:
@@ -49,7 +53,7 @@ class instrument:
         self._export: _native.Export | None = None
         try:
             self._tree = _native.Tree() if tree else None
-            self._export = _native.Export(endpoint) if otlp is not False else None
+            self._export = _native.Export(endpoint, close_within) if otlp is not False else None
         except BaseException:
             self.close()
             raise
@@ -66,7 +70,7 @@ class instrument:
         self.close()
 
     def close(self) -> None:
-        """Send what is left, for at most a second, and stop. A second time does nothing."""
+        """Send what is left, within its time, and stop. A second time does nothing."""
         for part in (self._watch, self._tree, self._export):
             if part is not None:
                 part.close()

@@ -107,10 +107,13 @@ class Export:
 
 
 @contextmanager
-def exporting(to: Faulty | str | None) -> Iterator[Export]:
+def exporting(to: Faulty | str | None, *, close_within: float | None = None) -> Iterator[Export]:
     """Export what is done inside. At the end each span was exported, or lost for one reason."""
     url = to.url if isinstance(to, Faulty) else to
-    with gilscope.trace() as trace, gilscope.instrument(otlp=url) as exporter:
+    with (
+        gilscope.trace() as trace,
+        gilscope.instrument(otlp=url, close_within=close_within) as exporter,
+    ):
         try:
             with gilscope.PyRuntime() as rt:
                 export = Export(exporter, rt)

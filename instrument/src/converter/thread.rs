@@ -311,10 +311,12 @@ impl Converter {
             }
             Request::Detach(id, answer) => drop(answer.send(self.detach(id))),
             Request::CloseAll(answer) => {
+                crate::sink::set_at_the_end(true);
                 for id in self.sinks.iter().map(|each| each.id).collect::<Vec<_>>() {
                     let closed = self.detach(id);
                     self.closed.push((id, closed));
                 }
+                crate::sink::set_at_the_end(false);
                 answer.send(()).unwrap_or_default();
                 self.global.control.set_free();
             }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 
-use super::lost::{Counters, Why};
+use super::lost::{Counters, Lost, Why};
 use super::metrics;
 use super::queue::Queue;
 use super::request::request;
@@ -43,12 +43,15 @@ impl Exporter {
     /// The thread.
     pub(super) fn run(self, runtime: &tokio::runtime::Runtime, mut to: Transports) {
         runtime.block_on(async {
-            tokio::select! {
-                () = self.all_spans(&mut to.traces) => {}
-                () = self.all_metrics(&mut to.metrics) => {}
+            // Beside one another to the end: neither uses up the other's time to close.
+            let spans = self.all_spans(&mut to.traces);
+            let ((), said) = tokio::join!(spans, self.all_metrics(&mut to.metrics));
+            if said.is_none() {
+                self.counters.tell_of_metrics();
+            } else if said != Some(self.counters.lost()) && self.has_time() {
+                // What closing itself lost; that all others were taken is known by now.
+                self.metrics(&mut to.metrics).await;
             }
-            // What was under way is said again: a request has all since the start.
-            self.metrics(&mut to.metrics).await;
         });
     }
 
@@ -57,11 +60,7 @@ impl Exporter {
         let Settings { batch, delay, .. } = self.settings;
         while let Some(batch) = self.queue.take(batch, delay).await {
             self.spans(transport, batch).await;
-            if self
-                .queue
-                .closing()
-                .is_some_and(|end| Instant::now() >= end)
-            {
+            if !self.has_time() {
                 self.counters.add(Why::Closed, self.queue.empty());
             }
         }
@@ -69,12 +68,23 @@ impl Exporter {
         self.counters.tell_in_total();
     }
 
-    /// For ever, beside the spans, which wait for none of them; one request at a time.
-    async fn all_metrics(&self, transport: &mut Transport) {
-        loop {
-            tokio::time::sleep(self.settings.interval).await;
-            self.metrics(transport).await;
+    /// Until the exporter is closed, beside the spans, which wait for none of them; one request at a
+    /// time. The last one's are returned.
+    async fn all_metrics(&self, transport: &mut Transport) -> Option<Lost> {
+        let now_and_then = async {
+            loop {
+                tokio::time::sleep(self.settings.interval).await;
+                if self.metrics(transport).await.is_none() {
+                    self.counters.tell_of_metrics();
+                }
+            }
+        };
+        tokio::select! {
+            () = now_and_then => {}
+            () = self.queue.closed() => {}
         }
+        // What was under way is said again: a request has all since the start.
+        self.metrics(transport).await
     }
 
     async fn spans(&self, transport: &mut Transport, spans: Vec<Span>) {
@@ -102,8 +112,9 @@ impl Exporter {
         self.counters.tell();
     }
 
-    /// What is not taken is in the next request, which has all since the start.
-    async fn metrics(&self, transport: &mut Transport) {
+    /// What is not taken is in the next request, which has all since the start. The spans that were lost
+    /// by what was taken.
+    async fn metrics(&self, transport: &mut Transport) -> Option<Lost> {
         let (meters, lost) = (crate::stats::meters(), self.counters.lost());
         let now = crate::gauges::gauges();
         let request = metrics::request(&self.settings.resource, &meters, &lost, &now);
@@ -114,9 +125,7 @@ impl Exporter {
             sent = retry::send(transport, METRICS, body, &self.counters.metrics, until) => sent.is_ok(),
             () = self.closed() => false,
         };
-        if !taken {
-            self.counters.tell_of_metrics();
-        }
+        taken.then_some(lost)
     }
 
     /// Returns how many of a request's spans were not taken.
@@ -136,8 +145,13 @@ impl Exporter {
 
     /// Ready when the exporter is being closed and its time has come.
     async fn closed(&self) {
-        while self.queue.closing().is_none_or(|end| Instant::now() < end) {
+        while self.has_time() {
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Whether the exporter is not being closed, or still has time for that.
+    fn has_time(&self) -> bool {
+        self.queue.closing().is_none_or(|end| Instant::now() < end)
     }
 }

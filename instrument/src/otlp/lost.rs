@@ -21,7 +21,8 @@ const FULL: &str =
     "OTEL_BSP_MAX_QUEUE_SIZE lets more of them wait, OTEL_TRACES_SAMPLER makes fewer of them";
 const FAILED: &str = "does a collector take traces there? its log may say what it lacks";
 const REJECTED: &str = "the collector's log may say why";
-const CLOSED: &str = "does a collector answer there? what is left has a second at the end";
+const CLOSED: &str =
+    "does a collector answer there? what is left has a second, or close_within, at the end";
 
 fn say(text: &str) {
     // If not, there is nobody to tell it to.

@@ -22,6 +22,8 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// There is enough to take, or it is being closed. One waits.
     changed: Notify,
+    /// It is being closed. Another one waits.
+    closed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +44,7 @@ impl Queue {
             budget,
             state: Mutex::default(),
             changed: Notify::new(),
+            closed: Notify::new(),
         }
     }
 
@@ -95,6 +98,12 @@ impl Queue {
     pub(super) fn close(&self, until: Instant) {
         self.lock().closing.get_or_insert(until);
         self.changed.notify_one();
+        self.closed.notify_one();
+    }
+
+    /// Ready once it is being closed; for one who waits, once.
+    pub(super) async fn closed(&self) {
+        self.closed.notified().await;
     }
 
     fn waits(&self, most: usize) -> bool {

@@ -30,7 +30,7 @@ const PER_SPAN: usize = 1 << 10;
 const BATCH: usize = 2_048;
 
 /// What OpenTelemetry means by a time of 0: none at all. Thirty years, so that a moment can be told from it.
-const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+pub(super) const FOR_EVER: Duration = Duration::from_secs(30 * 365 * 86_400);
 /// For all tries of a batch of spans, or of a request of metrics, in milliseconds.
 const EXPORT_TIMEOUT: u64 = 30_000;
 

@@ -12,13 +12,16 @@ use super::export::{Exporter, Transports};
 use super::lost::Why;
 use super::lost::{Counters, Lost};
 use super::queue::Queue;
-use super::settings::{Invalid, Settings};
+use super::settings::{FOR_EVER, Invalid, Settings};
 use super::transport::Transport;
-use crate::sink::Sink;
+use crate::sink::{Sink, at_the_end};
 use crate::span::Span;
 
 /// How long its close waits, unless it was told otherwise.
 const CLOSE: Duration = Duration::from_secs(1);
+/// By how much of that, and at most how long, the thread gives up before its close does.
+const EARLIER: f32 = 0.3;
+const EARLIER_BY: Duration = Duration::from_millis(300);
 
 /// How much nicer the export thread is than others: it has a tenth of their share of a processor that
 /// all want, enough for 20,000 calls a second.
@@ -120,10 +123,12 @@ impl Otlp {
         Ok((sink, OtlpHandle(counters)))
     }
 
-    /// How long its close may wait for what is left to be taken; a second otherwise.
+    /// How long its close may wait for what is left to be taken; a second otherwise, and at most at the
+    /// end of the process. Nothing else is done meanwhile with what is recorded: other sinks wait, and so
+    /// does who asks for [`stats`](crate::stats) after a [`flush`](crate::flush).
     #[must_use]
     pub fn close_within(mut self, time: Duration) -> Otlp {
-        self.close = time;
+        self.close = time.min(FOR_EVER);
         self
     }
 }
@@ -145,8 +150,11 @@ impl Sink for Otlp {
 
     fn close(&mut self) -> io::Result<()> {
         // The thread gives up before this one does, so that what it then counts and says is there.
-        self.queue.close(Instant::now() + self.close.mul_f32(0.7));
-        let _ = self.ended.recv_timeout(self.close);
+        let most = if at_the_end() { CLOSE } else { FOR_EVER };
+        let time = self.close.min(most);
+        let earlier = time.mul_f32(EARLIER).min(EARLIER_BY);
+        self.queue.close(Instant::now() + time - earlier);
+        let _ = self.ended.recv_timeout(time);
         Ok(())
     }
 

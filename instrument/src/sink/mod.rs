@@ -33,6 +33,20 @@ pub(crate) fn set_exporting(exporting: bool) {
     EXPORTING.store(exporting, Relaxed);
 }
 
+/// Whether all sinks are being closed since the process ends.
+static THE_END: AtomicBool = AtomicBool::new(false);
+
+/// For the converter.
+pub(crate) fn set_at_the_end(ends: bool) {
+    THE_END.store(ends, Relaxed);
+}
+
+/// Whether a sink that is closed now is so because the process ends, which waits for none for long.
+#[cfg_attr(not(feature = "otlp"), allow(dead_code))]
+pub(crate) fn at_the_end() -> bool {
+    THE_END.load(Relaxed)
+}
+
 /// Takes spans. Used on the converter's thread only; must not block for long.
 pub trait Sink: Send {
     /// Takes a batch. The parts of a call may come in several batches, in any order.

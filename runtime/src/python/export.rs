@@ -3,6 +3,7 @@
 //! Invariant: nothing here waits for the converter or a collector while it holds the GIL.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use gilscope_instrument::SinkId;
 use gilscope_instrument::otlp::{Otlp, OtlpHandle, Settings};
@@ -26,9 +27,10 @@ pub(crate) struct Export {
 #[pymethods]
 impl Export {
     #[new]
-    #[pyo3(signature = (endpoint=None))]
-    fn new(py: Python<'_>, endpoint: Option<String>) -> PyResult<Self> {
+    #[pyo3(signature = (endpoint=None, close_within=None))]
+    fn new(py: Python<'_>, endpoint: Option<String>, close_within: Option<f64>) -> PyResult<Self> {
         let _parks = ParkOnExit::new();
+        let close_within = close_within.map(seconds).transpose()?;
         // It may be open at exit, and in a fork, without there having been any runtime.
         crate::life::exit::register(py)?;
         let started = py.detach(|| {
@@ -36,7 +38,10 @@ impl Export {
             if settings.disabled {
                 return Ok(None);
             }
-            let (sink, handle) = Otlp::start(settings)?;
+            let (mut sink, handle) = Otlp::start(settings)?;
+            if let Some(time) = close_within {
+                sink = sink.close_within(time);
+            }
             Ok(Some((
                 gilscope_instrument::attach_sink(Box::new(sink)),
                 handle,
@@ -53,7 +58,7 @@ impl Export {
         })
     }
 
-    /// Sends what is left, for at most a second, and ends it. A second time does nothing; in a forked
+    /// Sends what is left, within its time, and ends it. A second time does nothing; in a forked
     /// child, whose parent's it is, neither does the first.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         let _parks = ParkOnExit::new();
@@ -96,5 +101,15 @@ impl Export {
         counts.set_item("to", handle.map(OtlpHandle::to))?;
         counts.set_item("failure", handle.and_then(OtlpHandle::last_failure))?;
         Ok(counts)
+    }
+}
+
+/// As a time to wait for.
+fn seconds(given: f64) -> PyResult<Duration> {
+    match given {
+        0.0..f64::INFINITY => Ok(Duration::try_from_secs_f64(given).unwrap_or(Duration::MAX)),
+        _ => Err(PyValueError::new_err(format!(
+            "close_within must be a number of seconds, not {given}"
+        ))),
     }
 }
