@@ -215,6 +215,7 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
             }
             all.text(names::STATUS.key, span.status.as_str());
             all.int(names::POLLS.key, count);
+            parts(all, span);
         }
         SpanKind::Poll => {
             all.int(names::POLL.key, count);
@@ -231,6 +232,11 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
             if span.at.0 != 0 {
                 all.text(names::AWAIT.key, text(span.at));
             }
+            if span.wake != 0 {
+                // As lengths of spans are, so that it ends where the poll begins.
+                let waited = clock::unix_ns(span.end).saturating_sub(clock::unix_ns(span.wake));
+                all.int(names::WAKE_TO_POLL.key, waited);
+            }
         }
         SpanKind::LoopTurn => {
             all.int(names::CALLS.key, count);
@@ -245,6 +251,16 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
     }
     if let Some(error) = error_type(span) {
         all.text(names::ERROR.key, error);
+    }
+}
+
+/// Of a call or task whose parts are no spans: `GILSCOPE_DETAIL=call`.
+fn parts(all: &mut Pairs<'_>, span: &Span) {
+    // A task is in no queue.
+    let first = if span.kind == SpanKind::Task { 3 } else { 0 };
+    let Some(totals) = span.totals else { return };
+    for (name, ticks) in names::PARTS.iter().zip(&totals).skip(first) {
+        all.int(name.key, clock::delta_ns(*ticks));
     }
 }
 

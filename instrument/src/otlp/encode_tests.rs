@@ -116,6 +116,25 @@ fn every_kind_is_read_back() {
 }
 
 #[test]
+fn what_was_suspended_says_for_how_long_it_was_awake() {
+    let wakes = [(0, None), (400, Some(600)), (1_000, Some(0))];
+    for (wake, ticks) in wakes {
+        let span = Span {
+            start: 300,
+            end: 1_000,
+            wake,
+            ..sample(SpanKind::Suspended, 5)
+        };
+        let found = read(&span);
+        let waited = pairs(&found.attributes)
+            .into_iter()
+            .find_map(|(key, value)| (key == "gilscope.wake_to_poll_ns").then_some(value));
+        let ns = |ticks| clock::unix_ns(1_000) - clock::unix_ns(1_000 - ticks);
+        assert_eq!(waited, ticks.map(|ticks| Proto::IntValue(ns(ticks) as i64)));
+    }
+}
+
+#[test]
 fn a_call_that_failed_says_how() {
     let name = intern("encode::tests::fails");
     define(name, "/a/b.py", 12);

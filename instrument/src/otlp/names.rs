@@ -69,6 +69,11 @@ pub(super) const AWAIT: Attribute = attribute(
     "`suspended`",
     "where the coroutine awaits, `file:line in function`",
 );
+pub(super) const WAKE_TO_POLL: Attribute = attribute(
+    "gilscope.wake_to_poll_ns",
+    "`suspended`",
+    "from its wake until its next poll, in nanoseconds, where the wake is known",
+);
 pub(super) const CALLS: Attribute = attribute(
     "gilscope.calls",
     "`loop.turn`",
@@ -81,9 +86,45 @@ pub(super) const CPU: Attribute = attribute(
 );
 pub(super) const GIL_WAIT: Attribute = attribute(
     "gilscope.gil_wait_ns",
-    "`loop.turn`",
-    "for how long the loop's thread waited for the GIL right before it, in nanoseconds",
+    "`loop.turn`; `call` without its parts",
+    "for how long the loop's thread waited for the GIL right before it; its `gil.wait`; in nanoseconds",
 );
+
+const CALL_ALONE: &str = "`call` without its parts";
+const ALONE: &str = "`call`, `task` without their parts";
+
+/// How long the parts of a call or task took that are no spans, in the order of [`Span::totals`].
+///
+/// [`Span::totals`]: crate::span::Span::totals
+pub(super) const PARTS: [Attribute; 7] = [
+    attribute(
+        "gilscope.enqueue_ns",
+        CALL_ALONE,
+        "its `enqueue`, in nanoseconds",
+    ),
+    attribute(
+        "gilscope.queued_ns",
+        CALL_ALONE,
+        "its `queued`, in nanoseconds",
+    ),
+    GIL_WAIT,
+    attribute("gilscope.ready_ns", ALONE, "its `ready`, in nanoseconds"),
+    attribute(
+        "gilscope.poll_ns",
+        ALONE,
+        "all of its `poll`, in nanoseconds",
+    ),
+    attribute(
+        "gilscope.suspended_ns",
+        ALONE,
+        "all of its `suspended`, in nanoseconds",
+    ),
+    attribute(
+        "gilscope.callback_ns",
+        ALONE,
+        "its `callback`, of a task what came after its last poll, in nanoseconds",
+    ),
+];
 
 pub(super) const LINK: Attribute = attribute(
     "gilscope.link",
@@ -91,7 +132,7 @@ pub(super) const LINK: Attribute = attribute(
     "`turn`: to the turn it ran in; `wake`: to the poll of a call or task of the same loop, or of the awaited Rust future, that woke it",
 );
 
-const ATTRIBUTES: [Attribute; 16] = [
+const ATTRIBUTES: [Attribute; 23] = [
     SPAN,
     RUNTIME,
     THREAD_NAME,
@@ -104,9 +145,16 @@ const ATTRIBUTES: [Attribute; 16] = [
     POLLS,
     POLL,
     AWAIT,
+    WAKE_TO_POLL,
     CALLS,
     CPU,
     GIL_WAIT,
+    PARTS[0],
+    PARTS[1],
+    PARTS[3],
+    PARTS[4],
+    PARTS[5],
+    PARTS[6],
     LINK,
 ];
 

@@ -50,6 +50,8 @@ fn full(kind: SpanKind) -> ProtoSpan {
         at: name,
         poll: 2,
         turn: 5,
+        wake: 1,
+        totals: Some([1; 7]),
         status: Status::Error,
         flags: Flags(u16::MAX),
         error: Some(Arc::new(error)),
