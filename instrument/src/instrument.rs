@@ -87,8 +87,7 @@ impl Builder {
         let Some(endpoint) = self.otlp else {
             return Ok(instrument);
         };
-        let settings = Settings::read(endpoint.as_deref())?;
-        if !settings.disabled {
+        if let Some(settings) = Settings::read(endpoint.as_deref())? {
             let (mut sink, handle) = Otlp::start(settings)?;
             if let Some(time) = self.close_within {
                 sink = sink.close_within(time);

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ["grpc", "http/protobuf"]
 OTHER = {"grpc": "http/protobuf", "http/protobuf": "grpc"}
-UNUSABLE = ["localhost:4318", "http:localhost", "ftp://localhost", "http://", "http://a b\n"]
+UNUSABLE = ["localhost", "http:localhost", "ftp://localhost", "http://", "http://a b\n"]
 
 
 @pytest.fixture
@@ -55,6 +55,16 @@ def test_function_may_stand_behind_otlp_without_its_url(
 def test_url_may_stand_apart_from_otlp(cli: Any, url: str) -> None:
     done = cli.run("double", "ten", "--otlp", url)
     assert re.search(r"^exported: \d+ spans, lost: none$", done.err, re.MULTILINE)
+
+
+def test_export_that_is_disabled_is_said_to_be(
+    cli: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    done = cli.run("double", "ten", "--otlp", url)
+    assert done.code == 0
+    assert "\nexported: nothing, since OTEL_SDK_DISABLED is set" in done.err
+    assert "lost" not in done.err
 
 
 def told(done: Any) -> str:
@@ -107,8 +117,8 @@ def test_address_that_cannot_be_used_is_refused_before_any_call(
     done = cli.run("double", "ten", f"--otlp={address}", "--trace", "trace.json")
     assert done.code == 2
     shown = address.replace("\n", "\\n")
+    like = {"grpc": "http://localhost:4317, or host:port", "http/protobuf": "http://localhost:4318"}
     assert done.err == (
-        "error: cannot export: the endpoint must be a URL like http://localhost:4318, "
-        f'not "{shown}"\n'
+        f'error: cannot export: the endpoint must be a URL like {like[protocol]}, not "{shown}"\n'
     )
     assert not (cli.folder / "trace.json").exists()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from faulty import PROTOCOLS
+from accounts import NOTHING, exporting, told_once
+from faulty import PROTOCOLS, running
 
 import gilscope
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from otelcol import Collector
 
 URL = "a URL like http://localhost:4318"
+LIKE = {"http/protobuf": URL, "grpc": "a URL like http://localhost:4317, or host:port"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,12 @@ UNUSABLE = [
     "",
     " ",
     "localhost",
-    "localhost:4318",
+    "localhost:",
+    ":4317",
+    "::1:4317",
+    "localhost:99999",
+    "local host:4317",
+    "localhost:4317/",
     "ftp://localhost",
     "http:localhost:4318",
     "http:/localhost",
@@ -98,7 +105,8 @@ def test_endpoint_that_cannot_be_used_is_refused(
     with pytest.raises(ValueError, match=r"^the endpoint must be ") as caught:
         gilscope.instrument(otlp=endpoint)
     shown = endpoint.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
-    assert str(caught.value) == f'the endpoint must be {URL}, not "{shown}"'.replace("\0", "\\0")
+    told = f'the endpoint must be {LIKE[protocol]}, not "{shown}"'
+    assert str(caught.value) == told.replace("\0", "\\0")
 
 
 @pytest.mark.parametrize(
@@ -114,12 +122,58 @@ def test_password_in_an_address_that_cannot_be_used_is_not_told(
     assert "secret" not in str(caught.value)
 
 
-def test_disabled_exports_nothing(settings: Callable[..., None]) -> None:
-    settings(SDK_DISABLED="true")
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        {},
+        {"EXPORTER_OTLP_ENDPOINT": "nowhere"},
+        {"EXPORTER_OTLP_PROTOCOL": "http/json"},
+        {"BSP_MAX_QUEUE_SIZE": "many"},
+        {"TRACES_SAMPLER": "sometimes"},
+        {"SERVICE_NAME": "caf\udce9"},
+    ],
+)
+def test_disabled_exports_nothing_whatever_else_is_set(
+    settings: Callable[..., None], unusable: dict[str, str]
+) -> None:
+    settings(SDK_DISABLED="True", **unusable)
     with gilscope.instrument() as export, gilscope.PyRuntime() as rt:
         rt.call(int)
         assert not export.active
     assert (export.exported, sum(export.lost.values())) == (0, 0)
+
+
+@pytest.mark.parametrize("own", ["EXPORTER_OTLP_INSECURE", "EXPORTER_OTLP_TRACES_INSECURE"])
+def test_address_for_grpc_may_be_a_host_and_a_port(settings: Callable[..., None], own: str) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL="grpc", **{own: "true"})
+    with running("grpc") as faulty:
+        address = faulty.url.removeprefix("http://")
+        settings(EXPORTER_OTLP_TRACES_ENDPOINT=address)
+        with exporting(None) as export:
+            export.call(10)
+    assert export.lost == NOTHING
+
+
+def test_address_for_grpc_without_a_scheme_is_one_with_tls(
+    settings: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL="grpc", EXPORTER_OTLP_METRICS_INSECURE="true")
+    with running("grpc") as faulty:
+        address = faulty.url.removeprefix("http://")
+        settings(EXPORTER_OTLP_ENDPOINT=address)
+        with exporting(None) as export:
+            export.call(10)
+        assert faulty.metrics
+        assert not faulty.requests
+    told = told_once(capfd, export)
+    assert told.endswith(f" (grpc to https://{address}; is that a port without TLS?)\n")
+
+
+def test_address_without_a_scheme_needs_a_flag_that_is_one(settings: Callable[..., None]) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL="grpc", EXPORTER_OTLP_INSECURE="1")
+    with pytest.raises(ValueError, match=r"^OTEL_EXPORTER_OTLP_INSECURE must be true or false, "):
+        gilscope.instrument(otlp="localhost:4317")
+    gilscope.instrument(otlp="http://localhost:4317").close()  # says it itself
 
 
 def test_own_endpoint_of_traces_is_used_as_it_is(

@@ -32,6 +32,7 @@ fn failed(error: impl std::fmt::Display) -> PyErr {
 pub(crate) fn ours_export(py: Python<'_>, endpoint: &str) -> PyResult<()> {
     py.detach(|| {
         let settings = Settings::read(Some(endpoint)).map_err(failed)?;
+        let settings = settings.ok_or_else(|| failed("OTEL_SDK_DISABLED"))?;
         let (sink, handle) = Otlp::start(settings).map_err(failed)?;
         let sink = attach_sink(Box::new(sink.close_within(CLOSE)));
         *EXPORT.lock().map_err(failed)? = Some((sink, handle));

@@ -94,8 +94,6 @@ impl Target {
 /// Everything an exporter is made from.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `OTEL_SDK_DISABLED`: nothing is exported.
-    pub disabled: bool,
     pub(super) traces: Target,
     pub(super) metrics: Target,
     pub(super) resource: Resource,
@@ -114,11 +112,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// From the environment; `endpoint` goes before it.
+    /// From the environment; `endpoint` goes before it. `None`: `OTEL_SDK_DISABLED`, nothing is exported.
     ///
     /// # Errors
-    /// The first variable that cannot be used.
-    pub fn read(endpoint: Option<&str>) -> Result<Settings, Invalid> {
+    /// The first variable that cannot be used; no other is looked at where it is disabled.
+    pub fn read(endpoint: Option<&str>) -> Result<Option<Settings>, Invalid> {
         let unreadable = OnceCell::new();
         let settings = Settings::from(endpoint, &|name| match std::env::var(name) {
             Ok(text) => Some(text),
@@ -138,14 +136,16 @@ impl Settings {
     pub(super) fn from(
         endpoint: Option<&str>,
         variables: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Settings, Invalid> {
+    ) -> Result<Option<Settings>, Invalid> {
         let env = Env(variables);
+        if env.flag("OTEL_SDK_DISABLED")? {
+            return Ok(None);
+        }
         let batch = env.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")?;
         let queue = env.number("OTEL_BSP_MAX_QUEUE_SIZE")?.unwrap_or(QUEUE);
         let delay = env.number("OTEL_BSP_SCHEDULE_DELAY")?.unwrap_or(1_000);
         let interval = env.number("OTEL_METRIC_EXPORT_INTERVAL")?.unwrap_or(60_000);
-        Ok(Settings {
-            disabled: env.flag("OTEL_SDK_DISABLED")?,
+        Ok(Some(Settings {
             traces: env.target("TRACES", "v1/traces", endpoint)?,
             metrics: env.target("METRICS", "v1/metrics", endpoint)?,
             resource: Resource::from(&env)?,
@@ -158,7 +158,7 @@ impl Settings {
             spans_within: env.limit("OTEL_BSP_EXPORT_TIMEOUT", EXPORT_TIMEOUT)?,
             metrics_within: env.limit("OTEL_METRIC_EXPORT_TIMEOUT", EXPORT_TIMEOUT)?,
             interval: Duration::from_millis(interval.max(1)),
-        })
+        }))
     }
 }
 
@@ -167,6 +167,14 @@ fn is_plain(url: &str) -> bool {
     let rest = url.split_once("://").map_or("/", |(_, rest)| rest);
     !rest.starts_with(['/', '\\'])
         && !url.contains(|it: char| it.is_whitespace() || it.is_control())
+}
+
+/// Whether it is an address as gRPC's own libraries take it, without a scheme.
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let is_port = !port.is_empty() && port.bytes().all(|it| it.is_ascii_digit());
+        is_port && !host.is_empty() && !host.contains(['/', '\\', '@', '?', '#'])
+    })
 }
 
 /// The environment; empty is unset, as the specification has it.
@@ -192,6 +200,12 @@ impl Env<'_> {
             Ok(number) => Ok(Some(number)),
             Err(_) => Env::invalid(name, format!("must be a whole number, not {text:?}")),
         }
+    }
+
+    /// A signal's own flag, or the one for all signals.
+    fn flag_of(&self, signal: &str, what: &str) -> Result<bool, Invalid> {
+        let given = self.either(signal, what);
+        given.map_or(Ok(false), |(name, _)| self.flag(&name))
     }
 
     fn flag(&self, name: &str) -> Result<bool, Invalid> {
@@ -303,18 +317,30 @@ impl Env<'_> {
                 (name.to_owned(), text, false)
             }
         };
-        let url = reqwest::Url::parse(&text).ok();
+        let address = match protocol {
+            Protocol::Grpc if is_host_and_port(&text) => {
+                // As the specification has it, which knows no other default.
+                let secure = !self.flag_of(signal, "INSECURE")?;
+                format!("{}://{text}", if secure { "https" } else { "http" })
+            }
+            _ => text.clone(),
+        };
+        let url = reqwest::Url::parse(&address).ok();
         let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        if url.is_none() || !is_plain(&text) {
+        if url.is_none() || !is_plain(&address) {
             // Not what stands before the host, which may be a password.
             let text = text.rsplit_once('@').map_or(&*text, |(_, host)| host);
-            let problem = format!("must be a URL like http://localhost:4318, not {text:?}");
+            let like = match protocol {
+                Protocol::Grpc => "a URL like http://localhost:4317, or host:port",
+                Protocol::Http => "a URL like http://localhost:4318",
+            };
+            let problem = format!("must be {like}, not {text:?}");
             return Env::invalid(&name, problem);
         }
         Ok(match protocol {
             // The path of a signal's own endpoint is used as it is.
-            Protocol::Http if !whole => format!("{}/{path}", text.trim_end_matches('/')),
-            _ => text,
+            Protocol::Http if !whole => format!("{}/{path}", address.trim_end_matches('/')),
+            _ => address,
         })
     }
 

@@ -176,6 +176,8 @@ def _rest(report: Report) -> Iterator[Text]:
 
 
 def _exported(counts: Mapping[str, Any]) -> Text:
+    if counts["disabled"]:
+        return Text("exported: nothing, since OTEL_SDK_DISABLED is set", style="yellow")
     lost = counts["lost"]
     text = f"exported: {counts['exported']:,} spans, lost: {lost or 'none'}"
     if not lost:

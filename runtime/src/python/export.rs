@@ -34,10 +34,9 @@ impl Export {
         // It may be open at exit, and in a fork, without there having been any runtime.
         crate::life::exit::register(py)?;
         let started = py.detach(|| {
-            let settings = Settings::read(endpoint.as_deref())?;
-            if settings.disabled {
+            let Some(settings) = Settings::read(endpoint.as_deref())? else {
                 return Ok(None);
-            }
+            };
             let (mut sink, handle) = Otlp::start(settings)?;
             if let Some(time) = close_within {
                 sink = sink.close_within(time);
@@ -92,6 +91,7 @@ impl Export {
         let _parks = ParkOnExit::new();
         let counts = PyDict::new(py);
         let handle = self.handle.as_ref();
+        counts.set_item("disabled", handle.is_none())?;
         counts.set_item("exported", handle.map_or(0, OtlpHandle::exported))?;
         let lost = handle.map(OtlpHandle::lost).unwrap_or_default();
         for (reason, count) in lost.by_reason() {
