@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use crate::ids::mix;
 use crate::trace::{RANDOM, SAMPLED};
 
 /// Which traces are exported.
@@ -66,6 +67,17 @@ impl Sampler {
 #[inline]
 pub(crate) fn flags(trace: [u64; 2], parent: Option<u8>) -> u8 {
     Sampler::installed().flags(trace, parent)
+}
+
+/// The trace of a turn of a loop, which serves many and is one of its own. Its low half, by which is chosen,
+/// is well spread; ids of turns are not.
+pub(crate) fn turn_trace(id: u64) -> [u64; 2] {
+    [id, mix(id)]
+}
+
+/// The trace flags of a turn, which a link to it has to know as well.
+pub(crate) fn turn_flags(id: u64) -> u8 {
+    flags(turn_trace(id), None)
 }
 
 #[cfg(test)]

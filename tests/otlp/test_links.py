@@ -88,3 +88,29 @@ def test_links_of_polls_lead_to_exported_spans(
         assert "links" not in turn
         # What a turn says that it served are the calls whose polls lead to it.
         assert turn["attributes"]["gilscope.calls"] == len(ran_in[key]), turn
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize("ratio", ["0.25", "0.75"])
+def test_polls_have_links_to_those_turns_only_that_are_sampled(
+    collector: Collector, settings: Callable[..., None], protocol: str, ratio: str
+) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL=protocol, EXPORTER_OTLP_ENDPOINT=collector.url(protocol))
+    settings(TRACES_SAMPLER="traceidratio", TRACES_SAMPLER_ARG=ratio)
+    with gilscope.trace() as trace, gilscope.instrument() as exporter, gilscope.PyRuntime() as rt:
+        for _ in range(400):
+            rt.call(int)
+        assert rt.shutdown("drain", 30)["joined"]
+        gilscope.stats()
+        ran_in = {span["id"]: span["turn"] for span in trace.spans if span["span"] == "poll"}
+        exporter.close()
+    assert exporter.lost == NOTHING
+    collector.stop()
+    spans = collector.receiver.spans()
+    turns = {s["spanId"]: s["traceId"] for s in spans if s["name"] == "loop.turn"}
+    polls = [s for s in spans if s["name"] == "poll"]
+    linked = [s for s in polls if link_of(s, "turn") is not None]
+    assert 0 < len(linked) < len(polls)
+    for poll in polls:
+        turn = ran_in[poll["spanId"]]
+        assert link_of(poll, "turn") == ((turns[turn], turn) if turn in turns else None)

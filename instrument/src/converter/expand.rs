@@ -198,8 +198,7 @@ pub(super) fn turn(record: &Turn, shared: &LoopShared) -> Span {
         call: 0,
         trace: [0; 2],
         name: Name(0),
-        // A trace of its own, with its own id in the low half.
-        trace_flags: sampling::flags([0, id], None).into(),
+        trace_flags: sampling::turn_flags(id).into(),
     };
     Span {
         id,

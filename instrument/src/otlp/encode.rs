@@ -13,9 +13,11 @@ use crate::definition::definition;
 use crate::error::ErrorText;
 use crate::name::text;
 use crate::notes::{Notes, Value, Verdict};
+use crate::sampling::{turn_flags, turn_trace};
 use crate::span::{Span, SpanKind};
 use crate::stamps::REMOTE;
 use crate::status::Status;
+use crate::trace::SAMPLED;
 
 /// OTLP's flag that it is known whether the parent, or the span linked to, is of another process.
 const KNOWS_REMOTE: u32 = 1 << 8;
@@ -121,10 +123,6 @@ fn trace_id(span: &Span) -> [u8; 16] {
         [0, 0] => turn_trace(span.id),
         trace => trace,
     })
-}
-
-fn turn_trace(id: u64) -> [u64; 2] {
-    [crate::ids::mix(id), id]
 }
 
 fn bytes([high, low]: [u64; 2]) -> [u8; 16] {
@@ -322,7 +320,9 @@ fn exception(out: &mut Wire, error: &ErrorText) {
 fn all_links(out: &mut Wire, span: &Span) {
     use field::link as at;
 
-    if span.kind == SpanKind::Poll && span.turn != 0 {
+    // None to a turn that is not exported.
+    let turn_is_sampled = || turn_flags(span.turn) & SAMPLED != 0;
+    if span.kind == SpanKind::Poll && span.turn != 0 && turn_is_sampled() {
         link(out, "turn", turn_trace(span.turn), span.turn);
     }
     if let Some((poll, trace)) = span.woken_by {
