@@ -323,6 +323,15 @@ pub(crate) fn meters() -> Meters {
     }
 }
 
+/// Records that found no room in a ring since the process began, as far as the converter has looked. Any thread.
+#[cfg(feature = "otlp")]
+pub(crate) fn overflow() -> u64 {
+    let global = global::current();
+    let all = global::lock(&global.tables).dropped.ring;
+    // These are counted with them, but have a lane of their own.
+    all.saturating_sub(global.rust_polls.dropped())
+}
+
 /// What was joined so far; call [`crate::flush`] first to have all that was recorded. Any thread.
 pub fn stats() -> Stats {
     global::lock(&global::current().tables).snapshot()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 import struct
 import threading
 from contextlib import contextmanager, suppress
@@ -277,6 +278,14 @@ def _ids(request: bytes) -> Iterator[bytes]:
         messages = [part for it in messages for key, part in _fields(it) if key == field_number]
     for span in messages:
         yield next(part for key, part in _fields(span) if key == 2)
+
+
+def counted(reason: str, request: bytes) -> int:
+    """What `gilscope.dropped` says of that reason: a number before its attribute."""
+    text = re.escape(bytes([len(reason)]) + reason.encode())
+    found = re.search(rb"\x31(.{8})\x3a[^\x31]{1,40}\x0a" + text, request, re.DOTALL)
+    assert found is not None
+    return int.from_bytes(found[1], "little")
 
 
 @contextmanager

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from accounts import NOTHING, TOLD, exporting, told_once
-from faulty import LIMIT, REFUSED, TAKEN, UNAVAILABLE, Answer, Faulty, running
+from faulty import LIMIT, REFUSED, TAKEN, UNAVAILABLE, Answer, Faulty, counted, running
 from otelcol import free_port
 
 import gilscope
@@ -30,13 +29,6 @@ def dead(how: str) -> Iterator[str]:
         return
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-def counted(reason: str, request: bytes) -> int:
-    """What `gilscope.dropped` says of that reason: a number before its attribute."""
-    found = re.search(rb"\x31(.{8})\x3a[^\x31]{1,40}" + reason.encode(), request, re.DOTALL)
-    assert found is not None
-    return int.from_bytes(found[1], "little")
 
 
 @pytest.mark.parametrize("how", ["refuses", "is silent"])

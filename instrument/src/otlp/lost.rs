@@ -24,6 +24,22 @@ const REJECTED: &str = "the collector's log may say why";
 const CLOSED: &str =
     "does a collector answer there? what is left has a second, or close_within, at the end";
 
+/// Says on stderr how many records never became spans, and what gives them room.
+pub(super) fn tell_of_the_ring(records: u64) {
+    if records == 0 {
+        return;
+    }
+    let slots = crate::recorder::ring_slots();
+    let remedy = match crate::recorder::MOST_RING {
+        most if slots < most => format!("GILSCOPE_RING={} doubles it", 2 * slots),
+        _ => "which is the most; GILSCOPE_DETAIL=call needs fewer".into(),
+    };
+    say(&format!(
+        "{records} records were dropped before they were spans: the ring between a loop and the record has \
+         {slots} slots, {remedy}"
+    ));
+}
+
 fn say(text: &str) {
     // If not, there is nobody to tell it to.
     let _ = std::io::stderr().write_all(format!("gilscope: {text}\n").as_bytes());

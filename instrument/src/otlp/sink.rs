@@ -9,13 +9,13 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::export::{Exporter, Transports};
-use super::lost::Why;
-use super::lost::{Counters, Lost};
+use super::lost::{Counters, Lost, Why, tell_of_the_ring};
 use super::queue::Queue;
 use super::settings::{FOR_EVER, Invalid, Settings};
 use super::transport::Transport;
 use crate::sink::{Sink, at_the_end};
 use crate::span::Span;
+use crate::stats;
 
 /// How long its close waits, unless it was told otherwise.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -36,6 +36,8 @@ pub struct Otlp {
     ended: Receiver<()>,
     batch: usize,
     close: Duration,
+    /// What rings had dropped before.
+    overflow: u64,
 }
 
 /// Looks at an [`Otlp`] sink from elsewhere, also after its end. Any thread.
@@ -71,6 +73,8 @@ impl Otlp {
     /// An endpoint, a header or a certificate that cannot be used, or no thread.
     pub fn start(settings: Settings) -> Result<(Otlp, OtlpHandle), Invalid> {
         settings.sampler.install();
+        // What was dropped until now is not missing in this export.
+        crate::flush();
         let queue = Arc::new(Queue::new(settings.queue, settings.budget));
         let counters = Arc::new(Counters::new(&settings.traces, &settings.metrics));
         let (done, ended) = channel();
@@ -119,6 +123,7 @@ impl Otlp {
             ended,
             batch,
             close: CLOSE,
+            overflow: stats::overflow(),
         };
         Ok((sink, OtlpHandle(counters)))
     }
@@ -155,6 +160,7 @@ impl Sink for Otlp {
         let earlier = time.mul_f32(EARLIER).min(EARLIER_BY);
         self.queue.close(Instant::now() + time - earlier);
         let _ = self.ended.recv_timeout(time);
+        tell_of_the_ring(stats::overflow().saturating_sub(self.overflow));
         Ok(())
     }
 

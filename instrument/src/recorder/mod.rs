@@ -316,6 +316,9 @@ impl Drop for LoopRecorder {
     }
 }
 
+/// The most slots that a ring may have.
+pub(crate) const MOST_RING: usize = 1 << 24;
+
 /// How many slots the ring of a loop has that begins now.
 pub(crate) fn ring_slots() -> usize {
     let wanted = std::env::var("GILSCOPE_RING")
@@ -326,7 +329,7 @@ pub(crate) fn ring_slots() -> usize {
 
 /// The size of a ring for which so many slots are wanted.
 fn size(slots: usize) -> usize {
-    slots.clamp(1 << 6, 1 << 24).next_power_of_two()
+    slots.clamp(1 << 6, MOST_RING).next_power_of_two()
 }
 
 /// What Python calls the calling thread.
