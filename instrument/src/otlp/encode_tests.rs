@@ -129,7 +129,7 @@ fn what_was_suspended_says_for_how_long_it_was_awake() {
         let waited = pairs(&found.attributes)
             .into_iter()
             .find_map(|(key, value)| (key == "gilscope.wake_to_poll_ns").then_some(value));
-        let ns = |ticks| clock::unix_ns(1_000) - clock::unix_ns(1_000 - ticks);
+        let ns = |ticks: u64| clock::unix_ns(1_000) - clock::unix_ns(1_000 - ticks);
         assert_eq!(waited, ticks.map(|ticks| Proto::IntValue(ns(ticks) as i64)));
     }
 }
