@@ -40,7 +40,7 @@ EXIT = """if True:
 
     atexit.register(balance)  # runs last
     import gilscope
-    exporter = gilscope.instrument(otlp=sys.argv[1])
+    exporter = gilscope.instrument(otlp=sys.argv[1], close_within=json.loads(sys.argv[2]))
     rt = gilscope.py_runtime()
     for future in [rt.submit(int) for _ in range(100)]:
         future.result()
@@ -52,9 +52,11 @@ EXIT = """if True:
 """
 
 
+# A time to close is none of the exit's, which has its own.
+@pytest.mark.parametrize("close_within", ["null", "600"])
 @pytest.mark.parametrize("collector", ["answers", "never answers", "refuses", "is absent"])
 def test_b4_process_that_ends_with_spans_queued(
-    faulty: Faulty, settings: Callable[..., None], collector: str
+    faulty: Faulty, settings: Callable[..., None], collector: str, close_within: str
 ) -> None:
     settings(BSP_SCHEDULE_DELAY=600_000)
     url = f"http://127.0.0.1:{free_port()}" if collector == "is absent" else faulty.url
@@ -62,7 +64,7 @@ def test_b4_process_that_ends_with_spans_queued(
         faulty.hold.clear()
     if collector == "refuses":
         faulty.answers = [REFUSED]
-    command = [sys.executable, "-c", EXIT, url]
+    command = [sys.executable, "-c", EXIT, url, close_within]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
     assert done.returncode == 3, done.stderr
     recorded, exported, lost, ticks = json.loads(done.stdout)
