@@ -10,7 +10,7 @@ use crate::trace::TraceContext;
 /// Most attributes, events and links, each; OpenTelemetry's default limits.
 const MOST: usize = 128;
 /// Longest text in bytes.
-const LONGEST: usize = 4096;
+pub const LONGEST: usize = 4096;
 
 /// The value of an attribute.
 #[derive(Clone, PartialEq, Debug)]

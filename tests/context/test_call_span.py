@@ -62,6 +62,18 @@ def test_events_land_on_the_call(rt: gilscope.PyRuntime) -> None:
     }
 
 
+def test_of_a_long_stack_the_exception_itself_is_kept(rt: gilscope.PyRuntime) -> None:
+    async def says() -> None:
+        error = ValueError("it")
+        error.__cause__ = KeyError("long " * 1000)
+        trace.get_current_span().record_exception(error)
+
+    (event,) = recorded(rt, says)["events"]
+    stack = event["attributes"]["exception.stacktrace"]
+    assert stack.startswith("[what went before is left out]\n")
+    assert stack.endswith("ValueError: it\n")
+
+
 def test_what_is_said_after_the_call_lands_nowhere(rt: gilscope.PyRuntime) -> None:
     kept: list[trace.Span] = []
 

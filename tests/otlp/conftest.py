@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from faulty import PROTOCOLS, Faulty, running
 from otelcol import Collector, build
+
+import gilscope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +28,44 @@ def collector(collector_program: Path, tmp_path: Path) -> Iterator[Collector]:
     """A collector of the test's own."""
     with Collector(collector_program, tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def told(collector: Collector) -> Callable[..., dict[str, str]]:
+    """Call a function that raises; what the collector was told of its exception.
+
+    With `kind="task"` the function runs in a task of the call, which awaits it. `error`: its type,
+    or the very object.
+    """
+
+    def call(
+        fun: Callable[..., Any], error: type[BaseException] | BaseException, kind: str = "call"
+    ) -> dict[str, str]:
+        expected = error if isinstance(error, type) else type(error)
+
+        async def parent() -> None:
+            await asyncio.create_task(fun())
+
+        url = collector.url("http/protobuf")
+        with gilscope.instrument(otlp=url) as export, gilscope.PyRuntime() as rt:
+            with pytest.raises(expected) as caught:
+                rt.call(parent if kind == "task" else fun)
+            assert caught.value is error or expected is error
+            rt.shutdown()
+            export.close()
+        assert sum(export.lost.values()) == 0
+        collector.stop()
+        (span,) = (s for s in collector.receiver.spans() if s["name"].endswith(fun.__name__))
+        assert span["attributes"]["gilscope.span"] == kind
+        assert span["attributes"]["code.function.name"].endswith(fun.__name__)
+        assert span["attributes"]["code.file.path"] == fun.__code__.co_filename
+        assert span["attributes"]["code.line.number"] == fun.__code__.co_firstlineno
+        (event,) = span["events"]
+        assert event["name"] == "exception"
+        assert span["attributes"]["error.type"].split(".")[-1] == expected.__name__
+        return {pair["key"]: pair["value"]["stringValue"] for pair in event["attributes"]}
+
+    return call
 
 
 @pytest.fixture(autouse=True)

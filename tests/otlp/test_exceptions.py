@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
 import weakref
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-import gilscope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otelcol import Collector
-
-
-@pytest.fixture
-def told(collector: Collector) -> Callable[..., dict[str, str]]:
-    """Call a function that raises; what the collector was told of its exception.
-
-    With `kind="task"` the function runs in a task of the call, which awaits it. `error`: its type,
-    or the very object.
-    """
-
-    def call(
-        fun: Callable[..., Any], error: type[BaseException] | BaseException, kind: str = "call"
-    ) -> dict[str, str]:
-        expected = error if isinstance(error, type) else type(error)
-
-        async def parent() -> None:
-            await asyncio.create_task(fun())
-
-        url = collector.url("http/protobuf")
-        with gilscope.instrument(otlp=url) as export, gilscope.PyRuntime() as rt:
-            with pytest.raises(expected) as caught:
-                rt.call(parent if kind == "task" else fun)
-            assert caught.value is error or expected is error
-            rt.shutdown()
-            export.close()
-        assert sum(export.lost.values()) == 0
-        collector.stop()
-        (span,) = (s for s in collector.receiver.spans() if s["name"].endswith(fun.__name__))
-        assert span["attributes"]["gilscope.span"] == kind
-        assert span["attributes"]["code.function.name"].endswith(fun.__name__)
-        assert span["attributes"]["code.file.path"] == __file__
-        assert span["attributes"]["code.line.number"] == fun.__code__.co_firstlineno
-        (event,) = span["events"]
-        assert event["name"] == "exception"
-        assert span["attributes"]["error.type"].split(".")[-1] == expected.__name__
-        return {pair["key"]: pair["value"]["stringValue"] for pair in event["attributes"]}
-
-    return call
 
 
 async def inner() -> None:
@@ -158,6 +118,26 @@ def test_e10_stack_without_an_end_is_cut(told: Callable[..., dict[str, str]]) ->
     assert "  [452 frames are left out]\n" in stack
 
 
+def test_e10_of_a_chain_that_is_too_long_the_exception_itself_is_kept(
+    told: Callable[..., dict[str, str]],
+) -> None:
+    def long(number: int) -> str:
+        return f"{number} {'é' * 1500} {number}"
+
+    async def raises() -> None:
+        errors = [ValueError(long(number)) for number in range(8)]
+        for error, other in pairwise(errors):
+            error.__cause__ = other
+        raise errors[0]
+
+    stack = told(raises, ValueError)["exception.stacktrace"]
+    assert 12 << 10 < len(stack.encode()) <= 16 << 10
+    assert stack.startswith("[what went before is left out]\n")
+    assert stack.endswith(f"in raises\nValueError: {long(0)}\n")
+    assert f"ValueError: {long(4)}\n" in stack
+    assert "ValueError: 5" not in stack
+
+
 def test_e11_deep_groups_are_told_without_recursion(told: Callable[..., dict[str, str]]) -> None:
     async def raises() -> None:
         error: Exception = ValueError("at the bottom")
@@ -172,7 +152,9 @@ def test_e11_deep_groups_are_told_without_recursion(told: Callable[..., dict[str
     stack = event["exception.stacktrace"]
     assert 8 << 10 < len(stack.encode()) <= 16 << 10
     assert stack.startswith("[what went before is left out]\n")
-    assert "at the bottom" not in stack
+    # Once in each group of the chain.
+    first = stack.count("  +---------------- 1 -")
+    assert first == stack.count("  | ValueError: at the bottom\n") > 0
 
 
 class Stubborn(Exception):
@@ -210,9 +192,14 @@ def test_what_is_redacted_has_a_type_and_a_status_only(collector: Collector) -> 
                 raise ValueError("secret")
         async def says():
             trace.get_current_span().set_status(trace.StatusCode.ERROR, "secret")
+        async def grouped():
+            error = KeyError("secret")
+            error.add_note("secret")
+            raise ExceptionGroup("secret", [error])
         with gilscope.instrument(otlp=sys.argv[1]) as export, gilscope.PyRuntime() as rt:
             rt.submit(raises).exception()
             rt.call(says)
+            rt.submit(grouped).exception()
             rt.shutdown()
             export.close()
         assert sum(export.lost.values()) == 0
@@ -220,7 +207,8 @@ def test_what_is_redacted_has_a_type_and_a_status_only(collector: Collector) -> 
     command = [sys.executable, "-c", code, collector.url("http/protobuf")]
     subprocess.run(command, env={**os.environ, "GILSCOPE_REDACT": "1"}, check=True, timeout=30)
     collector.stop()
-    for name, error in (("raises", "ValueError"), ("child", "KeyError")):
+    told = {"raises": "ValueError", "child": "KeyError", "grouped": "ExceptionGroup"}
+    for name, error in told.items():
         (span,) = (s for s in collector.receiver.spans() if s["name"].endswith(name))
         (event,) = span["events"]
         (pair,) = event["attributes"]

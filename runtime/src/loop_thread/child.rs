@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use gilscope_instrument::{Name, OpenTask, Status};
+use gilscope_instrument::{ErrorText, Name, OpenTask, Status};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -230,7 +230,7 @@ impl LoopState {
     fn raised(&self, task: OpenTask, error: &Bound<'_, PyAny>) {
         let text = crate::python::text::render(error, false);
         let stack = if gilscope_instrument::exporting() {
-            crate::python::stack::of(error)
+            crate::python::stack::of(error, ErrorText::LONGEST_STACK)
         } else {
             String::new()
         };

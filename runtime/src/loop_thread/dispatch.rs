@@ -6,7 +6,7 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use gilscope_instrument::{Flags, Name, OpenCall, Status, clock};
+use gilscope_instrument::{ErrorText, Flags, Name, OpenCall, Status, clock};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -272,7 +272,7 @@ impl LoopState {
         if call != OpenCall::default() && !is_end_of_stream(job.raw().flags, error) {
             let text = crate::python::text::render(error, false);
             let stack = if gilscope_instrument::exporting() {
-                crate::python::stack::of(error)
+                crate::python::stack::of(error, ErrorText::LONGEST_STACK)
             } else {
                 String::new()
             };

@@ -11,6 +11,7 @@ pub(crate) mod exceptions;
 pub(crate) mod export;
 pub(crate) mod function;
 pub(crate) mod given;
+mod group;
 pub(crate) mod imports;
 pub(crate) mod module;
 pub(crate) mod names;

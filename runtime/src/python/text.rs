@@ -112,7 +112,7 @@ fn traceback(exception: &Bound<'_, PyAny>) -> String {
 }
 
 /// At most `limit` bytes, at a character's border, and visibly cut.
-fn cut(mut text: String, limit: usize) -> String {
+pub(super) fn cut(mut text: String, limit: usize) -> String {
     if text.len() > limit {
         let end = (0..=limit)
             .rev()

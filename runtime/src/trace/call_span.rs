@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use gilscope_instrument::notes::{Attributes, Event, Notes, Value, Verdict};
+use gilscope_instrument::notes::{self, Attributes, Event, Notes, Value, Verdict};
 use gilscope_instrument::{ErrorText, TraceContext};
 use pyo3::prelude::*;
 
@@ -153,7 +153,7 @@ impl CallSpan {
         let _parks = ParkOnExit::new();
         let _ = escaped; // deprecated by OpenTelemetry, and of no meaning here
         let rendered = crate::python::text::render(exception, false);
-        let stack = crate::python::stack::of(exception);
+        let stack = crate::python::stack::of(exception, notes::LONGEST);
         let text = ErrorText::new(&rendered.type_name, &rendered.message, &stack);
         let mut all = vec![("exception.type".to_owned(), Value::Text(text.type_name))];
         let more = [
