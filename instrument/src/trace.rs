@@ -15,6 +15,8 @@ pub(crate) const RANDOM: u8 = 2;
 
 /// Longest tracestate that is carried, in bytes: what the specification asks to propagate at least.
 const LONGEST_STATE: usize = 512;
+/// An entry that is longer is the first to go.
+const LONGEST_ENTRY: usize = 128;
 
 /// A span of a trace, to be the parent of others. Cheap to clone.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -33,7 +35,7 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// Reads the headers `traceparent` and `tracestate` of a request; `None` if the first is not valid.
-    /// A tracestate of more than 512 bytes is left out.
+    /// Of a tracestate of more than 512 bytes the last entries are left out.
     ///
     /// ```
     /// use gilscope_instrument::TraceContext;
@@ -70,12 +72,16 @@ impl TraceContext {
         .map(|context| context.with_state(tracestate.unwrap_or_default()))
     }
 
-    /// With this tracestate, unless it is empty or longer than 512 bytes.
+    /// With this tracestate, unless it is empty. Of more than 512 bytes as many of the last entries are left
+    /// out as it takes, long ones first.
     #[must_use]
     pub fn with_state(mut self, state: &str) -> TraceContext {
         let state = state.trim();
-        let carried = !state.is_empty() && state.len() <= LONGEST_STATE;
-        self.state = carried.then(|| state.into());
+        self.state = match state.len() {
+            0 => None,
+            1..=LONGEST_STATE => Some(state.into()),
+            _ => bounded(state),
+        };
         self
     }
 
@@ -118,6 +124,25 @@ impl TraceContext {
             _here: PhantomData,
         }
     }
+}
+
+/// What is kept of a tracestate that is too long, as the specification has it: entries that are long go first,
+/// from the last on, and then the last.
+fn bounded(state: &str) -> Option<Arc<str>> {
+    let entries = state.split(',').map(str::trim);
+    let mut kept: Vec<&str> = entries.filter(|entry| !entry.is_empty()).collect();
+    let mut length = kept.iter().map(|entry| entry.len() + 1).sum::<usize>();
+    for longest in [LONGEST_ENTRY, 0] {
+        // Without the comma after the last.
+        for at in (0..kept.len()).rev() {
+            if length > LONGEST_STATE + 1 && kept[at].len() > longest {
+                length -= kept[at].len() + 1;
+                kept[at] = "";
+            }
+        }
+        kept.retain(|entry| !entry.is_empty());
+    }
+    (!kept.is_empty()).then(|| kept.join(",").into())
 }
 
 /// Hexadecimal digits, in lower case as the specification has them.
@@ -190,10 +215,24 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_is_too_long_is_left_out() {
-        let long = "x".repeat(LONGEST_STATE + 1);
-        let context = TraceContext::from_headers(VALID, Some(&long)).expect("valid");
-        assert_eq!(context.state, None);
+    fn of_a_state_that_is_too_long_the_last_entries_are_left_out() {
+        let kept = |given: &str| {
+            let context = TraceContext::from_headers(VALID, Some(given)).expect("valid");
+            context.state.map(|state| state.to_string())
+        };
+        let entry = |key: char, length: usize| format!("{key}={}", "v".repeat(length - 2));
+        let all = |entries: &[String]| entries.join(",");
+        let [a, b, c, d] = ['a', 'b', 'c', 'd'].map(|key| entry(key, 127));
+        let full = all(&[a.clone(), b.clone(), c.clone(), entry('d', 128)]);
+        assert_eq!((full.len(), kept(&full)), (LONGEST_STATE, Some(full)));
+        let (five, four) = (entry('e', 2), [a.clone(), b.clone(), c.clone(), d.clone()]);
+        assert_eq!(kept(&all(&[&four[..], &[five]].concat())), Some(all(&four)));
+        // The long one, though it is not the last.
+        let mixed = [a.clone(), entry('l', 129), c.clone(), d.clone(), b.clone()];
+        assert_eq!(kept(&all(&mixed)), Some(all(&[a.clone(), c, d, b])));
+        assert_eq!(kept(&all(&[a.clone(), entry('l', 600)])), Some(a));
+        assert_eq!(kept(&entry('l', LONGEST_STATE + 1)), None);
+        assert_eq!(kept(&",".repeat(LONGEST_STATE + 1)), None);
     }
 
     #[test]

@@ -43,6 +43,7 @@ class CallOptions:
         deadline: float | None = None,
         context: Context | None = None,
         parent: str | None = None,
+        tracestate: str | None = None,
         on_drop: Literal["cancel", "detach"] = "cancel",
         full: Literal["wait", "fail"] = "wait",
         thread: bool = False,

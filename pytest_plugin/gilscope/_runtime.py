@@ -126,6 +126,7 @@ class Calls:
         deadline: float | _Same | None = _SAME,
         context: Context | _Same | None = _SAME,
         parent: str | _Same | None = _SAME,
+        tracestate: str | _Same | None = _SAME,
         on_drop: Literal["cancel", "detach"] | _Same = _SAME,
         full: Literal["wait", "fail"] | _Same = _SAME,
         thread: bool | _Same = _SAME,
@@ -137,7 +138,9 @@ class Calls:
         as None is. `context` is used as it is; by default a copy of the caller's. While somebody
         else is in it, a call that has begun waits, and one that begins fails with RuntimeError.
         `parent` is the span of another process that the call is below, as the header
-        `traceparent` has it; by default the span that is current here, see docs/context.md.
+        `traceparent` has it, with the `tracestate` of the same request; by default the span that is
+        current here, see docs/context.md. A `tracestate` without a `parent` means nothing, and
+        another `parent` has none of its own.
         `on_drop`: "cancel", or "detach" to let the call run on when an `await` of it is cancelled.
         `full`: "wait" for room, or "fail" with `QueueFull`. `thread`: run a blocking function in
         the runtime's pool. What they mean for a stream is said there.
@@ -149,6 +152,7 @@ class Calls:
             "deadline": deadline,
             "context": context,
             "parent": parent,
+            "tracestate": None if tracestate is _SAME and parent is not _SAME else tracestate,
             "on_drop": on_drop,
             "full": full,
             "thread": thread,

@@ -138,6 +138,20 @@ def test_v2_traceparent_given_by_python(rt: gilscope.PyRuntime) -> None:
 
 
 @pytest.mark.usefixtures("exported")
+def test_v2_tracestate_given_by_python(rt: gilscope.PyRuntime) -> None:
+    given = rt.options(parent=PARENT, tracestate=STATE)
+    assert given.call(headers)[1] == STATE
+    assert given.options(name="renamed").call(headers)[1] == STATE
+    long = [f"{key}={'v' * 125}" for key in "abcde"]
+    assert given.options(tracestate=",".join(long)).call(headers)[1] == ",".join(long[:4])
+    # Another parent is another trace; and without one there is none to have it.
+    assert given.options(parent=PARENT).call(headers)[1] == ""
+    assert rt.options(tracestate=STATE).call(headers)[1] == ""
+    with pytest.raises(TypeError, match="tracestate must be a string or None"):
+        rt.options(parent=PARENT, tracestate=7)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("exported")
 def test_v2_an_unsampled_parent_stays_unsampled(
     rt: gilscope.PyRuntime, tracer: Tracer, finished: InMemorySpanExporter
 ) -> None:

@@ -255,6 +255,14 @@ impl LoopRecorder {
         }
     }
 
+    /// The handle of the innermost call or task that is being polled now, else 0.
+    pub fn polling(&self) -> u32 {
+        match self.current_task.get() {
+            0 => self.current.get(),
+            task => task,
+        }
+    }
+
     /// The span of the call that is being polled now, itself or by a task made inside it.
     pub fn context(&self) -> Option<TraceContext> {
         let entry = self.polled()?;

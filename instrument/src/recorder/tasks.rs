@@ -6,6 +6,7 @@ use super::steps::begin;
 use super::{LoopRecorder, OpenCall, OpenTask};
 use crate::chain::Chain;
 use crate::name::Name;
+use crate::notes::Notes;
 use crate::open::{Entry, Read as _, mode, word};
 use crate::status::{Flags, Status};
 use crate::{clock, enabled, new_id};
@@ -91,6 +92,12 @@ impl LoopRecorder {
     #[cold]
     pub fn task_error(&self, task: OpenTask, type_name: &str, message: &str, stack: &str) {
         self.record_error(task.0, type_name, message, stack);
+    }
+
+    /// What is known of the task's span beside its record. Before `task_close`, and once.
+    #[cold]
+    pub fn task_notes(&self, task: OpenTask, notes: Notes) {
+        self.notes(OpenCall(task.0), notes);
     }
 
     /// The task ends.

@@ -73,7 +73,7 @@ pub(crate) fn scheduled(state: &LoopState, task: &Bound<'_, PyAny>) -> Option<Op
         }
         // Another task at the same address: the old one was destroyed while it was pending.
         state.children.borrow_mut().open.remove(&key);
-        state.recorder.task_close(open, Status::CancelledByCallee);
+        state.close(open, Status::CancelledByCallee);
     }
     open(state, task, key)
 }
@@ -93,6 +93,14 @@ fn open(state: &LoopState, task: &Bound<'_, PyAny>, key: usize) -> Option<OpenTa
     if open == OpenTask::default() {
         return None;
     }
+    let made_in = if above == OpenTask::default() {
+        call.0
+    } else {
+        above.0
+    };
+    if let Some(tracestate) = state.tracestates.get(made_in) {
+        state.tracestates.insert(open.0, tracestate);
+    }
     // SAFETY: attached; a new reference or NULL with an error set, for what has no weak references.
     let weak = unsafe {
         let weak = ffi::PyWeakref_NewRef(task.as_ptr(), std::ptr::null_mut());
@@ -108,7 +116,7 @@ fn open(state: &LoopState, task: &Bound<'_, PyAny>, key: usize) -> Option<OpenTa
             Some(open)
         }
         Err(_) => {
-            state.recorder.task_close(open, Status::Error);
+            state.close(open, Status::Error);
             None
         }
     }
@@ -185,7 +193,7 @@ impl Child {
                 if let Some(error) = error {
                     state.raised(open, &error);
                 }
-                state.recorder.task_close(open, status);
+                state.close(open, status);
                 drop(removed);
             }
             Ok(None) => {
@@ -257,11 +265,18 @@ impl LoopState {
         })
     }
 
+    fn close(&self, task: OpenTask, status: Status) {
+        if let Some(notes) = self.tracestates.end(task.0) {
+            self.recorder.task_notes(task, notes);
+        }
+        self.recorder.task_close(task, status);
+    }
+
     /// Closes the spans of children that outlived the loop.
     pub(crate) fn close_children(&self) {
         let children = std::mem::take(&mut *self.children.borrow_mut());
         for (open, _) in children.open.values() {
-            self.recorder.task_close(*open, Status::CancelledByShutdown);
+            self.close(*open, Status::CancelledByShutdown);
         }
     }
 }

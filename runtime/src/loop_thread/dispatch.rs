@@ -60,6 +60,9 @@ impl LoopState {
         let raw = job.raw();
         let call = self.recorder.open(&raw.stamps, Name(raw.name));
         self.tell_maker(&job, call);
+        if let Some(state) = raw.tracestate() {
+            self.tracestates.insert(call.0, state.into());
+        }
         let state = raw.state.load(Ordering::Acquire);
         if state & t::SETTLED == 0 && state & t::CANCEL != 0 {
             job.fail(t::END_CANCELLED_BY_CALLER, 0);
@@ -361,14 +364,15 @@ impl LoopState {
 }
 
 impl LoopState {
-    /// Records what Python code said of a call's span.
+    /// Records what Python code said of a call's span, and its tracestate.
     #[inline]
     fn end_span(&self, index: usize, call: OpenCall) {
-        if self.spans.borrow().is_empty() {
+        let state = self.tracestates.end(call.0);
+        if self.spans.borrow().is_empty() && state.is_none() {
             return;
         }
         let span = self.spans.borrow_mut().remove(&index);
-        if let Some(notes) = span.and_then(|span| span.get().end()) {
+        if let Some(notes) = span.and_then(|span| span.get().end()).or(state) {
             self.recorder.notes(call, notes);
         }
     }

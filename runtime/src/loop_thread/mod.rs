@@ -18,4 +18,5 @@ pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod stop;
 pub(crate) mod thread;
+pub(crate) mod tracestate;
 pub(crate) mod wakes;

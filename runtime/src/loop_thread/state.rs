@@ -30,6 +30,8 @@ pub(crate) struct LoopState {
     pub(crate) tasks: RefCell<Vec<Slot>>,
     /// By slot, and only where Python code may say something of it: the span of a started call.
     pub(crate) spans: RefCell<HashMap<usize, Py<CallSpan>>>,
+    /// Of open calls and tasks.
+    pub(crate) tracestates: super::tracestate::Tracestates,
     pub(crate) children: RefCell<super::child::Children>,
     /// Outcomes that are ready and not handed over.
     pub(crate) outbox: RefCell<Vec<Ready>>,
@@ -186,6 +188,7 @@ impl LoopState {
             event_loop: event_loop.clone().unbind(),
             base_context: context.unbind(),
             helpers,
+            tracestates: Default::default(),
             tasks: Default::default(),
             spans: Default::default(),
             children: Default::default(),

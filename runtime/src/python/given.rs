@@ -128,17 +128,21 @@ pub(crate) fn name(given: Given<'_, '_>) -> PyResult<Option<String>> {
     }
 }
 
-/// A span of another process, as the header `traceparent` has it.
+/// A span of another process, as the headers `traceparent` and `tracestate` have it. The second is of no
+/// meaning without the first.
 ///
 /// # Errors
-/// `TypeError` for what is no string, `ValueError` for what is no such header.
-pub(crate) fn parent(given: Given<'_, '_>) -> PyResult<Option<TraceContext>> {
+/// `TypeError` for what is no string, `ValueError` for what is no such `traceparent`.
+pub(crate) fn parent(given: Given<'_, '_>, state: Given<'_, '_>) -> PyResult<Option<TraceContext>> {
     const ALLOWED: &str = "a traceparent like \"00-<32 hex digits>-<16>-<2>\" or None";
+    let wrong = |given| wrong_type("tracestate", "a string or None", given);
+    let state = state.map(|given| given.cast::<PyString>().map_err(|_| wrong(given)));
+    let state = state.transpose()?.map(|text| text.to_string_lossy());
     let Some(given) = given else { return Ok(None) };
     let Ok(text) = given.cast::<PyString>() else {
         return Err(wrong_type("parent", ALLOWED, given));
     };
-    let parent = TraceContext::from_headers(&text.to_string_lossy(), None);
+    let parent = TraceContext::from_headers(&text.to_string_lossy(), state.as_deref());
     let parent = parent.ok_or_else(|| wrong_value("parent", ALLOWED, given))?;
     Ok(Some(parent))
 }

@@ -27,12 +27,17 @@ pub(crate) struct CallOptions {
 #[pymethods]
 impl CallOptions {
     #[new]
-    #[pyo3(signature = (*, name=None, deadline=None, context=None, parent=None, on_drop=None, full=None, thread=None))]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "keyword arguments of a Python constructor"
+    )]
+    #[pyo3(signature = (*, name=None, deadline=None, context=None, parent=None, tracestate=None, on_drop=None, full=None, thread=None))]
     fn new(
         name: Given<'_, '_>,
         deadline: Given<'_, '_>,
         context: Given<'_, '_>,
         parent: Given<'_, '_>,
+        tracestate: Given<'_, '_>,
         on_drop: Given<'_, '_>,
         full: Given<'_, '_>,
         thread: Given<'_, '_>,
@@ -44,7 +49,7 @@ impl CallOptions {
             name: given::name(name)?,
             deadline: given::deadline(deadline)?,
             context: Parking::new(given::context(context)?),
-            parent: given::parent(parent)?,
+            parent: given::parent(parent, tracestate)?,
             on_drop: on_drop.map_or(Ok(OnDrop::Cancel), |it| {
                 given::word("on_drop", it, &on_drops)
             })?,

@@ -31,7 +31,11 @@ pub(crate) fn here() -> Option<TraceContext> {
 /// The span of the call that is being polled on this thread by a runtime of this library.
 pub(crate) fn polled_here() -> Option<TraceContext> {
     let state = crate::loop_thread::state::current()?;
-    state.recorder.context()
+    let context = state.recorder.context()?;
+    Some(TraceContext {
+        state: state.tracestates.get(state.recorder.polling()),
+        ..context
+    })
 }
 
 /// As [`polled_here`], or by the library whose runtime this one shares.
