@@ -55,25 +55,23 @@ pub(crate) fn collect(
     Ok((items, error.map(|error| exception(py, error))))
 }
 
-fn taken<T: PyResultType>(
+async fn taken<T: PyResultType>(
     mut stream: PyStream<T>,
     take: usize,
     pause: Duration,
-) -> impl Future<Output = (Vec<T>, Option<Error>)> + Send + use<T> {
-    async move {
-        let mut items = Vec::new();
-        while items.len() < take {
-            match stream.next().await {
-                Some(Ok(item)) => items.push(item),
-                Some(Err(error)) => return (items, Some(error)),
-                None => break,
-            }
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
+) -> (Vec<T>, Option<Error>) {
+    let mut items = Vec::new();
+    while items.len() < take {
+        match stream.next().await {
+            Some(Ok(item)) => items.push(item),
+            Some(Err(error)) => return (items, Some(error)),
+            None => break,
         }
-        (items, None)
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
     }
+    (items, None)
 }
 
 /// An async generator of 0..n that a tokio task fills through a channel of `capacity`; it raises
