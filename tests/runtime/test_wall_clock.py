@@ -50,21 +50,22 @@ with gilscope.trace() as trace:
         assert expires(lambda: rt.options(deadline=0.02).submit(in_rust, LONG).result())
         rounds += 1
     rt.call(int)
+    # Who waited for the last one was told at its deadline; it may end a little later.
+    assert rt.shutdown("drain", deadline=LONG)["joined"], "not joined"
     spans = trace.spans
-assert rt.shutdown("drain", deadline=LONG)["joined"]
 over.set()
 jumping.join()
 assert {1, -1, 3, -400} <= seen, seen
 BESIDE = ("task", "rust.poll")
 calls = [span for span in spans if span["span"] == "call"]
-assert len(calls) == 4 * rounds + 1
+assert len(calls) == 4 * rounds + 1, (len(calls), rounds)
 first = min(span["start_ns"] for span in spans)
 for span in spans:
     assert 0 <= span["dur_ns"] < LONG * 10**9, span
     assert span["start_ns"] - first < LONG * 10**9, span
 for call in calls:
     parts = [span for span in spans if span["parent"] == call["id"] and span["span"] not in BESIDE]
-    assert sum(span["dur_ns"] for span in parts) == call["dur_ns"]
+    assert sum(span["dur_ns"] for span in parts) == call["dur_ns"], (call, parts)
 print("stepped")
 """
 
