@@ -86,6 +86,19 @@ def test_five_calls_of_a_real_run_are_all_drawn(
     assert [address.partition(":")[0] for address in browser.requests] == ["file"]
 
 
+def test_calls_that_came_while_the_thread_waited_have_one_wait(
+    browser: Browser, tmp_path: Path
+) -> None:
+    lines = Lines()
+    for late in range(3):
+        life = (("queued", 1), ("gil.wait", 10 - late), ("ready", 3 * late), ("poll", 3))
+        lines.work("app.fun", late, life)
+    lines.work("app.fun", 50, (("queued", 1), ("gil.wait", 4), ("poll", 3)))
+    lines.turn(11, 20)
+    show(browser, read(lines.write(tmp_path / "t.jsonl")), tmp_path / "t.html")
+    assert "1 turn and 2 GIL waits of 1 loop thread" in browser.text("#drawn")
+
+
 def test_each_part_has_its_colour(browser: Browser, tmp_path: Path) -> None:
     lines = Lines()
     lines.work(life=tuple((part, 100) for part, _ in LIFE))

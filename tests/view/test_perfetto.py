@@ -104,6 +104,22 @@ def test_of_too_many_the_oldest_are_left_out() -> None:
     assert last.id in begun
 
 
+def marks(text: str) -> list[dict[str, Any]]:
+    """The begin and the end of the mark."""
+    return [event for event in events(text) if event.get("cat") == "left out"]
+
+
+def test_calls_that_came_while_the_thread_waited_have_one_wait(tmp_path: Path) -> None:
+    lines = Lines()
+    for late in range(3):
+        life = (("queued", 1), ("gil.wait", 10 - late), ("ready", 3 * late), ("poll", 3))
+        lines.work("app.fun", late, life)
+    lines.work("app.fun", 50, (("queued", 1), ("gil.wait", 4), ("poll", 3)))
+    trace = read(lines.write(tmp_path / "t.jsonl"))
+    waits = [e for e in events(convert(trace).text) if e["name"] == "gil.wait" and e["ph"] == "X"]
+    assert sorted((wait["ts"], wait["dur"]) for wait in waits) == [(1, 10), (51, 4)]
+
+
 def test_the_picture_says_what_is_left_out(tmp_path: Path) -> None:
     lines = Lines()
     for number in range(1200):
@@ -111,16 +127,16 @@ def test_the_picture_says_what_is_left_out(tmp_path: Path) -> None:
         if number < 2:
             lines.work("child", 10_000 * number, (("poll", 3),), kind="task", call=call)
     trace = read(lines.write(tmp_path / "t.jsonl"))
-    [mark] = [e for e in events(convert(trace, limit=500).text) if e["ph"] == "i"]
-    assert (mark["name"], mark["s"]) == ("1,190 calls and 2 tasks before here left out", "g")
-    assert mark["ts"] == 1189 * 10_000 + 1000  # which is where the last of them ended
+    begin, end = marks(convert(trace, limit=500).text)
+    assert begin["name"] == end["name"] == "1,190 calls and 2 tasks left out"
+    assert (begin["ts"], end["ts"]) == (0, 1189 * 10_000 + 1000)  # when the last of them ended
     result = convert(trace, limit=60_000)
     assert json.loads(result.text)["otherData"]["left_out"] == result.left_out == 2
-    [mark] = [e for e in events(result.text) if e["ph"] == "i"]
-    assert mark["name"] == "1 call and 1 task before here left out"
-    first = next(e for e in events(result.text) if e["ph"] == "b")
-    assert mark["ts"] <= first["ts"]
-    assert not [e for e in events(convert(trace).text) if e["ph"] == "i"]
+    begin, end = marks(result.text)
+    assert begin["name"] == end["name"] == "1 call and 1 task left out"
+    first = next(e for e in events(result.text) if e["ph"] == "b" and e["cat"] == "call")
+    assert end["ts"] <= first["ts"]
+    assert not marks(convert(trace).text)
 
 
 def test_a_chrome_trace_is_converted_too(real: Callable[..., Path], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = "app.trace.engine.query(%r).then((result) => result.numRows())"
+QUICK = """
+import asyncio
+
+
+async def quick(x):
+    await asyncio.sleep(0)
+    return x
+"""
 WRONG = "select value from stats where severity = 'error' and value"
 
 
@@ -94,4 +103,30 @@ def test_perfetto_takes_a_trace_of_thousands_of_calls(browser: Browser, tmp_path
         # None of them lost its end.
         ended = "select id from slice where name in ('shop.order', 'shop.child') and dur > 0"
         assert browser.run(ROWS % ended) == 3 * calls
+        assert browser.run(ROWS % WRONG) == 0
+
+
+def test_perfetto_takes_fifty_thousand_calls_and_says_how_many_are_left_out(
+    browser: Browser, tmp_path: Path
+) -> None:
+    calls = 50_000
+    (tmp_path / "shop.py").write_text(QUICK)
+    (tmp_path / "in").write_text("".join(f"{number}\n" for number in range(calls)))
+    given = ["shop.py:quick", "--input", "in", "--out", "rows", "--trace", "t.jsonl"]
+    done = gilscope("run", *given, cwd=tmp_path)
+    assert f"{calls:,} calls in " in done.stderr, done.stderr
+    done = gilscope("view", "t.jsonl", "--perfetto=t.json", cwd=tmp_path)
+    [said] = re.findall(r"the oldest ([\d,]+) calls and tasks are left out", done.stderr)
+    left_out = int(said.replace(",", ""))
+    assert 0 < left_out < calls
+    with served(tmp_path / "t.json") as address:
+        browser.open(address)
+        browser.wait("document.body.innerText.includes('queue depth')")
+        drawn = "select id from slice where name = 'shop.quick' and dur > 0"
+        assert browser.run(ROWS % drawn) == calls - left_out
+        # The mark is seen without a click: its track is open, and has its name.
+        mark = f"{said} calls left out"
+        assert mark in " ".join(browser.text().split())
+        browser.screenshot(tmp_path / "perfetto.png")
+        assert browser.run(ROWS % f"select id from slice where name = '{mark}' and dur > 0") == 1
         assert browser.run(ROWS % WRONG) == 0

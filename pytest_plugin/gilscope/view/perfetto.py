@@ -121,15 +121,20 @@ class _Maker:
             yield _named("thread_sort_index", number, sort_index=order)
 
     def without(self, left_out: Sequence[Work]) -> Iterator[Event]:
-        """A mark across the picture, where the last of those ended that are not in it."""
+        """A mark over the time of those that are not in the picture, until the last of them ended.
+
+        A slice, whose text is seen without a click: beside an instant of the whole trace the page
+        shows the process closed.
+        """
         if not left_out:
             return
         calls = sum(work.kind == "call" for work in left_out)
         counts = ((calls, "call"), (len(left_out) - calls, "task"))
         each = " and ".join(counted(count, word) for count, word in counts if count)
-        at = self._us(max(work.end for work in left_out))
-        where = {"pid": _PROCESS, "tid": _PROCESS, "ts": at}
-        yield {"ph": "i", "s": "g", "name": f"{each} before here left out", **where}
+        start, end = min(work.start for work in left_out), max(work.end for work in left_out)
+        for phase, at in (("b", start), ("e", end)):
+            name = f"{each} left out"
+            yield self._nested(phase, "left out", name, "left out", _FIRST_TRACK, at, {})
 
     def rust_polls(self, rust: Iterable[RustPoll]) -> Iterator[Event]:
         for poll in rust:
@@ -149,7 +154,7 @@ class _Maker:
                 yield self._slice("gil.hold", track, turn.start, turn.end, args)
 
     def works(self, works: Iterable[Work]) -> Iterator[Event]:
-        waits: dict[tuple[int, int, int], Event] = {}
+        waits: dict[tuple[int, int], int] = {}
         for work in works:
             track = self._tracks.get(work.lane)
             yield from self._work(work, track.number if track else _FIRST_TRACK)
@@ -162,11 +167,13 @@ class _Maker:
                     yield self._slice("poll", track.number, piece.start, piece.end, args)
                     self._wake(track, before, piece, work.name)
                 elif piece.kind == "gil.wait" and piece.end > piece.start:
-                    # One wait of the thread, however many calls it let in.
-                    key = (track.number, piece.start, piece.end)
-                    waits[key] = self._slice("gil.wait", *key, {})
+                    # One wait of the thread, however many calls it let in, and since when they were
+                    # in the queue.
+                    key = (track.number, piece.end)
+                    waits[key] = min(piece.start, waits.get(key, piece.start))
                 before = piece
-        yield from waits.values()
+        for (number, end), start in waits.items():
+            yield self._slice("gil.wait", number, start, end, {})
 
     def _wake(self, track: _Track, before: Piece | None, poll: Piece, name: str) -> None:
         if before is not None and before.wake is not None and before.wake <= poll.start:

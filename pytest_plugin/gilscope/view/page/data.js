@@ -130,6 +130,6 @@ for (const call of trace.calls) {
 }
 for (const own of trace.lanes) {
   for (const boxes of [own.polls, own.waits]) boxes.sort((a, b) => a.start - b.start);
-  // Calls that one wait of the thread let in have the same one.
-  own.waits = own.waits.filter((box, i, all) => i === 0 || box.end !== all[i - 1].end || box.start !== all[i - 1].start);
+  // Calls that one wait of the thread let in have the same one, or its end if they came while it lasted.
+  own.waits = own.waits.filter((box, i, all) => i === 0 || box.end !== all[i - 1].end);
 }
