@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gilscope.view.numbers import in_flight
 from gilscope.view.perfetto import convert
 from gilscope.view.reading import read
 
@@ -102,6 +103,21 @@ def test_of_too_many_the_oldest_are_left_out() -> None:
     begun = {e["args"]["id"] for e in events(result.text) if e["ph"] == "b" and "id" in e["args"]}
     assert len(begun) == 300 - result.left_out
     assert last.id in begun
+
+
+def test_turns_and_counters_are_bounded_too() -> None:
+    trace = many(600)
+    found = events(convert(trace, limit=1000).text)
+    held = [event for event in found if event["name"] == "gil.hold"]
+    assert len(held) == 250
+    assert max(turn.end for turn in trace.turns[1, "loop-1"]) == round(
+        max(event["ts"] + event["dur"] for event in held) * 1000 + trace.bounds()[0]
+    )
+    assert marks(json.dumps({"traceEvents": found}))[0]["name"].endswith(" and 350 turns left out")
+    flight = [event for event in found if event["name"] == "calls in flight"]
+    assert len(flight) <= 50 < len(in_flight(trace))
+    assert max(event["args"]["calls"] for event in flight) == 64  # the highest of each stretch
+    assert flight[-1]["args"]["calls"] == 0
 
 
 def marks(text: str) -> list[dict[str, Any]]:

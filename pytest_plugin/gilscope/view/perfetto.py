@@ -15,12 +15,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gilscope._units import counted
+from gilscope.view.choice import fewer_steps
 from gilscope.view.numbers import in_flight, queue_depth, wakes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from gilscope.view.model import Finding, Lane, Piece, RustPoll, Trace, Work
+    from gilscope.view.model import Finding, Lane, Piece, RustPoll, Trace, Turn, Work
 
 EVENTS = 400_000
 """About 50 MB, which the page still takes; of more the oldest are left out."""
@@ -34,6 +35,7 @@ _FIRST_TRACK = 10
 _WAKE_NS = 1000
 
 Event = dict[str, Any]
+_Turn = tuple["Lane", "Turn"]
 
 
 @dataclass(slots=True)
@@ -63,14 +65,16 @@ def convert(trace: Trace, limit: int = EVENTS) -> Converted:
     zero, _ = trace.bounds()
     maker = _Maker(zero, trace.lanes(), trace.rust_lanes())
     works, left_out = _latest([*trace.calls, *trace.tasks], limit)
-    events = [*maker.names(trace.path), *maker.without(left_out)]
-    events += [*maker.turns(trace), *maker.works(works)]
+    turns, older = _latest_turns(trace, limit // 4)
+    events = [*maker.names(trace.path), *maker.without(left_out, older)]
+    events += [*maker.turns(turns), *maker.works(works)]
     shown = {work.id for work in works}
     rust = [poll for poll in trace.rust if poll.owner in shown]
     events += maker.rust_polls(rust)
     events += [*maker.arrows(), *maker.woken(works, rust), *maker.findings(trace.findings)]
-    events += maker.counter("calls in flight", in_flight(trace))
-    events += maker.counter("queue depth", queue_depth(trace) or [(zero, 0)])
+    most = limit // 20
+    events += maker.counter("calls in flight", fewer_steps(in_flight(trace), most))
+    events += maker.counter("queue depth", fewer_steps(queue_depth(trace), most) or [(zero, 0)])
     lines = ",\n".join(map(_line, events))
     other = f'{MARK}, "left_out": {len(left_out)}}}'
     whole = f'{{"displayTimeUnit":"ns","traceEvents":[\n{lines}\n],{other}}}\n'
@@ -92,6 +96,14 @@ def _latest(works: list[Work], limit: int) -> tuple[list[Work], list[Work]]:
         if events > limit:
             return sorted(works[:count], key=lambda work: work.start), works[count:]
     return sorted(works, key=lambda work: work.start), []
+
+
+def _latest_turns(trace: Trace, most: int) -> tuple[list[_Turn], list[_Turn]]:
+    """The `most` that ended last, and the others."""
+    turns = [(lane, turn) for lane, turns in trace.turns.items() for turn in turns]
+    turns.sort(key=lambda one: one[1].end)
+    first = max(len(turns) - most, 0)
+    return turns[first:], turns[:first]
 
 
 class _Maker:
@@ -120,20 +132,20 @@ class _Maker:
             yield _named("thread_name", number, name=lane[1])
             yield _named("thread_sort_index", number, sort_index=order)
 
-    def without(self, left_out: Sequence[Work]) -> Iterator[Event]:
+    def without(self, left_out: Sequence[Work], turns: Sequence[_Turn]) -> Iterator[Event]:
         """A mark over the time of those that are not in the picture, until the last of them ended.
 
         A slice, whose text is seen without a click: beside an instant of the whole trace the page
         shows the process closed.
         """
-        if not left_out:
+        older: list[Work | Turn] = [*left_out, *(turn for _, turn in turns)]
+        if not older:
             return
         calls = sum(work.kind == "call" for work in left_out)
-        counts = ((calls, "call"), (len(left_out) - calls, "task"))
-        each = " and ".join(counted(count, word) for count, word in counts if count)
-        start, end = min(work.start for work in left_out), max(work.end for work in left_out)
-        for phase, at in (("b", start), ("e", end)):
-            name = f"{each} left out"
+        counts = ((calls, "call"), (len(left_out) - calls, "task"), (len(turns), "turn"))
+        *most, last = (counted(count, word) for count, word in counts if count)
+        name = f"{', '.join(most)}{' and ' if most else ''}{last} left out"
+        for phase, at in (("b", min(o.start for o in older)), ("e", max(o.end for o in older))):
             yield self._nested(phase, "left out", name, "left out", _FIRST_TRACK, at, {})
 
     def rust_polls(self, rust: Iterable[RustPoll]) -> Iterator[Event]:
@@ -146,12 +158,11 @@ class _Maker:
         loop = self._tracks.get(lane)
         return loop.number if loop else self._rust.get(lane)
 
-    def turns(self, trace: Trace) -> Iterator[Event]:
-        for lane, turns in trace.turns.items():
-            for turn in turns:
-                args = {"calls": turn.calls, "cpu_us": turn.cpu / 1000}
-                track = self._tracks[lane].number
-                yield self._slice("gil.hold", track, turn.start, turn.end, args)
+    def turns(self, turns: Iterable[_Turn]) -> Iterator[Event]:
+        for lane, turn in turns:
+            args = {"calls": turn.calls, "cpu_us": turn.cpu / 1000}
+            track = self._tracks[lane].number
+            yield self._slice("gil.hold", track, turn.start, turn.end, args)
 
     def works(self, works: Iterable[Work]) -> Iterator[Event]:
         waits: dict[tuple[int, int], int] = {}
