@@ -35,8 +35,8 @@ class Answer:
 
 
 TAKEN = Answer(200, 0)
-# ExportTraceServiceResponse { partial_success { rejected_spans: 3 } }
-TAKEN_BUT_3 = Answer(200, 0, body=b"\x0a\x02\x08\x03")
+# ExportTraceServiceResponse { partial_success { rejected_spans: 3, error_message: "no room" } }
+TAKEN_BUT_3 = Answer(200, 0, body=b"\x0a\x0b\x08\x03\x12\x07no room")
 REFUSED = Answer(400, 3)
 TOO_MANY = Answer(429, 8)
 UNAVAILABLE = Answer(503, 14)
@@ -98,6 +98,10 @@ class Faulty:
     def ids(self) -> list[bytes]:
         """The ids of the spans that were taken."""
         return [span for body in list(self.taken) for span in _ids(body)]
+
+    def spans_of(self, request: int) -> list[bytes]:
+        """The ids of the spans in a request."""
+        return list(_ids(self.requests[request]))
 
     def was_told(self, name: str, value: str) -> bool:
         """Whether a request had this header, in which by gRPC only `SHORT` may be."""

@@ -107,7 +107,7 @@ def test_threads_have_the_number_that_python_gives_them(collector: Collector) ->
     assert said.pop("enqueue") == {None}
     elsewhere = said.pop("rust.poll")
     assert ident in elsewhere  # the first poll
-    assert len(elsewhere) == 2
+    assert elsewhere != {ident}  # the others, on tokio's
     assert set().union(*said.values()) == {ident}
 
 

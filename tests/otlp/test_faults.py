@@ -133,8 +133,10 @@ def test_b4_spans_that_a_collector_rejects_are_counted(
     faulty.answers = [TAKEN_BUT_3, TAKEN]
     with exporting(faulty) as export:
         export.call(50)
-    assert export.lost == {**NOTHING, "rejected": 3}
-    told_once(capfd, export)
+    # The first request may have less.
+    rejected = min(3, len(faulty.spans_of(0)))
+    assert export.lost == {**NOTHING, "rejected": rejected}
+    assert "rejects them: no room" in told_once(capfd, export)
 
 
 def test_b4_collector_that_never_answers_holds_up_nothing(
@@ -173,7 +175,8 @@ def test_b4_export_that_takes_too_long_is_given_up(
     capfd: pytest.CaptureFixture[str],
     answers: bool,
 ) -> None:
-    settings(BSP_EXPORT_TIMEOUT=50)
+    # Enough for one answer, and less than what it says to wait.
+    settings(BSP_EXPORT_TIMEOUT=1000 if answers else 50)
     if answers:
         faulty.answers = [Answer(503, 14, {"Retry-After": "5"})]
     else:

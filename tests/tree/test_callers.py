@@ -103,7 +103,7 @@ process N python app.py
         ("ext.call_with, never, ()", "let mut call = given(runtime)?.call("),
         ("ext.call_fun, never", "call_async_fun("),
         ("ext.process, nap, [1]", "process_coroutines("),
-        ("ext.collect, numbers", ".stream("),
+        ("ext.collect, numbers", "runtime.call("),
         ("ext.send, 'closure', never", ".call("),
     ],
 )

@@ -18,6 +18,7 @@ use super::request::request;
 use super::retry;
 use super::settings::Settings;
 use super::transport::{Failure, Transport};
+use crate::error::cut;
 use crate::span::Span;
 
 const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -139,8 +140,16 @@ impl Exporter {
         let response = retry::send(transport, TRACES, body, signal, until).await?;
         // A collector that answers something else has taken it all the same.
         let response = ExportTraceServiceResponse::decode(response).unwrap_or_default();
-        let rejected = response.partial_success.map_or(0, |it| it.rejected_spans);
-        Ok(u64::try_from(rejected).unwrap_or(0))
+        let Some(partial) = response.partial_success else {
+            return Ok(0);
+        };
+        let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
+        if rejected != 0 {
+            let why = cut(&partial.error_message, 256);
+            let colon = if why.is_empty() { "" } else { ": " };
+            signal.keep(&format_args!("the collector rejects them{colon}{why}"));
+        }
+        Ok(rejected)
     }
 
     /// Ready when the exporter is being closed and its time has come.
