@@ -124,7 +124,7 @@ def test_collector_receives_what_was_recorded(
         RESOURCE_ATTRIBUTES="deployment.environment.name=test%20bench,service.name=not this",
     )
     dropped = gilscope.stats()["dropped"]
-    with gilscope.trace() as trace, gilscope.instrument() as export:
+    with gilscope.trace() as trace, gilscope.instrument(close_within=60) as export:
         with gilscope.PyRuntime("exported") as rt:
             work(rt)
         export.close()
