@@ -28,9 +28,13 @@ pub(crate) struct Export {
 impl Export {
     #[new]
     #[pyo3(signature = (endpoint=None, close_within=None))]
-    fn new(py: Python<'_>, endpoint: Option<String>, close_within: Option<f64>) -> PyResult<Self> {
+    fn new(
+        py: Python<'_>,
+        endpoint: Option<String>,
+        close_within: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
         let _parks = ParkOnExit::new();
-        let close_within = close_within.map(seconds).transpose()?;
+        let close_within = close_within.as_ref().map(seconds).transpose()?;
         // It may be open at exit, and in a fork, without there having been any runtime.
         crate::life::exit::register(py)?;
         let started = py.detach(|| {
@@ -105,7 +109,8 @@ impl Export {
 }
 
 /// As a time to wait for.
-fn seconds(given: f64) -> PyResult<Duration> {
+fn seconds(given: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let given: f64 = given.extract()?;
     match given {
         0.0..f64::INFINITY => Ok(Duration::try_from_secs_f64(given).unwrap_or(Duration::MAX)),
         _ => Err(PyValueError::new_err(format!(

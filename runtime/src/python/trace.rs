@@ -36,8 +36,9 @@ fn with_traces<R>(use_them: impl FnOnce(&mut HashMap<u64, Trace>) -> R) -> R {
 /// Start a trace into a file, or into memory; returns its id. Raises OSError.
 #[pyfunction]
 #[pyo3(signature = (path=None))]
-pub(crate) fn trace_start(py: Python<'_>, path: Option<PathBuf>) -> PyResult<u64> {
+pub(crate) fn trace_start(py: Python<'_>, path: Option<Bound<'_, PyAny>>) -> PyResult<u64> {
     let _parks = ParkOnExit::new();
+    let path: Option<PathBuf> = path.map(|path| path.extract()).transpose()?;
     // A trace may be open at exit, and in a fork, without there having been any runtime.
     crate::life::exit::register(py)?;
     let generation = crate::life::fork::generation();
