@@ -57,22 +57,12 @@ pub(super) fn gil(
             ..finding
         };
     };
-    what += &format!(", which thread `{}` held", sight.thread);
-    let place = sight.place().map(Place::of);
-    if let Some(place) = &place {
-        what += &format!(" in {place}");
-    }
-    if sight.seen < sight.of {
-        what += &format!(", by {} of {} looks", sight.seen, sight.of);
-    }
+    what += &who(&sight);
     let finding = about(Problem::GilHeld, whom, shared, &what);
     Finding {
         start,
         end,
-        function: place.map_or_else(|| sight.thread.clone(), |place| place.function()),
-        thread: sight.thread,
-        stack: stack_of(sight.look),
-        ..finding
+        ..blaming(finding, sight)
     }
 }
 
@@ -111,23 +101,37 @@ fn held_up(
     shared: &LoopShared,
 ) -> Finding {
     let Lasted { start, end, ns } = poll;
-    let mut what = format!(
-        "waited for the GIL within a poll of {}, which thread `{}` held",
+    let what = format!(
+        "waited for the GIL within a poll of {}{}; `{}` waited {} of it",
         duration(ns),
-        sight.thread
+        who(&sight),
+        shown(due.name),
+        duration(wait)
     );
-    let place = sight.place().map(Place::of);
-    if let Some(place) = &place {
-        what += &format!(" in {place}");
-    }
-    if sight.seen < sight.of {
-        what += &format!(", by {} of {} looks", sight.seen, sight.of);
-    }
-    what += &format!("; `{}` waited {} of it", shown(due.name), duration(wait));
     let finding = about(Problem::GilHeld, whom, shared, &what);
     Finding {
         start,
         end,
+        ..blaming(finding, sight)
+    }
+}
+
+/// Who held the GIL, as far as the watchdog saw.
+fn who(sight: &Sight) -> String {
+    let mut who = format!(", which thread `{}` held", sight.thread);
+    if let Some(place) = sight.place().map(Place::of) {
+        who += &format!(" in {place}");
+    }
+    if sight.seen < sight.of {
+        who += &format!(", by {} of {} looks", sight.seen, sight.of);
+    }
+    who
+}
+
+/// With the thread that was seen, where it was, and its stack.
+fn blaming(finding: Finding, sight: Sight) -> Finding {
+    let place = sight.place().map(Place::of);
+    Finding {
         function: place.map_or_else(|| sight.thread.clone(), |place| place.function()),
         thread: sight.thread,
         stack: stack_of(sight.look),
