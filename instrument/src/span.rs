@@ -142,6 +142,34 @@ pub struct Span {
 }
 
 impl Span {
+    /// One of which nothing is known but what it is and where it was recorded.
+    pub(crate) fn plain(kind: SpanKind, thread: Arc<ThreadInfo>) -> Span {
+        Span {
+            kind,
+            runtime: thread.runtime,
+            id: 0,
+            parent: 0,
+            trace: [0; 2],
+            call: 0,
+            name: Name(0),
+            start: 0,
+            end: 0,
+            at: Name(0),
+            poll: 0,
+            wake: 0,
+            status: Status::Ok,
+            flags: Flags::default(),
+            cpu_ns: 0,
+            error: None,
+            notes: None,
+            trace_flags: 0,
+            woken_by: None,
+            thread,
+            turn: 0,
+            totals: None,
+        }
+    }
+
     /// Its length in ticks.
     pub fn ticks(&self) -> u64 {
         self.end - self.start

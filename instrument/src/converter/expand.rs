@@ -15,7 +15,6 @@ use crate::rust_polls::RustPoll;
 use crate::sampling;
 use crate::side::Refused;
 use crate::span::{Span, SpanKind, ThreadInfo};
-use crate::status::{Flags, Status};
 
 /// What all parts of a call or task share.
 #[derive(Clone, Copy)]
@@ -46,10 +45,7 @@ impl<'a> Owner<'a> {
     }
 
     fn part(&self, kind: SpanKind, poll: u32, start: u64, end: u64) -> Span {
-        let thread = &self.shared.thread;
         Span {
-            kind,
-            runtime: thread.runtime,
             id: part_id(self.id, kind, poll),
             parent: self.id,
             trace: self.trace,
@@ -57,19 +53,9 @@ impl<'a> Owner<'a> {
             name: self.name,
             start,
             end,
-            at: Name(0),
             poll,
-            wake: 0,
-            status: Status::Ok,
-            flags: Flags::default(),
-            cpu_ns: 0,
-            error: None,
-            notes: None,
             trace_flags: self.trace_flags & 0xFF,
-            woken_by: None,
-            thread: thread.clone(),
-            turn: 0,
-            totals: None,
+            ..Span::plain(kind, self.shared.thread.clone())
         }
     }
 
@@ -218,7 +204,6 @@ pub(super) fn turn(record: &Turn, shared: &LoopShared) -> Span {
 pub(super) fn rust_poll(poll: RustPoll) -> Span {
     let by = poll.by;
     Span {
-        kind: SpanKind::RustPoll,
         runtime: by.runtime,
         id: poll.id,
         parent: by.id,
@@ -227,19 +212,9 @@ pub(super) fn rust_poll(poll: RustPoll) -> Span {
         name: poll.name,
         start: poll.start,
         end: poll.end,
-        at: Name(0),
         poll: poll.number,
-        wake: 0,
-        status: Status::Ok,
-        flags: Flags::default(),
-        cpu_ns: 0,
-        error: None,
-        notes: None,
         trace_flags: by.trace_flags,
-        woken_by: None,
-        thread: poll.thread,
-        turn: 0,
-        totals: None,
+        ..Span::plain(SpanKind::RustPoll, poll.thread)
     }
 }
 
@@ -247,8 +222,6 @@ pub(super) fn rust_poll(poll: RustPoll) -> Span {
 pub(super) fn refused(item: &Refused, caller: &Arc<ThreadInfo>, out: &mut Vec<Span>) {
     let stamps = &item.stamps;
     let part = |kind, id, parent, start, end| Span {
-        kind,
-        runtime: caller.runtime,
         id,
         parent,
         trace: stamps.trace,
@@ -256,19 +229,8 @@ pub(super) fn refused(item: &Refused, caller: &Arc<ThreadInfo>, out: &mut Vec<Sp
         name: item.name,
         start,
         end,
-        at: Name(0),
-        poll: 0,
-        wake: 0,
-        status: Status::Ok,
-        flags: Flags::default(),
-        cpu_ns: 0,
-        error: None,
-        notes: None,
         trace_flags: (stamps.flags & 0xFF) as u16,
-        woken_by: None,
-        thread: caller.clone(),
-        turn: 0,
-        totals: None,
+        ..Span::plain(kind, caller.clone())
     };
     let call = part(
         SpanKind::Call,

@@ -22,28 +22,13 @@ pub(in crate::otlp) fn sample(kind: SpanKind, id: u64) -> Span {
         runtime: 0,
     };
     Span {
-        kind,
-        runtime: 0,
         id,
-        parent: 0,
         trace: [1, 2],
         call: 1,
-        name: Name(0),
         start: 1,
         end: 2,
-        at: Name(0),
-        poll: 0,
-        wake: 0,
-        status: Status::Ok,
-        flags: Flags::default(),
-        cpu_ns: 0,
-        error: None,
-        thread: Arc::new(thread),
-        turn: 0,
-        totals: None,
-        notes: None,
         trace_flags: 1,
-        woken_by: None,
+        ..Span::plain(kind, Arc::new(thread))
     }
 }
 
