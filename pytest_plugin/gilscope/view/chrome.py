@@ -10,6 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from gilscope._units import counted
 from gilscope.view.errors import BadTrace, Foreign, Refusals
 from gilscope.view.fields import (
     Record,
@@ -182,8 +183,7 @@ def _events(raw: bytes, trace: Trace) -> Iterator[Any]:
             trace.notes.append("the file is damaged: events that cannot be read are left out")
         else:
             line = raw.count(b"\n") + (not raw.endswith(b"\n"))
-            read = "1 event" if len(events) == 1 else f"{len(events):,} events"
-            trace.cut_off(len(raw), line, read)
+            trace.cut_off(len(raw), line, counted(len(events), "event"))
         yield from events
         return
     if not isinstance(whole, dict):

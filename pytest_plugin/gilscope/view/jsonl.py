@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from gilscope._units import counted
 from gilscope.view.errors import BadTrace, Foreign, Refusals
 from gilscope.view.fields import (
     Record,
@@ -118,9 +119,7 @@ def read_lines(path: str, file: Iterable[bytes]) -> Trace:
     if not trace.spans and not trace.findings:
         raise BadTrace(f"{path} is no trace of gilscope: {_no_span(foreign)}", _hint())
     if not whole:
-        lines_read = number - 1 - foreign.count
-        read = "1 line" if lines_read == 1 else f"{lines_read:,} lines"
-        trace.cut_off(size, number, read)
+        trace.cut_off(size, number, counted(number - 1 - foreign.count, "line"))
     if foreign.count:
         trace.notes.append(foreign.note("no record of gilscope"))
     return trace
