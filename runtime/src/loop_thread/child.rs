@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use gilscope_instrument::{ErrorText, Name, OpenTask, Status};
+use gilscope_instrument::{Name, OpenTask, Status};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -237,11 +237,7 @@ impl LoopState {
     #[cold]
     fn raised(&self, task: OpenTask, error: &Bound<'_, PyAny>) {
         let text = crate::python::text::render(error, false);
-        let stack = if gilscope_instrument::exporting() {
-            crate::python::stack::of(error, ErrorText::LONGEST_STACK)
-        } else {
-            String::new()
-        };
+        let stack = crate::python::stack::exported(error);
         self.recorder
             .task_error(task, &text.type_name, &text.message, &stack);
     }

@@ -6,7 +6,7 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use gilscope_instrument::{ErrorText, Flags, Name, OpenCall, Status, clock};
+use gilscope_instrument::{Flags, Name, OpenCall, Status, clock};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -274,11 +274,7 @@ impl LoopState {
     pub(crate) fn record_error(&self, call: OpenCall, job: &JobRef, error: &Bound<'_, PyAny>) {
         if call != OpenCall::default() && !is_end_of_stream(job.raw().flags, error) {
             let text = crate::python::text::render(error, false);
-            let stack = if gilscope_instrument::exporting() {
-                crate::python::stack::of(error, ErrorText::LONGEST_STACK)
-            } else {
-                String::new()
-            };
+            let stack = crate::python::stack::exported(error);
             self.recorder
                 .error(call, &text.type_name, &text.message, &stack);
         }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 
+use gilscope_instrument::ErrorText;
 use pyo3::exceptions::PyBaseException;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -29,6 +30,15 @@ const MORE: &str = "  | [more of them are left out]\n";
 const END: &str = "  +------------------------------------\n";
 /// Room for the lines that say how much is left out, and for what Python says between two exceptions.
 const SAID: usize = 128;
+
+/// The stack for an exporter, the only one who wants it; empty while there is none. Attached.
+pub(crate) fn exported(exception: &Bound<'_, PyAny>) -> String {
+    if gilscope_instrument::exporting() {
+        of(exception, ErrorText::LONGEST_STACK)
+    } else {
+        String::new()
+    }
+}
 
 /// As Python prints it, without the source lines: oldest first, the exception itself last, and what is in
 /// a group after it; in at most `room` bytes. Attached.
