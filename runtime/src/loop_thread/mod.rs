@@ -3,7 +3,7 @@
 //! Invariant: only [`state`] is touched from inside the thread alone; everything other threads may
 //! see is in [`shared`].
 
-mod caused;
+pub(crate) mod caused;
 pub(crate) mod child;
 pub(crate) mod context;
 pub(crate) mod dispatch;

@@ -64,6 +64,8 @@ pub(crate) fn make_types(py: Python<'_>) {
         py.get_type::<crate::loop_thread::drain::Drain>(),
         py.get_type::<crate::loop_thread::flush::Flush>(),
         py.get_type::<crate::loop_thread::child::Child>(),
+        py.get_type::<crate::loop_thread::caused::Caused>(),
+        py.get_type::<crate::loop_thread::thread::Core>(),
         py.get_type::<crate::loop_thread::selector::Select>(),
         py.get_type::<crate::driver::Task>(),
         py.get_type::<crate::driver::TaskIter>(),
