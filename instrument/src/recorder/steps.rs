@@ -166,10 +166,13 @@ impl LoopRecorder {
         }
     }
 
-    /// What runs until the next `caused` was scheduled by it; [`Cause::default`] when it has run.
+    /// Runs what was scheduled by `by`: whom it wakes outside of a poll, `by` woke.
     #[inline]
-    pub fn caused(&self, by: Cause) {
-        self.cause.set(by);
+    pub fn caused<R>(&self, by: Cause, run: impl FnOnce() -> R) -> R {
+        let outer = self.cause.replace(by);
+        let done = run();
+        self.cause.set(outer);
+        done
     }
 
     /// The innermost call or task that is being polled now.

@@ -461,15 +461,12 @@ fn wake(py: Python<'_>, pending: &Pending, by: Cause) {
                 super::port::count_lost();
                 return Ok(());
             }
-            let recorder = current().map(|state| &state.recorder);
-            if let Some(recorder) = recorder {
-                recorder.caused(by);
+            let set = || future.call_method1(py, name!(py, c"set_result"), (py.None(),));
+            match current() {
+                Some(state) => state.recorder.caused(by, set),
+                None => set(),
             }
-            let set = future.call_method1(py, name!(py, c"set_result"), (py.None(),));
-            if let Some(recorder) = recorder {
-                recorder.caused(Cause::default());
-            }
-            set.map(drop)
+            .map(drop)
         });
     let Err(error) = woken else { return };
     let foreign = pending.foreign.as_ref().and_then(Weak::upgrade);

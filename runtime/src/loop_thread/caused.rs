@@ -6,6 +6,7 @@
 
 use gilscope_instrument::Cause;
 use pyo3::exceptions::PyAttributeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -28,7 +29,7 @@ pub(super) fn of(
     told: &Bound<'_, PyAny>,
 ) -> Option<Py<PyAny>> {
     let by = state.recorder.cause();
-    if !by.is_known() || !told.is_instance(imports::future(told.py())).ok()? {
+    if !by.is_known() || !is_future(told) {
         return None;
     }
     let class = callback.get_type();
@@ -40,6 +41,13 @@ pub(super) fn of(
     Py::new(told.py(), Caused { callback, by })
         .map(Py::into_any)
         .ok()
+}
+
+/// Of its type, whatever its class says it is: an `isinstance` may call user code.
+fn is_future(told: &Bound<'_, PyAny>) -> bool {
+    let class = imports::future(told.py()).as_ptr();
+    // SAFETY: attached; `asyncio.Future` is a type.
+    unsafe { ffi::PyObject_TypeCheck(told.as_ptr(), class.cast()) != 0 }
 }
 
 /// `wait_for` has one. Those of others are printed by asyncio in a way of their own.
@@ -72,10 +80,9 @@ impl Caused {
         let Some(state) = current() else {
             return self.callback.bind(py).call1(args);
         };
-        state.recorder.caused(self.by);
-        let result = self.callback.bind(py).call1(args);
-        state.recorder.caused(Cause::default());
-        result
+        state
+            .recorder
+            .caused(self.by, || self.callback.bind(py).call1(args))
     }
 
     #[getter]
