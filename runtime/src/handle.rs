@@ -232,20 +232,18 @@ pub(crate) mod release {
             lane().push(object);
             // A simulated loop looks by itself after every step of this thread.
             if !crate::host::sim::is_seat() && !crate::life::registry::ring_any() {
-                ask_host();
+                ask();
             }
         }
     }
 
-    /// This library has no loop of its own: has the one it uses look at our lane.
-    fn ask_host() {
-        let Some(host) = crate::host::cell::current_host() else {
-            return;
-        };
-        if ASKED.swap(true, Ordering::AcqRel) {
+    /// This library has no loop of its own: has the one it uses look at our lane, else the courier. At
+    /// exit somebody looks anyway.
+    fn ask() {
+        if crate::life::exit::begun() || ASKED.swap(true, Ordering::AcqRel) {
             return;
         }
-        // However the post ends: run, refused or disposed of.
+        // However it ends: run, refused or disposed of.
         struct Asked;
         impl Drop for Asked {
             fn drop(&mut self) {
@@ -253,10 +251,15 @@ pub(crate) mod release {
             }
         }
         let asked = Asked;
-        let _ = host.post(move |py: Python<'_>| {
+        let look = move |py: Python<'_>| {
             drop(asked);
             drain(py);
-        });
+        };
+        if let Some(host) = crate::host::cell::current_host() {
+            let _ = host.post(look);
+        } else {
+            let _ = crate::life::courier::run(look);
+        }
     }
 
     /// Releases what has come in. Called attached; by loop threads between calls.

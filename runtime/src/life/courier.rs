@@ -88,18 +88,18 @@ pub(crate) fn flush() -> bool {
 fn send(work: Work) -> bool {
     let generation = super::fork::generation();
     let mut slot = COURIER.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(courier) = slot.as_ref()
-        && courier.generation == generation
-    {
-        return courier.work.send(work).is_ok();
+    if slot.as_ref().is_none_or(|it| it.generation != generation) {
+        let Ok(courier) = start(generation) else {
+            drop(slot);
+            return false;
+        };
+        // The one of a parent process has no thread here: it must not be joined.
+        std::mem::forget(slot.replace(courier));
     }
-    let Ok(courier) = start(generation) else {
-        return false;
-    };
-    let sent = courier.work.send(work).is_ok();
-    // The one of a parent process has no thread here: it must not be joined.
-    std::mem::forget(slot.replace(courier));
-    sent
+    let sent = slot.as_ref().map(|courier| courier.work.send(work));
+    // Work that comes back is dropped without the lock: it may let go of references, which is work again.
+    drop(slot);
+    matches!(sent, Some(Ok(())))
 }
 
 fn start(generation: u64) -> std::io::Result<Courier> {

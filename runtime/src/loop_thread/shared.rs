@@ -56,6 +56,26 @@ pub(crate) struct Shared {
     pub(crate) thread: Mutex<Option<Py<PyAny>>>,
 }
 
+impl Drop for Shared {
+    /// On whatever thread, attached or not: what it has of Python's is let go of by one that is.
+    fn drop(&mut self) {
+        let config = &mut self.config;
+        let thread = self
+            .thread
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let hooks = [
+            &mut config.loop_factory,
+            &mut config.on_start,
+            &mut config.on_stop,
+        ];
+        let objects = hooks.into_iter().chain([thread]);
+        objects
+            .filter_map(Option::take)
+            .for_each(crate::handle::release::release);
+    }
+}
+
 /// Calls that the loop thread has taken from the inbox.
 #[derive(Default)]
 pub(crate) struct Calls {
