@@ -19,6 +19,9 @@ const MOST: usize = 3_500_000;
 /// to make or to serve a call would have to wait until the scheduler takes it, which is milliseconds.
 const AT_ONCE: usize = 256;
 
+/// Most that the keys and lengths of two messages take.
+const HEADS: usize = 2 * (1 + 10);
+
 /// Field numbers of OTLP: a request's `resource_spans`, their `scope_spans`, the spans of these.
 const RESOURCE_SPANS: u32 = 1;
 const SCOPE_SPANS: u32 = 2;
@@ -34,24 +37,37 @@ pub(super) fn request(resource: &Resource, spans: &[Span]) -> (Bytes, usize) {
         resource: Some(resource.proto()),
         ..Default::default()
     };
-    let mut taken = 0;
-    let mut body = Wire(Vec::with_capacity((spans.len() * 300).min(MOST)));
-    // A message is its fields one after the other, so that what is encoded apart can be joined.
-    body.message(RESOURCE_SPANS, |body| {
-        body.0.extend(resource.encode_to_vec());
-        body.message(SCOPE_SPANS, |body| {
-            body.0.extend(scope.encode_to_vec());
-            taken = first(body, spans);
-        });
-    });
-    (body.0.into(), taken)
+    let (resource, scope) = (resource.encode_to_vec(), scope.encode_to_vec());
+    // The spans first: what is before them has their length in it, and they are too many to be moved.
+    let room = resource.len() + scope.len() + HEADS;
+    let mut body = Wire(Vec::with_capacity(room + (spans.len() * 300).min(MOST)));
+    body.0.resize(room, 0);
+    let taken = first(&mut body, spans);
+    let spans = body.0.len() - room;
+    let head = head(&resource, &scope, spans);
+    let start = room - head.len();
+    body.0[start..room].copy_from_slice(&head);
+    (Bytes::from(body.0).slice(start..), taken)
+}
+
+/// What is before so many bytes of spans. A message is its fields one after the other, so that what is
+/// encoded apart can be joined.
+fn head(resource: &[u8], scope: &[u8], spans: usize) -> Vec<u8> {
+    let mut inner = Wire::default();
+    inner.head(SCOPE_SPANS, scope.len() + spans);
+    inner.0.extend_from_slice(scope);
+    let mut head = Wire::default();
+    head.head(RESOURCE_SPANS, resource.len() + inner.0.len() + spans);
+    head.0.extend_from_slice(resource);
+    head.0.extend(inner.0);
+    head.0
 }
 
 /// Writes the first spans, as many as have room, and at least one; how many they are.
 fn first(body: &mut Wire, spans: &[Span]) -> usize {
     for (index, span) in spans.iter().enumerate() {
         let before = body.0.len();
-        body.message(SPANS, |body| encode::span(body, span));
+        body.long(SPANS, |body| encode::span(body, span));
         if index > 0 && body.0.len() > MOST {
             body.0.truncate(before);
             return index;
