@@ -4,7 +4,7 @@ mod common;
 
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Capture, alone, one_call, stamped};
 use gilscope_instrument::{
@@ -28,6 +28,43 @@ impl Sink for Blocks {
 
     fn close(&mut self) -> io::Result<()> {
         Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+/// Has no more time once its close is asked for, and says what becomes of it.
+struct HasNoTime(Sender<&'static str>);
+
+impl Sink for HasNoTime {
+    fn spans(&mut self, _batch: &[Span]) {}
+
+    fn close(&mut self) -> io::Result<()> {
+        let _ = self.0.send("closed");
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<sink::Deadline> {
+        let says = self.0.clone();
+        Some(Box::new(move |at_the_end| {
+            let _ = says.send(if at_the_end {
+                "at the end"
+            } else {
+                "asked for"
+            });
+            Instant::now()
+        }))
+    }
+}
+
+/// Is being closed until another sink took a batch.
+struct WaitsForAnother(Receiver<()>);
+
+impl Sink for WaitsForAnother {
+    fn spans(&mut self, _batch: &[Span]) {}
+
+    fn close(&mut self) -> io::Result<()> {
+        record();
+        let taken = self.0.recv_timeout(LONG);
+        taken.map_err(io::Error::other)
     }
 }
 
@@ -90,4 +127,49 @@ fn test_a_sink_that_blocks_is_given_up() {
     let memory = Capture::begin();
     record();
     assert!(!memory.end().is_empty());
+}
+
+#[test]
+fn test_a_deadline_holds_while_another_sink_blocks() {
+    let _alone = alone();
+    let (entered, has_entered) = channel();
+    let (free, go_on) = channel();
+    let blocks = attach_sink(Box::new(Blocks { entered, go_on }));
+    let (says, said) = channel();
+    let hurries = attach_sink(Box::new(HasNoTime(says)));
+    record();
+    let flushes = std::thread::spawn(flush);
+    has_entered.recv().unwrap();
+    assert!(detach_sink(hurries).is_ok(), "it is not waited for");
+    assert_eq!(said.recv(), Ok("asked for"));
+    assert!(said.try_recv().is_err(), "the converter is held");
+    drop(free);
+    assert_eq!(said.recv_timeout(LONG), Ok("closed"));
+    flushes.join().unwrap();
+    assert!(detach_sink(blocks).is_err(), "as it always says");
+}
+
+#[test]
+fn test_other_sinks_take_spans_while_one_is_being_closed() {
+    let _alone = alone();
+    let (entered, has_entered) = channel();
+    let (free, go_on) = channel();
+    drop(free);
+    let other = attach_sink(Box::new(Blocks { entered, go_on }));
+    let slow = attach_sink(Box::new(WaitsForAnother(has_entered)));
+    detach_sink(slow).expect("the other took what was recorded meanwhile");
+    assert!(detach_sink(other).is_err(), "as it always says");
+}
+
+#[test]
+fn test_at_the_end_every_deadline_begins_at_once() {
+    let _alone = alone();
+    let (says, said) = channel();
+    let hurries = attach_sink(Box::new(HasNoTime(says)));
+    assert!(close_sinks(LONG));
+    assert_eq!(
+        said.try_iter().collect::<Vec<_>>(),
+        ["at the end", "closed"]
+    );
+    assert!(detach_sink(hurries).is_ok(), "how its closing went");
 }

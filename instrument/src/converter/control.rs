@@ -4,6 +4,7 @@
 //! converter asking itself never waits.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, OnceLock};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::finish::GivenUp;
 use crate::global::{self, Global, lock};
-use crate::sink::Sink;
+use crate::sink::{Deadline, Sink};
 
 /// A sink that is attached.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -21,8 +22,14 @@ pub struct SinkId(pub u64);
 pub(crate) enum Request {
     Flush(Sender<()>),
     Attach(SinkId, Box<dyn Sink>, Sender<()>),
-    Detach(SinkId, Sender<io::Result<()>>),
+    Detach(SinkId, Sender<Detached>),
     CloseAll(Sender<()>),
+}
+
+/// A sink that is no longer fed, to be closed by who asked for it; or how its close went before.
+pub(crate) enum Detached {
+    Open(Box<dyn Sink>),
+    Closed(io::Result<()>),
 }
 
 /// Goes on in a forked child, where the ids of its parent's sinks are nobody's.
@@ -42,6 +49,10 @@ pub(crate) struct Control {
     requests: Mutex<Vec<Request>>,
     /// How many sinks are attached.
     attached: AtomicUsize,
+    /// Of the sinks that have one.
+    deadlines: Mutex<Vec<(SinkId, Deadline)>>,
+    /// Spans that sinks dropped which are closed by now, but by the converter.
+    dropped: AtomicU64,
     /// Batches that the sinks took.
     batches: AtomicU64,
     /// A sink holds the converter and was given up: nobody waits for either any more.
@@ -57,6 +68,8 @@ impl Control {
             idle: AtomicBool::new(false),
             requests: Mutex::new(Vec::new()),
             attached: AtomicUsize::new(0),
+            deadlines: Mutex::default(),
+            dropped: AtomicU64::new(0),
             batches: AtomicU64::new(0),
             stuck: AtomicBool::new(false),
         }
@@ -108,6 +121,26 @@ impl Control {
         self.attached.store(sinks, Ordering::SeqCst);
     }
 
+    /// For the converter: see the field.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::SeqCst)
+    }
+
+    /// From now on a sink that is to be closed has so much time; until when who asked waits at most.
+    fn begin_to_close(&self, id: SinkId) -> Option<Instant> {
+        let mut deadlines = lock(&self.deadlines);
+        let at = deadlines.iter().position(|(of, _)| *of == id)?;
+        let (_, deadline) = deadlines.swap_remove(at);
+        Some(deadline(false))
+    }
+
+    /// The same of all of them, at the end of the process.
+    fn begin_to_close_all(&self) {
+        for (_, deadline) in lock(&self.deadlines).drain(..) {
+            deadline(true);
+        }
+    }
+
     /// For the converter: the sinks took a batch.
     pub(crate) fn count_batch(&self) {
         self.batches.fetch_add(1, Ordering::SeqCst);
@@ -152,6 +185,8 @@ pub fn attach_sink(sink: Box<dyn Sink>) -> SinkId {
     crate::detail::recover();
     let global = global::current();
     let id = SinkId(NEXT_SINK.fetch_add(1, Ordering::Relaxed));
+    let deadline = sink.deadline().map(|deadline| (id, deadline));
+    lock(&global.control.deadlines).extend(deadline);
     let (answer, answered) = channel();
     if global
         .control
@@ -163,17 +198,37 @@ pub fn attach_sink(sink: Box<dyn Sink>) -> SinkId {
     id
 }
 
-/// Hands everything recorded so far to a sink, closes and removes it. Errors: what the sink
-/// failed to write, or `NotFound`.
+/// Hands everything recorded so far to a sink, removes it, and closes it on this thread: other sinks go on
+/// meanwhile. Of one that has a [deadline](Sink::deadline) all this takes no longer than that; what was not
+/// handed over by then is lost to it. Errors: what the sink failed to write, or `NotFound`. Any thread but
+/// the converter's.
 pub fn detach_sink(id: SinkId) -> io::Result<()> {
     let global = global::current();
+    let control = &global.control;
+    let end = control.begin_to_close(id);
     let (answer, answered) = channel();
-    if !global.control.send(global, Request::Detach(id, answer)) {
+    if !control.send(global, Request::Detach(id, answer)) {
         return Err(io::Error::other("no converter, or called by a sink"));
     }
-    answered
-        .recv()
-        .unwrap_or_else(|_| Err(io::Error::other("the converter is gone")))
+    let detached = match end {
+        None => answered.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        Some(end) => answered.recv_timeout(end.saturating_duration_since(Instant::now())),
+    };
+    match detached {
+        Ok(Detached::Open(sink)) => close(sink, global),
+        Ok(Detached::Closed(closed)) => closed,
+        // The converter closes it when it comes to it.
+        Err(RecvTimeoutError::Timeout) => Ok(()),
+        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the converter is gone")),
+    }
+}
+
+fn close(mut sink: Box<dyn Sink>, global: &Global) -> io::Result<()> {
+    let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
+    let dropped = sink.dropped();
+    global.control.dropped.fetch_add(dropped, Ordering::SeqCst);
+    lock(&global.tables).dropped.sink += dropped;
+    closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
 }
 
 /// Returns when everything recorded before is joined and handed to the sinks. Any thread; on the
@@ -214,6 +269,7 @@ pub fn close_sinks(stall: Duration) -> bool {
     if control.attached.load(Ordering::SeqCst) == 0 {
         return true;
     }
+    control.begin_to_close_all();
     let (answer, answered) = channel();
     if !control.send(global, Request::CloseAll(answer)) {
         return false;

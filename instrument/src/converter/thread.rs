@@ -8,10 +8,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::SendError;
 use std::thread::Thread;
 use std::time::Duration;
 
-use super::control::{Request, SinkId};
+use super::control::{Detached, Request, SinkId};
 use super::drain::{BATCH, Loop, Out};
 use super::expand;
 use crate::clock::{self, Rate};
@@ -309,31 +310,44 @@ impl Converter {
                 self.sinks_changed();
                 answer.send(()).unwrap_or_default();
             }
-            Request::Detach(id, answer) => drop(answer.send(self.detach(id))),
+            Request::Detach(id, answer) => {
+                let detached = match self.remove(id) {
+                    Ok(sink) => Detached::Open(sink),
+                    Err(closed) => Detached::Closed(closed),
+                };
+                // Who asked may have had no time to wait.
+                if let Err(SendError(Detached::Open(sink))) = answer.send(detached) {
+                    drop(self.close(sink));
+                }
+            }
             Request::CloseAll(answer) => {
-                crate::sink::set_at_the_end(true);
-                for id in self.sinks.iter().map(|each| each.id).collect::<Vec<_>>() {
-                    let closed = self.detach(id);
+                for Attached { id, sink, .. } in std::mem::take(&mut self.sinks) {
+                    let closed = self.close(sink);
                     self.closed.push((id, closed));
                 }
-                crate::sink::set_at_the_end(false);
+                self.sinks_changed();
                 answer.send(()).unwrap_or_default();
                 self.global.control.set_free();
             }
         }
     }
 
-    fn detach(&mut self, id: SinkId) -> io::Result<()> {
+    /// The sink, or how it went with it if it was closed.
+    fn remove(&mut self, id: SinkId) -> Result<Box<dyn Sink>, io::Result<()>> {
         let at = self.sinks.iter().position(|attached| attached.id == id);
         let Some(at) = at else {
             let at = self.closed.iter().position(|(closed, _)| *closed == id);
             let missing = || Err(io::ErrorKind::NotFound.into());
-            return at.map_or_else(missing, |at| self.closed.swap_remove(at).1);
+            return Err(at.map_or_else(missing, |at| self.closed.swap_remove(at).1));
         };
-        let mut sink = self.sinks.remove(at).sink;
+        let sink = self.sinks.remove(at).sink;
+        self.sinks_changed();
+        Ok(sink)
+    }
+
+    fn close(&mut self, mut sink: Box<dyn Sink>) -> io::Result<()> {
         let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
         self.dropped.sink += sink.dropped();
-        self.sinks_changed();
         self.count_drops();
         closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
     }
@@ -356,6 +370,7 @@ impl Converter {
     fn count_drops(&mut self) {
         let mut dropped = self.dropped;
         dropped.side = self.global.side.dropped();
+        dropped.sink += self.global.control.dropped();
         dropped.ring += self.global.rust_polls.dropped();
         for each in &self.loops {
             dropped.ring += each.consumer.dropped();

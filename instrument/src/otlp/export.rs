@@ -161,6 +161,6 @@ impl Exporter {
 
     /// Whether the exporter is not being closed, or still has time for that.
     fn has_time(&self) -> bool {
-        self.queue.closing().is_none_or(|end| Instant::now() < end)
+        self.queue.end().is_none_or(|end| Instant::now() < end)
     }
 }

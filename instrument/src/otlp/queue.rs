@@ -33,8 +33,10 @@ struct State {
     waiting: usize,
     /// The bytes of those that were taken last: who took them holds them until it takes again.
     taken: usize,
-    /// Until when the rest is to be sent: nothing comes in any more.
-    closing: Option<Instant>,
+    /// Until when what comes in is sent.
+    end: Option<Instant>,
+    /// Nothing comes in any more.
+    closing: bool,
 }
 
 impl Queue {
@@ -56,7 +58,7 @@ impl Queue {
         for span in spans {
             let bytes = size::of(span);
             let fits = state.waiting + state.taken + bytes <= self.budget;
-            if fits && state.spans.len() < self.capacity && state.closing.is_none() {
+            if fits && state.spans.len() < self.capacity && !state.closing {
                 state.spans.push_back(span.clone());
                 state.waiting += bytes;
             } else {
@@ -84,7 +86,7 @@ impl Queue {
         // After the delay it is taken what there is.
         let _ = tokio::time::timeout(delay, enough).await;
         let mut state = self.lock();
-        if state.spans.is_empty() && state.closing.is_some() {
+        if state.spans.is_empty() && state.closing {
             return None;
         }
         let most = most.min(state.spans.len());
@@ -94,9 +96,15 @@ impl Queue {
         Some(spans)
     }
 
-    /// Nothing comes in any more; what is there is to be sent until then.
-    pub(super) fn close(&self, until: Instant) {
-        self.lock().closing.get_or_insert(until);
+    /// It is to be closed soon: what is there and still comes in is sent until then, or until what was said
+    /// first; which that is.
+    pub(super) fn end_by(&self, end: Instant) -> Instant {
+        *self.lock().end.get_or_insert(end)
+    }
+
+    /// Nothing comes in any more.
+    pub(super) fn close(&self) {
+        self.lock().closing = true;
         self.changed.notify_one();
         self.closed.notify_one();
     }
@@ -108,16 +116,16 @@ impl Queue {
 
     fn waits(&self, most: usize) -> bool {
         let state = self.lock();
-        !self.has_enough(&state, most) && state.closing.is_none()
+        !self.has_enough(&state, most) && !state.closing
     }
 
     fn has_enough(&self, state: &State, most: usize) -> bool {
         state.spans.len() >= most || state.waiting >= self.budget / 2
     }
 
-    /// Until when, if it is being closed.
-    pub(super) fn closing(&self) -> Option<Instant> {
-        self.lock().closing
+    /// Until when it is sent what there is, if it is to be closed.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.lock().end
     }
 
     /// Takes everything; for who gives up.
@@ -176,7 +184,7 @@ mod tests {
             let first = queue.take(2, LONG).await.expect("spans");
             assert_eq!(ids(&first), [1, 2]);
             assert_eq!(queue.put(spans[3..].iter(), 100), 2, "they are being sent");
-            queue.close(Instant::now());
+            queue.close();
             assert_eq!(ids(&queue.take(2, LONG).await.expect("spans")), [9]);
             assert!(queue.take(2, LONG).await.is_none());
         });

@@ -13,7 +13,7 @@ use super::lost::{Counters, Lost, Why, tell_of_the_ring};
 use super::queue::Queue;
 use super::settings::{FOR_EVER, Invalid, Settings};
 use super::transport::Transport;
-use crate::sink::{Sink, at_the_end};
+use crate::sink::{Deadline, Sink};
 use crate::span::Span;
 use crate::stats;
 
@@ -145,6 +145,13 @@ fn yield_to_calls() {
     unsafe { libc::nice(NICE) };
 }
 
+/// Has the export thread give up within that time, a little before it is over, so that what it then counts
+/// and says is there; when the time is over, which was set before if this is not the first time.
+fn end_within(queue: &Queue, time: Duration) -> Instant {
+    let earlier = time.mul_f32(EARLIER).min(EARLIER_BY);
+    queue.end_by(Instant::now() + time - earlier) + earlier
+}
+
 impl Sink for Otlp {
     fn spans(&mut self, batch: &[Span]) {
         // Those that are not sampled must not take the room of those that are.
@@ -154,14 +161,20 @@ impl Sink for Otlp {
     }
 
     fn close(&mut self) -> io::Result<()> {
-        // The thread gives up before this one does, so that what it then counts and says is there.
-        let most = if at_the_end() { CLOSE } else { FOR_EVER };
-        let time = self.close.min(most);
-        let earlier = time.mul_f32(EARLIER).min(EARLIER_BY);
-        self.queue.close(Instant::now() + time - earlier);
-        let _ = self.ended.recv_timeout(time);
+        let end = end_within(&self.queue, self.close);
+        self.queue.close();
+        let left = end.saturating_duration_since(Instant::now());
+        let _ = self.ended.recv_timeout(left);
         tell_of_the_ring(stats::overflow().saturating_sub(self.overflow));
         Ok(())
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        let (queue, close) = (self.queue.clone(), self.close);
+        Some(Box::new(move |at_the_end| {
+            let most = if at_the_end { CLOSE } else { FOR_EVER };
+            end_within(&queue, close.min(most))
+        }))
     }
 
     fn exports(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Where spans go.
 //!
-//! Invariant: a sink is used on the converter's thread only, so it needs no lock of its own; what
-//! it cannot take it counts.
+//! Invariant: a sink is used on one thread at a time, so it needs no lock of its own: on the converter's,
+//! and at last by who closes it; what it cannot take it counts.
 
 mod chrome;
 mod json_lines;
@@ -11,6 +11,7 @@ mod null;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 pub use chrome::Chrome;
 pub use json_lines::{JsonLines, json_line};
@@ -33,31 +34,29 @@ pub(crate) fn set_exporting(exporting: bool) {
     EXPORTING.store(exporting, Relaxed);
 }
 
-/// Whether all sinks are being closed since the process ends.
-static THE_END: AtomicBool = AtomicBool::new(false);
+/// Called on whatever thread when a sink is to be closed, which may be long before it is its turn; with
+/// true if that is because the process ends, which waits for none for long. Returns until when who asked
+/// waits at most.
+pub type Deadline = Box<dyn Fn(bool) -> Instant + Send>;
 
-/// For the converter.
-pub(crate) fn set_at_the_end(ends: bool) {
-    THE_END.store(ends, Relaxed);
-}
-
-/// Whether a sink that is closed now is so because the process ends, which waits for none for long.
-#[cfg_attr(not(feature = "otlp"), allow(dead_code))]
-pub(crate) fn at_the_end() -> bool {
-    THE_END.load(Relaxed)
-}
-
-/// Takes spans. Used on the converter's thread only; must not block for long.
+/// Takes spans, on the converter's thread; must not block for long.
 pub trait Sink: Send {
     /// Takes a batch. The parts of a call may come in several batches, in any order.
     fn spans(&mut self, batch: &[Span]);
 
-    /// Writes what is left. Nothing is handed over after this.
+    /// Writes what is left, on the thread of who closes it, or on the converter's. Nothing is handed over
+    /// after this.
     fn close(&mut self) -> io::Result<()>;
 
     /// Takes a finding: the first of its problem and function, and again when there is one at least
     /// twice as bad.
     fn finding(&mut self, _finding: &Finding) {}
+
+    /// What bounds its close from when it is asked for; `None`: it takes as long as it takes. Asked once, as
+    /// it is attached.
+    fn deadline(&self) -> Option<Deadline> {
+        None
+    }
 
     /// How many spans it did not take so far; 0 of one that counts them by reasons of its own, which
     /// would else be counted twice.
