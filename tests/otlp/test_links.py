@@ -70,9 +70,10 @@ def test_links_of_polls_lead_to_exported_spans(
         turn_key = link_of(poll, "turn")
         assert turn_key is not None
         turn = turns[turn_key]
+        owner = spans[poll["traceId"], poll["parentSpanId"]]
         same = ("gilscope.runtime", "thread.name", "thread.id")
         assert [turn["attributes"][key] for key in same] == [
-            poll["attributes"][key] for key in same
+            owner["attributes"][key] for key in same
         ]
         (start, end), (first, last) = times(poll), times(turn)
         assert first <= start <= end <= last

@@ -194,18 +194,10 @@ fn all_attributes(out: &mut Wire, span: &Span) {
 
 fn attributes(all: &mut Pairs<'_>, span: &Span) {
     all.text(names::SPAN.key, span.kind.as_str());
-    all.int(names::RUNTIME.key, span.runtime.into());
-    // A call is enqueued on its caller's thread, of which nothing is known.
-    let is_its = span.kind != SpanKind::Enqueue || span.thread.ident == 0;
-    if is_its {
-        all.text(names::THREAD_NAME.key, &span.thread.name);
-    }
-    if is_its && span.thread.ident != 0 {
-        all.int(names::THREAD_ID.key, span.thread.ident.min(i64::MAX as u64));
-    }
     let count = u64::from(span.poll);
     match span.kind {
         SpanKind::Call | SpanKind::Task => {
+            place(all, span);
             function(all, span);
             if let Some((file, line)) = definition(span.name) {
                 all.text(names::FILE.key, file);
@@ -222,6 +214,7 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
             }
         }
         SpanKind::RustPoll => {
+            place(all, span);
             function(all, span);
             all.int(names::POLL.key, count);
         }
@@ -237,6 +230,7 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
             }
         }
         SpanKind::LoopTurn => {
+            place(all, span);
             all.int(names::CALLS.key, count);
             cpu(all, span);
             all.int(names::GIL_WAIT.key, span.gil_wait_ns());
@@ -249,6 +243,16 @@ fn attributes(all: &mut Pairs<'_>, span: &Span) {
     }
     if let Some(error) = error_type(span) {
         all.text(names::ERROR.key, error);
+    }
+}
+
+/// Where it was recorded. Not of parts: theirs is their call's or task's, seven times over, and what a
+/// collector's time goes into is attributes.
+fn place(all: &mut Pairs<'_>, span: &Span) {
+    all.int(names::RUNTIME.key, span.runtime.into());
+    all.text(names::THREAD_NAME.key, &span.thread.name);
+    if span.thread.ident != 0 {
+        all.int(names::THREAD_ID.key, span.thread.ident.min(i64::MAX as u64));
     }
 }
 

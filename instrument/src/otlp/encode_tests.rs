@@ -56,7 +56,7 @@ fn pairs(attributes: &[KeyValue]) -> Vec<(&str, Proto)> {
 }
 
 #[test]
-fn a_part_has_ids_times_and_its_thread() {
+fn a_part_has_ids_and_times_and_what_is_its_alone() {
     let span = Span {
         parent: 3,
         ..sample(SpanKind::GilWait, u64::MAX)
@@ -70,13 +70,28 @@ fn a_part_has_ids_times_and_its_thread() {
     assert_eq!(found.end_time_unix_nano, clock::unix_ns(2));
     assert_eq!(found.flags, 0x101);
     assert_eq!(found.status, None);
+    let wanted = [("gilscope.span", text("gil.wait"))];
+    assert_eq!(pairs(&found.attributes), wanted);
+}
+
+#[test]
+fn what_is_no_part_has_its_runtime_and_thread() {
+    use SpanKind::{Call, LoopTurn, RustPoll, Task};
+
     let wanted = [
-        ("gilscope.span", text("gil.wait")),
         ("gilscope.runtime", Proto::IntValue(0)),
         ("thread.name", text("loop")),
         ("thread.id", Proto::IntValue(1 << 40)),
     ];
-    assert_eq!(pairs(&found.attributes), wanted);
+    for kind in SpanKind::ALL {
+        let found = read(&sample(kind, 5));
+        let has = pairs(&found.attributes)[1..].starts_with(&wanted);
+        assert_eq!(
+            has,
+            [Call, Task, RustPoll, LoopTurn].contains(&kind),
+            "{kind:?}"
+        );
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ const fn attribute(key: &'static str, on: &'static str, about: &'static str) -> 
 }
 
 const OWNERS: &str = "`call`, `task`";
+/// What is no part of another span.
+const PLACED: &str = "`call`, `task`, `rust.poll`, `loop.turn`";
 
 pub(super) const SPAN: Attribute = attribute(
     "gilscope.span",
@@ -27,17 +29,17 @@ pub(super) const SPAN: Attribute = attribute(
 );
 pub(super) const RUNTIME: Attribute = attribute(
     "gilscope.runtime",
-    "all",
-    "the runtime's number in its process",
+    PLACED,
+    "the runtime's number in its process; of parts, see their call or task",
 );
 pub(super) const THREAD_NAME: Attribute = attribute(
     "thread.name",
-    "all but `enqueue`",
-    "the thread it was recorded on",
+    PLACED,
+    "the thread it was recorded on, and its parts but `enqueue`, which is on its caller's",
 );
 pub(super) const THREAD_ID: Attribute = attribute(
     "thread.id",
-    "all but `enqueue`",
+    PLACED,
     "that thread's `threading.get_ident()`, where it is known",
 );
 pub(super) const FUNCTION: Attribute = attribute(
