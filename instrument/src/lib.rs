@@ -71,7 +71,7 @@ pub use recorder::{Cause, LoopRecorder, OpenCall, OpenTask};
 pub use rust_polls::{LostWake, RustPolls, first_poll};
 pub use sampling::Sampler;
 pub use sink::{Sink, exporting};
-pub use span::{Span, SpanKind, ThreadInfo};
+pub use span::{Span, SpanKind, ThreadInfo, WokenBy};
 pub use stamps::{CallStamps, REMOTE};
 pub use stats::{Dropped, FunctionStats, PartStats, Stats, reset_stats, stats};
 pub use status::{Flags, Status};
