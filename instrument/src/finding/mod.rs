@@ -83,8 +83,8 @@ impl Problem {
                 "another thread held the GIL; gilscope.instrument(watchdog=True) says which"
             }
             Problem::GilHeld => {
-                "let go of the GIL in long native code (Python::detach, Py_BEGIN_ALLOW_THREADS), \
-                 or run it in another process"
+                "split the long call into C, or run it in another process; in native code of your own, \
+                 let go of the GIL (Python::detach, Py_BEGIN_ALLOW_THREADS)"
             }
             Problem::LoopHeld => {
                 "await in between, or move the work off the loop (asyncio.to_thread, thread=True)"
@@ -177,3 +177,12 @@ mod tests {
         }
     }
 }
+
+    #[test]
+    fn who_has_only_python_can_do_what_the_hint_on_the_gil_says_first() {
+        let (first, native) = Problem::GilHeld.hint().split_once("; ").expect("two ways");
+        for word in ["detach", "Py_", "native"] {
+            assert!(!first.contains(word), "{first}");
+            assert!(native.contains(word), "{native}");
+        }
+    }
