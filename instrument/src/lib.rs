@@ -70,7 +70,7 @@ pub use point::Point;
 pub use recorder::{Cause, LoopRecorder, OpenCall, OpenTask};
 pub use rust_polls::{LostWake, RustPolls, first_poll};
 pub use sampling::Sampler;
-pub use sink::{Sink, exporting};
+pub use sink::{Sink, exporting, watched};
 pub use span::{Span, SpanKind, ThreadInfo, WokenBy};
 pub use stamps::{CallStamps, REMOTE};
 pub use stats::{Dropped, FunctionStats, PartStats, Stats, reset_stats, stats};

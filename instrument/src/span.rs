@@ -137,7 +137,7 @@ pub struct Span {
     pub cpu_ns: u64,
     /// What ended the call or task, if it raised or panicked.
     pub error: Option<Arc<ErrorText>>,
-    /// `call`: what user code said of it, where that is exported.
+    /// `call`: what user code said of it, where that is exported. `task`: the name it was given.
     pub notes: Option<Arc<Notes>>,
     /// The eight trace flags, and [`REMOTE`](crate::REMOTE).
     pub trace_flags: u16,

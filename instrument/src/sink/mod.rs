@@ -33,6 +33,19 @@ pub(crate) fn set_exporting(exporting: bool) {
     EXPORTING.store(exporting, Relaxed);
 }
 
+/// Whether a sink is attached that wants spans.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody wants spans: see [`Sink::wants_spans`]. Any thread; one relaxed load.
+pub fn watched() -> bool {
+    WATCHED.load(Relaxed)
+}
+
+/// For the converter.
+pub(crate) fn set_watched(watched: bool) {
+    WATCHED.store(watched, Relaxed);
+}
+
 /// Whether all sinks are being closed since the process ends.
 static THE_END: AtomicBool = AtomicBool::new(false);
 
