@@ -3,6 +3,7 @@
 //! Invariant: a finding is sure, or it is not made; all are found on the converter's thread, in what was
 //! recorded anyway. docs/findings.md has a section for each.
 
+mod holder;
 mod json;
 mod look;
 mod rules;
@@ -12,6 +13,7 @@ mod store;
 
 use crate::name::Name;
 
+pub(crate) use holder::Holders;
 pub use json::json_finding;
 pub use look::{Look, looked, named};
 pub(crate) use rules::{Clues, Found};
@@ -176,7 +178,6 @@ mod tests {
             assert!(!problem.hint().is_empty() && !problem.hint().contains('\n'));
         }
     }
-}
 
     #[test]
     fn who_has_only_python_can_do_what_the_hint_on_the_gil_says_first() {
@@ -186,3 +187,4 @@ mod tests {
             assert!(native.contains(word), "{native}");
         }
     }
+}
