@@ -1,4 +1,4 @@
-"""pyo3 makes a type at its first use and lets go of the GIL meanwhile: a child forked then waits for ever."""
+"""pyo3 lets go of the GIL while it makes a type at its first use: a child then waits for ever."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ use super::*;
 use crate::notes::Event;
 use crate::span::{ThreadInfo, WokenBy};
 use crate::trace::TraceContext;
-use crate::{Flags, Name, define, intern};
+use crate::{Flags, define, intern};
 
 /// A span of that kind with nothing in it.
 pub(in crate::otlp) fn sample(kind: SpanKind, id: u64) -> Span {
