@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::converter::Control;
 use crate::doing::DoingSince;
+use crate::finding::Holders;
 use crate::finish::GivenUp;
 use crate::lost::Counts;
 use crate::name::Index;
@@ -42,6 +43,8 @@ pub(crate) struct Global {
     pub(crate) tables: Mutex<Tables>,
     /// Of all exporters.
     pub(crate) lost: Counts,
+    /// Never held across more than a look into it.
+    pub(crate) holders: Mutex<Holders>,
     loops: Mutex<Vec<Arc<LoopShared>>>,
     incoming: Mutex<Vec<(Arc<LoopShared>, Consumer)>>,
 }
@@ -114,6 +117,7 @@ impl Global {
             control: Control::new(),
             tables: Mutex::new(Tables::default()),
             lost: Counts::default(),
+            holders: Mutex::default(),
             loops: Mutex::new(Vec::new()),
             incoming: Mutex::new(Vec::new()),
         }

@@ -1,4 +1,5 @@
-//! What user code says of its call's span: attributes, events, links, a status, another name.
+//! What user code says of its call's span: attributes, events, links, a status, another name; and of a task how
+//! it is called.
 //!
 //! Invariant: bounded by OpenTelemetry's limits for spans; what is beyond them is counted.
 
@@ -11,6 +12,9 @@ use crate::trace::TraceContext;
 const MOST: usize = 128;
 /// Longest text in bytes.
 pub const LONGEST: usize = 4096;
+
+/// The attribute of a task that has the name which user code gave it.
+pub const TASK_NAME: &str = "gilscope.task.name";
 
 /// The value of an attribute.
 #[derive(Clone, PartialEq, Debug)]

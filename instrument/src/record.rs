@@ -188,6 +188,7 @@ pub(crate) struct Wake {
     pub(crate) waker: u64,
     pub(crate) waker_poll: u32,
     pub(crate) waker_trace: [u64; 2],
+    pub(crate) waker_sampled: bool,
 }
 
 impl Wake {
@@ -195,7 +196,8 @@ impl Wake {
     pub(crate) fn encode(&self) -> Words {
         let polls = u64::from(self.poll) | u64::from(self.waker_poll) << 32;
         let [high, low] = self.waker_trace;
-        [u64::from(WAKE), self.id, self.waker, polls, high, low, 0, 0]
+        let head = u64::from(WAKE) | u64::from(self.waker_sampled) << 8;
+        [head, self.id, self.waker, polls, high, low, 0, 0]
     }
 
     #[inline(always)]
@@ -206,6 +208,7 @@ impl Wake {
             waker: words[2],
             waker_poll: (words[3] >> 32) as u32,
             waker_trace: [words[4], words[5]],
+            waker_sampled: words[0] >> 8 & 1 != 0,
         }
     }
 }
@@ -322,8 +325,11 @@ mod tests {
             waker: 2,
             waker_poll: 3,
             waker_trace: [4, 5],
+            waker_sampled: true,
         };
-        assert_eq!(Wake::decode(&wake.encode()), wake);
-        assert_eq!(kind(&wake.encode()), WAKE);
+        for wake in [wake, Wake::default()] {
+            assert_eq!(Wake::decode(&wake.encode()), wake);
+            assert_eq!(kind(&wake.encode()), WAKE);
+        }
     }
 }

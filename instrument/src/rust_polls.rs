@@ -130,7 +130,7 @@ impl RustPolls {
 
     /// The newest poll, as that which wakes who awaits the future.
     pub fn cause(&self) -> Cause {
-        Cause::rust_poll(self.newest, self.by.trace)
+        Cause::rust_poll(self.newest, self.by.trace, self.by.trace_flags)
     }
 
     /// A poll was from `start` to `end`, in ticks, on this thread.

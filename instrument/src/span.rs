@@ -9,7 +9,7 @@ use crate::error::ErrorText;
 use crate::name::Name;
 use crate::notes::Notes;
 use crate::status::{Flags, Status};
-use crate::trace::SAMPLED;
+use crate::trace::sampled;
 
 /// What a span is. One word per idea, everywhere.
 #[repr(u8)]
@@ -87,6 +87,17 @@ pub struct ThreadInfo {
     pub runtime: u16,
 }
 
+/// The poll that woke another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WokenBy {
+    /// The id of its span.
+    pub span: u64,
+    /// The trace it belongs to.
+    pub trace: [u64; 2],
+    /// Whether it is exported: a link to one that is not would lead nowhere.
+    pub sampled: bool,
+}
+
 /// One span. Stamps are in ticks of [`crate::clock`].
 #[derive(Clone, Debug)]
 pub struct Span {
@@ -126,12 +137,13 @@ pub struct Span {
     pub cpu_ns: u64,
     /// What ended the call or task, if it raised or panicked.
     pub error: Option<Arc<ErrorText>>,
-    /// `call`: what user code said of it, where that is exported.
+    /// `call`: what user code said of it, where that is exported. `task`: the name it was given.
     pub notes: Option<Arc<Notes>>,
     /// The eight trace flags, and [`REMOTE`](crate::REMOTE).
     pub trace_flags: u16,
-    /// `poll`: in which poll of another call or task of its loop it was woken, if in one.
-    pub woken_by: Option<(u64, [u64; 2])>,
+    /// `poll`: in which poll of another call or task of its loop, or of the Rust future that it awaited, it
+    /// was woken, if in one.
+    pub woken_by: Option<WokenBy>,
     /// The thread it was recorded on.
     pub thread: Arc<ThreadInfo>,
     /// `poll`, `loop.turn`: the id of the turn, or 0 outside of any.
@@ -186,6 +198,6 @@ impl Span {
 
     /// Whether it is to be exported.
     pub fn is_sampled(&self) -> bool {
-        self.trace_flags & u16::from(SAMPLED) != 0
+        sampled(self.trace_flags)
     }
 }

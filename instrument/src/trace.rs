@@ -13,6 +13,11 @@ pub const SAMPLED: u8 = 1;
 /// Flag of W3C Trace Context, level 2: the trace id is random.
 pub(crate) const RANDOM: u8 = 2;
 
+/// Whether flags, as spans have them, say that the trace is recorded.
+pub(crate) fn sampled(flags: u16) -> bool {
+    flags & u16::from(SAMPLED) != 0
+}
+
 /// Longest tracestate that is carried, in bytes: what the specification asks to propagate at least.
 const LONGEST_STATE: usize = 512;
 /// An entry that is longer is the first to go.

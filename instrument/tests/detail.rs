@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{Capture, alone, of, one_call, stamped};
+use common::{Capture, alone, of, one_call, run, stamped};
 use gilscope_instrument::{
-    Detail, LoopRecorder, SpanKind, detail, flush, intern, reset_stats, set_detail, stats,
+    Detail, Flags, LoopRecorder, Name, SpanKind, Status, detail, flush, intern, reset_stats,
+    set_detail, stats,
 };
 
 /// Calls, until a ring of 64 slots has overflowed and the converter has seen it.
@@ -60,4 +61,38 @@ fn test_what_was_chosen_stays() {
     );
     drop(capture.end());
     set_detail(Detail::Full);
+}
+
+#[test]
+fn test_who_is_recorded_without_polls_is_nobodys_waker() {
+    let _alone = alone();
+    let recorder = LoopRecorder::new(1, "mixed");
+    let capture = Capture::begin();
+    let mut woken_by = Vec::new();
+    for detail in [Detail::Full, Detail::Call] {
+        let (waits, wakes) = (stamped(), stamped());
+        let waiter = recorder.open(&waits, intern("waits"));
+        recorder.poll_start(waiter);
+        recorder.poll_end(waiter);
+        recorder.suspended(waiter, Name(0));
+        set_detail(detail);
+        let waker = recorder.open(&wakes, intern("wakes"));
+        set_detail(Detail::Full);
+        recorder.poll_start(waker);
+        recorder.woken(waiter);
+        recorder.poll_end(waker);
+        recorder.close(waker, Status::Ok, Flags::default());
+        run(&recorder, waiter, 1);
+        recorder.close(waiter, Status::Ok, Flags::default());
+        woken_by.push((waits.id, wakes.id));
+    }
+    let spans = capture.end();
+    let [full, call] = woken_by[..] else {
+        unreachable!()
+    };
+    let second = |call| of(&spans, call, SpanKind::Poll)[1].woken_by;
+    let by = second(full.0).expect("a poll of the other");
+    assert_eq!(by.span, of(&spans, full.1, SpanKind::Poll)[0].id);
+    assert_eq!(by.trace, of(&spans, full.1, SpanKind::Call)[0].trace);
+    assert_eq!(second(call.0), None);
 }

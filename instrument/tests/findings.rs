@@ -216,8 +216,13 @@ fn test_who_held_the_gil_is_named_by_what_a_watchdog_saw() {
     assert_eq!(finding.function, "/srv/app.py in busy");
 }
 
-/// A poll of `held` ms while another call is in the queue.
+/// A poll of so many ms while another call is in the queue.
 fn held(recorder: &LoopRecorder, ms: u64, other_waits: bool) {
+    held_before(recorder, ms, other_waits, "m.victim");
+}
+
+/// The same; the other call is of `victim`.
+fn held_before(recorder: &LoopRecorder, ms: u64, other_waits: bool, victim: &str) {
     recorder.returned(clock::now());
     recorder.attached();
     let call = recorder.open(&stamped(), intern("m.hog"));
@@ -228,7 +233,7 @@ fn held(recorder: &LoopRecorder, ms: u64, other_waits: bool) {
         other = stamped();
     }
     recorder.poll_end(call);
-    one_poll(recorder, &other, "m.victim", Flags::default());
+    one_poll(recorder, &other, victim, Flags::default());
     recorder.suspended(call, Name(0));
     flush(); // the victim is told before the poll that it waited for
     recorder.close(call, Status::Ok, Flags::default());
@@ -253,6 +258,45 @@ fn test_a_poll_that_held_the_loop_is_found_if_another_call_waited() {
     assert!(length_ms(&finding) >= 40);
     assert_eq!(found(|recorder| held(recorder, 40, false)), []);
     assert_eq!(found(|recorder| held(recorder, 1, true)), []);
+}
+
+#[test]
+fn test_a_call_that_waited_for_one_of_the_same_function_is_another() {
+    let finding = one(
+        found(|recorder| held_before(recorder, 40, true, "m.hog")),
+        Problem::LoopHeld,
+    );
+    let told = " in one poll; another call of `m.hog` waited ";
+    assert!(finding.sentence.contains(told), "{finding:?}");
+}
+
+#[test]
+fn test_a_task_that_waited_for_one_of_the_same_function_is_another() {
+    let findings = found(|recorder| {
+        recorder.returned(clock::now());
+        recorder.attached();
+        let call = recorder.open(&stamped(), intern("m.call"));
+        recorder.poll_start(call);
+        let [hog, victim] = [(); 2].map(|()| recorder.task_open(call, intern("m.task")));
+        recorder.poll_end(call);
+        for task in [hog, victim] {
+            recorder.task_poll_start(task);
+            recorder.task_poll_end(task);
+            recorder.task_suspended(task, Name(0));
+            recorder.task_woken(task);
+        }
+        recorder.task_poll_start(hog);
+        spin(40);
+        recorder.task_poll_end(hog);
+        recorder.task_poll_start(victim);
+        recorder.task_poll_end(victim);
+        recorder.task_close(victim, Status::Ok);
+        recorder.task_close(hog, Status::Ok);
+        recorder.close(call, Status::Ok, Flags::default());
+    });
+    let finding = one(findings, Problem::LoopHeld);
+    let told = " in one poll; another task of `m.task` waited ";
+    assert!(finding.sentence.contains(told), "{finding:?}");
 }
 
 #[test]

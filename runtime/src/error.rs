@@ -11,6 +11,7 @@ use gilscope_instrument::Name;
 use pyo3::prelude::*;
 
 use crate::handle::PyHandle;
+use crate::python::{group, raised, text};
 
 /// Outcome of one call: what its callback receives, exactly once.
 pub type Outcome<T> = Result<T, Error>;
@@ -74,13 +75,18 @@ pub struct PythonError {
     shown: Arc<Shown>,
 }
 
+#[derive(Default)]
 struct Shown {
     text: ErrorText,
     cause: Option<PythonError>,
+    inside: Vec<PythonError>,
+    more_inside: usize,
 }
 
 /// Most exceptions in a chain of causes, which may be a cycle.
 const CAUSES: usize = 16;
+/// Most exceptions of a group whose texts are kept.
+const INSIDE: usize = 8;
 
 /// Text of an exception, rendered once on the loop thread.
 #[derive(Debug, Default)]
@@ -97,20 +103,47 @@ pub struct ErrorText {
 
 impl PythonError {
     pub(crate) fn new(exception: Bound<'_, PyAny>, with_traceback: bool) -> Self {
-        let causes = if with_traceback { CAUSES } else { 0 };
-        Self::with_causes(exception, with_traceback, causes)
+        let mut shown = Shown {
+            text: text::render(&exception, with_traceback),
+            ..Shown::default()
+        };
+        if with_traceback {
+            shown.cause = text::cause(&exception).map(|cause| Self::cause_of(cause, CAUSES - 1));
+            let (inside, more) = group::counted(&exception, INSIDE);
+            shown.inside = inside.into_iter().map(Self::inside_of).collect();
+            shown.more_inside = more;
+        }
+        Self::shown(exception, shown)
     }
 
-    fn with_causes(exception: Bound<'_, PyAny>, with_traceback: bool, causes: usize) -> Self {
+    /// One of a chain; the traceback of the first tells those of the others.
+    fn cause_of(exception: Bound<'_, PyAny>, causes: usize) -> Self {
         let cause = match causes {
             0 => None,
-            _ => crate::python::text::cause(&exception),
+            _ => text::cause(&exception),
         };
         let shown = Shown {
-            text: crate::python::text::render(&exception, with_traceback),
-            // The traceback of the first tells those of the others.
-            cause: cause.map(|cause| Self::with_causes(cause, false, causes - 1)),
+            text: text::render(&exception, false),
+            cause: cause.map(|cause| Self::cause_of(cause, causes - 1)),
+            ..Shown::default()
         };
+        Self::shown(exception, shown)
+    }
+
+    /// One of a group.
+    fn inside_of(exception: Bound<'_, PyAny>) -> Self {
+        let raised_at = raised::raised_at(&exception);
+        let shown = Shown {
+            text: ErrorText {
+                raised_at: raised_at.unwrap_or_default(),
+                ..text::render(&exception, false)
+            },
+            ..Shown::default()
+        };
+        Self::shown(exception, shown)
+    }
+
+    fn shown(exception: Bound<'_, PyAny>, shown: Shown) -> Self {
         Self {
             exception: PyHandle::new(exception.unbind()),
             shown: Arc::new(shown),
@@ -153,6 +186,21 @@ impl PythonError {
     #[must_use]
     pub fn cause(&self) -> Option<&Self> {
         self.shown.cause.as_ref()
+    }
+
+    /// What is in it, if it is an exception group: the first eight exceptions that are no groups
+    /// themselves, with where they were raised and without traceback or cause. Empty too where the
+    /// traceback was not asked for.
+    #[must_use]
+    pub fn inside(&self) -> &[Self] {
+        &self.shown.inside
+    }
+
+    /// How many exceptions more than [`inside`](PythonError::inside) tells are in it; of those of a huge
+    /// group some 4,000 are counted.
+    #[must_use]
+    pub fn more_inside(&self) -> usize {
+        self.shown.more_inside
     }
 
     /// The same exception as a `PyErr`, for callers that are attached.

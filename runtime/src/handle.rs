@@ -247,7 +247,8 @@ pub(crate) mod release {
         struct Asked;
         impl Drop for Asked {
             fn drop(&mut self) {
-                ASKED.store(false, Ordering::Release);
+                // Read as well: what those who found it set had pushed before is seen by who looks next.
+                ASKED.swap(false, Ordering::AcqRel);
             }
         }
         let asked = Asked;
@@ -255,11 +256,17 @@ pub(crate) mod release {
             drop(asked);
             drain(py);
         };
-        if let Some(host) = crate::host::cell::current_host() {
-            let _ = host.post(look);
-        } else {
-            let _ = crate::life::courier::run(look);
-        }
+        let refused = match crate::host::cell::current_host() {
+            // One that has just stopped takes nothing more.
+            Some(host) => host.post(look).err(),
+            None => Some(look),
+        };
+        let Some(look) = refused else { return };
+        let _ = crate::life::courier::run(move |py| {
+            // Without any runtime so far nobody would stop the courier at exit.
+            let _ = crate::life::exit::register(py);
+            look(py);
+        });
     }
 
     /// Releases what has come in. Called attached; by loop threads between calls.

@@ -115,3 +115,47 @@ def test_polls_have_links_to_those_turns_only_that_are_sampled(
     for poll in polls:
         turn = ran_in[poll["spanId"]]
         assert link_of(poll, "turn") == ((turns[turn], turn) if turn in turns else None)
+
+
+async def sleeps_and_sets(event: asyncio.Event) -> None:
+    await asyncio.sleep(0)
+    event.set()
+
+
+async def sets_in_a_task(event: asyncio.Event) -> None:
+    await asyncio.create_task(sleeps_and_sets(event))
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize("waker", [wakes, sets_in_a_task])
+def test_polls_have_links_to_those_wakers_only_that_are_sampled(
+    collector: Collector, settings: Callable[..., None], protocol: str, waker: Callable[..., Any]
+) -> None:
+    settings(EXPORTER_OTLP_PROTOCOL=protocol, EXPORTER_OTLP_ENDPOINT=collector.url(protocol))
+    above = f"00-{'ab' * 16}-{'cd' * 8}"
+    with gilscope.trace() as trace, gilscope.instrument() as exporter, gilscope.PyRuntime() as rt:
+        for flags in ("01", "00"):
+            event = rt.call(asyncio.Event)
+            waiter = rt.options(name=f"below {flags}").submit(event.wait)
+            rt.options(parent=f"{above}-{flags}").call(waker, event)
+            assert waiter.result(30)
+        assert rt.shutdown("drain", 30)["joined"]
+        gilscope.stats()
+        exporter.close()
+        recorded = trace.spans
+    assert exporter.lost == NOTHING
+    collector.stop()
+    spans = {(s["traceId"], s["spanId"]): s for s in collector.receiver.spans()}
+    found = {}
+    for flags in ("01", "00"):
+        (call,) = (s for s in spans.values() if s["name"] == f"below {flags}")
+        polls = [s for s in spans.values() if s["name"] == "poll"]
+        below = [s for s in polls if s["parentSpanId"] == call["spanId"]]
+        (woken,) = (s for s in below if s["attributes"]["gilscope.poll"] == 2)
+        (kept,) = (s for s in recorded if s["id"] == woken["spanId"])
+        # A file has every span, and so all of them.
+        assert kept["woken_by"] in {s["id"] for s in recorded if s["span"] == "poll"}
+        link = link_of(woken, "wake")
+        assert link is None or spans[link]["spanId"] == kept["woken_by"]
+        found[flags] = link is not None
+    assert found == {"01": True, "00": False}

@@ -7,10 +7,14 @@ import gc
 import threading
 import time
 import weakref
+from typing import TYPE_CHECKING
 
 import pytest
 
 import gilscope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Thing:
@@ -67,3 +71,53 @@ def test_g3_a_refused_call_keeps_nothing_until_its_deadline() -> None:
         assert runtime.call(len, []) == 0
         gc.collect()
         assert [watch() for watch in watched] == [None] * 20
+
+
+# What a plain Rust thread lets go of; `before` says what runtimes there were.
+DROPPED = """
+import gilscope, os, sys, threading, warnings
+gilscope.stats()  # for the extension to find it
+import gilscope_test_ext as ext
+
+warnings.simplefilter("ignore")  # of a fork with threads
+
+class Told:
+    def __init__(self, gone):
+        self.gone = gone
+
+    def __del__(self):
+        self.gone.set()
+
+async def waits():
+    pass
+
+def released():
+    gone = threading.Event()
+    ext.drop_on_thread(Told(gone), at_its_end)
+    return gone.wait(10)
+
+at_its_end, before = sys.argv[1] == "True", sys.argv[2]
+if before == "default":
+    gilscope.py_runtime().call(waits)
+    assert gilscope.py_runtime().shutdown("drain", 20)["joined"]
+if before == "own":
+    with gilscope.PyRuntime() as runtime:
+        runtime.call(waits)
+assert released()
+assert released()
+if before == "fork":
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if released() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert released()
+print("released")
+"""
+
+
+@pytest.mark.parametrize("before", ["none", "default", "own", "fork"])
+@pytest.mark.parametrize("at_its_end", [False, True])
+def test_g5_a_handle_dropped_while_no_runtime_lives_is_released(
+    script: Callable[..., str], at_its_end: bool, before: str
+) -> None:
+    assert script(DROPPED, at_its_end, before) == "released\n"

@@ -166,3 +166,58 @@ def test_a_task_that_a_shutdown_cancelled_says_so(rt: gilscope.PyRuntime, mode: 
     assert kept.cancelled()
     by = "cancelled_by_shutdown"
     assert [span["status"] for span in spans] == [by] * (1 if mode == "drain" else 2)
+
+
+class Renamed(asyncio.Task[Any]):
+    def get_name(self) -> str:
+        return 7  # type: ignore[return-value]
+
+
+def test_a_task_that_was_given_a_name_has_it(rt: gilscope.PyRuntime) -> None:
+    async def leaf(name: str | None = None) -> None:
+        await asyncio.sleep(0)
+        if name is not None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.set_name(name)
+
+    async def makes() -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.create_task(leaf(), name="given \udc80")
+        await loop.create_task(leaf(), name="by the loop")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(leaf(), name="in a group")
+        await asyncio.create_task(leaf("renamed"), name="first")
+        await asyncio.create_task(leaf("Task-12"), name="first")
+        await Renamed(leaf(), loop=loop)
+        with pytest.raises(Bad):
+            await asyncio.create_task(raises(Bad()), name="raised")
+
+    with gilscope.trace() as trace:
+        rt.call(makes)
+        named = [span.get("attributes") for span in tasks_of(trace.spans)]
+    names = ["given \ufffd", "by the loop", "in a group", "renamed", None, None, "raised"]
+    assert named == [name and {"gilscope.task.name": name} for name in names]
+
+
+def test_nobody_asks_a_task_without_a_name_for_one(rt: gilscope.PyRuntime) -> None:
+    asked = []
+
+    class Asked(asyncio.Task[Any]):
+        def get_name(self) -> str:
+            asked.append(True)
+            return super().get_name()
+
+    async def makes() -> list[str]:
+        tasks = [asyncio.create_task(asyncio.sleep(0)) for _ in range(3)]
+        await asyncio.wait(tasks)
+        await Asked(asyncio.sleep(0), loop=asyncio.get_running_loop())
+        return [task.get_name() for task in tasks]
+
+    rt.call(makes)
+    assert asked == []  # as nobody wants spans
+    with gilscope.trace() as trace:
+        first, second, third = (int(name.removeprefix("Task-")) for name in rt.call(makes))
+        assert not any("attributes" in span for span in tasks_of(trace.spans))
+    assert (second, third) == (first + 1, first + 2)
+    assert asked == [True]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from gilscope.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    import pytest
     from tests.tree.conftest import Asked, Program
 
     Start = Callable[..., Program]
@@ -202,6 +205,56 @@ libc.sleep(600)
                 └── python  app.py:34 in soon
                     └── python  asyncio/tasks.py:N in sleep
         """)
+
+
+# `reports` keeps the GIL for a while, until it is known by name if that is wanted, then for ever.
+HOLDS = """
+gilscope.stats()  # for the extension to find it
+import gilscope_test_ext as ext
+
+async def waits():
+    pass
+
+def render(seconds):
+    ext.submit_with_gil(waits)
+    ext.hold_gil(seconds)
+
+def reports():
+    while known and "`reports`" not in str(gilscope.stats()["findings"]["worst"]):
+        render(0.1)
+    print("ready", flush=True)
+    render(600)
+
+sys.setswitchinterval(30)
+known = sys.argv[1] == "known"
+runtime = gilscope.py_runtime()
+runtime.call(waits)
+threading.Thread(target=reports, name="reports").start()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("known", "name"), [("unknown", ""), ("known", " reports")])
+def test_who_holds_the_gil_is_named_if_the_watchdog_saw_it(
+    start: Start, tree: Ask, ext_dir: Path, known: str, name: str
+) -> None:
+    path = os.pathsep.join(filter(None, [str(ext_dir), os.environ.get("PYTHONPATH")]))
+    slow = {"GILSCOPE_WATCHDOG": "1", "GILSCOPE_SLOW_GIL": "10ms"}
+    program = start(HOLDS, known, PYTHONPATH=path, **slow)
+    assert once(lambda: drawn(tree(program.pid)), "GIL  held") == expected(f"""
+        process N python app.py {known}
+        ├── GIL  held by thread N{name} at app.py:21 in render, seen T ago; a loop waits T
+        └── loop gilscope-default  thread N, waiting for the GIL for T
+            └── 1 call queued
+        """)
+    said = json.loads(tree(program.pid, "--json").out)
+    gil, (loop,) = said["gil"], said["loops"]
+    assert gil["tid"] in {int(tid) for tid in os.listdir(f"/proc/{program.pid}/task")}
+    assert gil["tid"] not in (program.pid, loop["tid"])
+    assert gil["thread"] == (name.strip() or None)
+    assert gil["at"].endswith("/app.py:21 in render")
+    assert 0 < gil["seen_ns"] < gil["waited_ns"]
+    assert gil["waited_ns"] == loop["since_ns"]
 
 
 def test_a_runtime_without_calls_and_none_at_all(start: Start, tree: Ask) -> None:

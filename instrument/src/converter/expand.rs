@@ -14,7 +14,7 @@ use crate::record::{Fused, Turn, Wake};
 use crate::rust_polls::RustPoll;
 use crate::sampling;
 use crate::side::Refused;
-use crate::span::{Span, SpanKind, ThreadInfo};
+use crate::span::{Span, SpanKind, ThreadInfo, WokenBy};
 
 /// What all parts of a call or task share.
 #[derive(Clone, Copy)]
@@ -75,17 +75,21 @@ impl<'a> Owner<'a> {
             wake: step.woken,
             ..suspended
         });
-        let waker = |wake: &Wake| {
-            let id = match wake.waker_poll {
-                0 => wake.waker,
-                poll => part_id(wake.waker, SpanKind::Poll, poll),
-            };
-            (id, wake.waker_trace)
-        };
         out.push(Span {
             woken_by: wake.as_ref().map(waker),
             ..self.poll(step.poll, step.start, step.end, step.turn, step.cpu)
         });
+    }
+}
+
+fn waker(wake: &Wake) -> WokenBy {
+    WokenBy {
+        span: match wake.waker_poll {
+            0 => wake.waker,
+            poll => part_id(wake.waker, SpanKind::Poll, poll),
+        },
+        trace: wake.waker_trace,
+        sampled: wake.waker_sampled,
     }
 }
 

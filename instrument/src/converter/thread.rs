@@ -295,6 +295,7 @@ impl Converter {
             .sinks
             .iter()
             .any(|attached| attached.sink.wants_spans());
+        crate::sink::set_watched(self.out.wanted);
         let exports = self.sinks.iter().any(|each| each.sink.exports());
         crate::sink::set_exporting(exports);
         self.global.control.set_attached(self.sinks.len());

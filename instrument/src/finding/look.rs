@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::global::{self, lock};
 use crate::side::{self, Item};
 
 /// Looks kept for waits and polls that have not ended.
@@ -33,13 +34,16 @@ pub struct Look {
 /// A watchdog has looked. Any thread; bounded: counted as dropped if there is no room.
 #[cold]
 pub fn looked(look: Look) {
+    lock(&global::global().holders).add(&look);
     side::push(Item::Look(look));
 }
 
 /// What Python calls the thread of that number. Any thread.
 #[cold]
 pub fn named(tid: u32, name: &str) {
-    side::push(Item::Thread(tid, crate::error::cut(name, 256)));
+    let name = crate::error::cut(name, 256);
+    lock(&global::global().holders).name(tid, &name);
+    side::push(Item::Thread(tid, name));
 }
 
 /// All looks at one wait or poll, taken together.
@@ -54,11 +58,18 @@ pub(crate) struct Sight {
     pub(crate) thread: String,
 }
 
-impl Sight {
+impl Look {
     /// The innermost frame of user code, else the innermost.
     pub(crate) fn place(&self) -> Option<&str> {
-        let frame = self.look.stack.get(self.look.user.unwrap_or(0))?;
+        let frame = self.stack.get(self.user.unwrap_or(0))?;
         Some(frame)
+    }
+}
+
+impl Sight {
+    /// As [`Look::place`].
+    pub(crate) fn place(&self) -> Option<&str> {
+        self.look.place()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: a finding is sure, or it is not made; all are found on the converter's thread, in what was
 //! recorded anyway. docs/findings.md has a section for each.
 
+mod holder;
 mod json;
 mod look;
 mod rules;
@@ -12,6 +13,7 @@ mod store;
 
 use crate::name::Name;
 
+pub(crate) use holder::Holders;
 pub use json::json_finding;
 pub use look::{Look, looked, named};
 pub(crate) use rules::{Clues, Found};
@@ -83,8 +85,8 @@ impl Problem {
                 "another thread held the GIL; gilscope.instrument(watchdog=True) says which"
             }
             Problem::GilHeld => {
-                "let go of the GIL in long native code (Python::detach, Py_BEGIN_ALLOW_THREADS), \
-                 or run it in another process"
+                "split the long call into C, or run it in another process; in native code of your own, \
+                 let go of the GIL (Python::detach, Py_BEGIN_ALLOW_THREADS)"
             }
             Problem::LoopHeld => {
                 "await in between, or move the work off the loop (asyncio.to_thread, thread=True)"
@@ -174,6 +176,15 @@ mod tests {
             assert_eq!(problem.id(), format!("GS{:02}", number + 1));
             assert_eq!(problem as usize, number);
             assert!(!problem.hint().is_empty() && !problem.hint().contains('\n'));
+        }
+    }
+
+    #[test]
+    fn who_has_only_python_can_do_what_the_hint_on_the_gil_says_first() {
+        let (first, native) = Problem::GilHeld.hint().split_once("; ").expect("two ways");
+        for word in ["detach", "Py_", "native"] {
+            assert!(!first.contains(word), "{first}");
+            assert!(native.contains(word), "{native}");
         }
     }
 }

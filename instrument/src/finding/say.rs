@@ -82,7 +82,7 @@ pub(super) fn held(
     if let Some(place) = sight.as_ref().and_then(Sight::place) {
         what += &format!(", at {}", Place::of(place));
     }
-    what += &format!("; `{}` waited {} of it", shown(due.name), duration(wait));
+    what += &format!("; {} waited {} of it", beside(due, whom), duration(wait));
     let finding = about(Problem::LoopHeld, whom, shared, &what);
     Finding {
         start,
@@ -102,10 +102,10 @@ fn held_up(
 ) -> Finding {
     let Lasted { start, end, ns } = poll;
     let what = format!(
-        "waited for the GIL within a poll of {}{}; `{}` waited {} of it",
+        "waited for the GIL within a poll of {}{}; {} waited {} of it",
         duration(ns),
         who(&sight),
-        shown(due.name),
+        beside(due, whom),
         duration(wait)
     );
     let finding = about(Problem::GilHeld, whom, shared, &what);
@@ -114,6 +114,16 @@ fn held_up(
         end,
         ..blaming(finding, sight)
     }
+}
+
+/// The second that a sentence is about: it may have the name of the first.
+fn beside(due: Whom, first: Whom) -> String {
+    let name = shown(due.name);
+    if due.name != first.name {
+        return format!("`{name}`");
+    }
+    let what = if due.id == due.call { "call" } else { "task" };
+    format!("another {what} of `{name}`")
 }
 
 /// Who held the GIL, as far as the watchdog saw.

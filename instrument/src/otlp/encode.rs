@@ -324,13 +324,13 @@ fn exception(out: &mut Wire, error: &ErrorText) {
 fn all_links(out: &mut Wire, span: &Span) {
     use field::link as at;
 
-    // None to a turn that is not exported.
+    // None to what is not exported.
     let turn_is_sampled = || turn_flags(span.turn) & SAMPLED != 0;
     if span.kind == SpanKind::Poll && span.turn != 0 && turn_is_sampled() {
         link(out, "turn", turn_trace(span.turn), span.turn);
     }
-    if let Some((poll, trace)) = span.woken_by {
-        link(out, "wake", trace, poll);
+    if let Some(by) = span.woken_by.filter(|by| by.sampled) {
+        link(out, "wake", by.trace, by.span);
     }
     for (context, attributes) in span.notes.iter().flat_map(|notes| notes.links()) {
         out.message(field::span::LINKS, |out| {

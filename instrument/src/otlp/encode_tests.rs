@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::*;
 use crate::notes::Event;
-use crate::span::ThreadInfo;
+use crate::span::{ThreadInfo, WokenBy};
 use crate::trace::TraceContext;
 use crate::{Flags, define, intern};
 
@@ -102,7 +102,7 @@ fn every_kind_is_read_back() {
             turn: 9,
             at: intern("a.py:1 in f"),
             cpu_ns: u64::MAX,
-            woken_by: Some((8, [6, 7])),
+            woken_by: Some(woken_by(8, true)),
             ..sample(kind, 5)
         };
         let found = read(&span);
@@ -113,6 +113,33 @@ fn every_kind_is_read_back() {
         let cpu = ("gilscope.cpu_ns", Proto::IntValue(i64::MAX));
         assert_eq!(pairs(&found.attributes).contains(&cpu), has_cpu, "{kind:?}");
     }
+}
+
+/// The poll with this id, of another trace.
+pub(in crate::otlp) fn woken_by(span: u64, sampled: bool) -> WokenBy {
+    WokenBy {
+        span,
+        trace: [6, 7],
+        sampled,
+    }
+}
+
+#[test]
+fn a_link_leads_to_who_woke_it_only_where_that_is_exported() {
+    let links = |sampled| {
+        let span = Span {
+            woken_by: Some(woken_by(8, sampled)),
+            ..sample(SpanKind::Poll, 5)
+        };
+        read(&span).links
+    };
+    assert_eq!(links(false), []);
+    let [link] = &links(true)[..] else {
+        panic!("not one link");
+    };
+    assert_eq!(link.trace_id, (6u128 << 64 | 7).to_be_bytes());
+    assert_eq!(link.span_id, 8u64.to_be_bytes());
+    assert_eq!(pairs(&link.attributes), [("gilscope.link", text("wake"))]);
 }
 
 #[test]

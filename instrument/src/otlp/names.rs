@@ -55,6 +55,11 @@ pub(super) const FILE: Attribute = attribute(
 pub(super) const LINE: Attribute =
     attribute("code.line.number", OWNERS, "the line at which it begins");
 pub(super) const STATUS: Attribute = attribute("gilscope.status", OWNERS, "how it ended");
+const TASK_NAME: Attribute = attribute(
+    crate::notes::TASK_NAME,
+    "`task`",
+    "the name that it was given, if it was: by `asyncio.create_task(…, name=…)`, say",
+);
 pub(super) const ERROR: Attribute = attribute(
     "error.type",
     OWNERS,
@@ -134,7 +139,7 @@ pub(super) const LINK: Attribute = attribute(
     "`turn`: to the turn it ran in; `wake`: to the poll of a call or task of the same loop, or of the awaited Rust future, that woke it",
 );
 
-const ATTRIBUTES: [Attribute; 23] = [
+const ATTRIBUTES: [Attribute; 24] = [
     SPAN,
     RUNTIME,
     THREAD_NAME,
@@ -143,6 +148,7 @@ const ATTRIBUTES: [Attribute; 23] = [
     FILE,
     LINE,
     STATUS,
+    TASK_NAME,
     ERROR,
     POLLS,
     POLL,

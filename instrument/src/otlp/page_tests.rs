@@ -55,7 +55,7 @@ fn full(kind: SpanKind) -> ProtoSpan {
         status: Status::Error,
         flags: Flags(u16::MAX),
         error: Some(Arc::new(error)),
-        woken_by: Some((7, [1, 2])),
+        woken_by: Some(encode::tests::woken_by(7, true)),
         ..encode::tests::sample(kind, 1)
     };
     let mut wire = Wire::default();

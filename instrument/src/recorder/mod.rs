@@ -33,7 +33,7 @@ use crate::span::ThreadInfo;
 use crate::stamps::CallStamps;
 use crate::status::{Flags, Status};
 use crate::trace::TraceContext;
-use crate::{clock, new_id, side};
+use crate::{clock, new_id, side, trace};
 
 const DEFAULT_RING: usize = 1 << 16;
 
@@ -53,11 +53,17 @@ pub struct Cause {
     /// Which poll of the call or task; 0: `id` is a poll's.
     poll: u32,
     trace: [u64; 2],
+    sampled: bool,
 }
 
 impl Cause {
-    pub(crate) fn rust_poll(id: u64, trace: [u64; 2]) -> Cause {
-        Cause { id, poll: 0, trace }
+    pub(crate) fn rust_poll(id: u64, trace: [u64; 2], trace_flags: u16) -> Cause {
+        Cause {
+            id,
+            poll: 0,
+            trace,
+            sampled: trace::sampled(trace_flags),
+        }
     }
 
     /// Whether there is one.

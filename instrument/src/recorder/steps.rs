@@ -8,6 +8,7 @@ use crate::name::Name;
 use crate::open::{Entry, Read as _, mode, word};
 use crate::record::{Step, Wake};
 use crate::status::{Flags, Status};
+use crate::trace::sampled;
 use crate::{clock, finish, side};
 
 impl LoopRecorder {
@@ -148,6 +149,7 @@ impl LoopRecorder {
             waker: cause.id,
             waker_poll: cause.poll,
             waker_trace: cause.trace,
+            waker_sampled: cause.sampled,
         };
         self.push([wake.encode()]);
     }
@@ -159,10 +161,15 @@ impl LoopRecorder {
         let Some(entry) = self.polled() else {
             return self.cause.get();
         };
+        // Of one that is not recorded in full no poll is a span.
+        if entry.get(word::MODE) & mode::FULL == 0 {
+            return Cause::default();
+        }
         Cause {
             id: entry.get(word::ID),
             poll: polls_of(entry),
             trace: [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
+            sampled: sampled((entry.get(word::MODE) >> mode::TRACE_SHIFT) as u16),
         }
     }
 

@@ -178,8 +178,8 @@ impl Chrome {
             args["cpu_us"] = (span.cpu_ns as f64 / 1000.0).into();
         }
         // The arrow begins there, too: it is where its thread was at the wake.
-        if let Some((poll, _)) = span.woken_by {
-            args["woken_by"] = format!("{poll:016x}").into();
+        if let Some(by) = span.woken_by {
+            args["woken_by"] = format!("{:016x}", by.span).into();
         }
         let name = span.kind.as_str();
         let begin = self.nestable("b", span, span.parent, name, span.start, &args);

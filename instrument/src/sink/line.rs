@@ -86,9 +86,9 @@ fn of_its_kind(out: &mut Vec<u8>, span: &Span) {
             hex_or_null(out, Some(&[span.turn]));
         }
     }
-    if let Some((poll, _)) = span.woken_by {
+    if let Some(by) = span.woken_by {
         key(out, "woken_by");
-        hex_or_null(out, Some(&[poll]));
+        hex_or_null(out, Some(&[by.span]));
     }
 }
 

@@ -34,6 +34,19 @@ pub(crate) fn set_exporting(exporting: bool) {
     EXPORTING.store(exporting, Relaxed);
 }
 
+/// Whether a sink is attached that wants spans.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody wants spans: see [`Sink::wants_spans`]. Any thread; one relaxed load.
+pub fn watched() -> bool {
+    WATCHED.load(Relaxed)
+}
+
+/// For the converter.
+pub(crate) fn set_watched(watched: bool) {
+    WATCHED.store(watched, Relaxed);
+}
+
 /// Called on whatever thread when a sink is to be closed, which may be long before it is its turn; with
 /// true if that is because the process ends, which waits for none for long. Returns until when who asked
 /// waits at most.

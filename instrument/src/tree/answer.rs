@@ -4,6 +4,7 @@
 
 use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::Queue;
 use crate::chain::Link;
-use crate::global::{self, LoopShared};
+use crate::doing::Doing;
+use crate::global::{self, LoopShared, lock};
 use crate::in_flight::{InFlight, open_on};
 use crate::name::text;
 use crate::{clock, detail};
@@ -80,6 +82,7 @@ fn tree() -> Value {
         "pid": std::process::id(),
         "version": env!("CARGO_PKG_VERSION"),
         "detail": detail::detail().as_str(),
+        "gil": gil(&loops, now),
         "loops": loops.iter().map(|each| of_loop(each, now)).collect::<Vec<_>>(),
         "queues": queues.iter().map(of_queue).collect::<Vec<_>>(),
         "open": open.iter().map(|each| of_open(each, now)).collect::<Vec<_>>(),
@@ -96,6 +99,26 @@ fn of_loop(each: &LoopShared, now: u64) -> Value {
         "tid": each.thread.tid,
         "doing": doing,
         "since_ns": doing.map(|_| ago(now, since)),
+    })
+}
+
+/// Who holds the GIL that a loop waits for, as a watchdog saw it last; of several loops by the one that waits
+/// longest. Null where none waits, or nobody looked.
+fn gil(loops: &[Arc<LoopShared>], now: u64) -> Value {
+    let holders = lock(&global::current().holders);
+    let waiting = loops.iter().filter_map(|each| match each.doing.get() {
+        (Doing::GilWait, since) => Some((since, holders.of(each.thread.runtime, since)?)),
+        _ => None,
+    });
+    let Some((since, seen)) = waiting.min_by_key(|(since, _)| *since) else {
+        return Value::Null;
+    };
+    json!({
+        "thread": holders.name_of(&seen.look),
+        "tid": seen.look.tid,
+        "at": seen.look.place(),
+        "waited_ns": ago(now, since),
+        "seen_ns": ago(now, seen.at),
     })
 }
 

@@ -66,6 +66,8 @@ class _Drawing:
 
     def whole(self, program: str) -> Tree:
         tree = Tree(_clean(f"process {self.answer['pid']} {program}", "bold"))
+        if self.answer.get("gil") is not None:
+            tree.add(self._gil(self.answer["gil"]))
         queues = {each["runtime"]: each for each in self.answer["queues"]}
         for loop in self.answer["loops"]:
             self._loop(tree, loop, queues.pop(loop["runtime"], None))
@@ -114,6 +116,17 @@ class _Drawing:
         if loop["doing"] is None:
             return Text("what it waits for is not seen", "dim")
         return Text(f"running for {duration(loop['since_ns'])}")
+
+    def _gil(self, gil: Entry) -> Text:
+        """Who holds the GIL, when that was seen, and for how long it is waited for."""
+        text = Text("GIL", "bold red")
+        text.append(f"  held by thread {gil['tid']}", "not bold")
+        if gil["thread"] is not None:
+            text.append_text(_clean(f" {gil['thread']}"))
+        if gil["at"] is not None:
+            text.append_text(_clean(f" at {self._short(gil['at'])}"))
+        waited, seen = duration(gil["waited_ns"]), duration(gil["seen_ns"])
+        return text.append(f", seen {seen} ago; a loop waits {waited}", "not bold dim")
 
     def _queue(self, branch: Tree, queue: Entry | None) -> None:
         if queue is None or not (queue["queued"] or queue["waiting"]):

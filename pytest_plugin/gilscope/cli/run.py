@@ -36,7 +36,9 @@ into JSON. Every input gets one line of JSON, in the order in which the calls en
    "at":"/home/me/app.py:7 in fun"},"ms":0.38}
 
 `at` is where FUNCTION raised: the innermost frame that is neither in Python's own library nor in an
-installed package, if there is one; null where no Python code of yours raised.
+installed package, if there is one; null where no Python code of yours raised. The error of an
+exception group has `inside`, the first eight exceptions in it, each with type, message and at, and
+`more`, how many more there are; the summary counts it as the first of them.
 
 INPUT is a file of JSON lines (input i is line i + 1; a line that is not JSON, also an empty one,
 gets an error row), or - for standard input, or MODULE_OR_FILE:NAME of a generator, an async

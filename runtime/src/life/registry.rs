@@ -3,7 +3,7 @@
 //! Invariant: holds weak references only; the lock is held for pushes and scans, never across a
 //! call-out.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use gilscope_instrument::tree;
 
@@ -65,14 +65,27 @@ pub(crate) fn cause_of(number: u16) -> Option<PythonError> {
 
 /// Rings some loop's bell, so that it looks at the release lane. False: this library has no loop.
 pub(crate) fn ring_any() -> bool {
-    // A destructor may run inside code that holds the lock; the next ring or turn will do then.
-    let Ok(runtimes) = RUNTIMES.try_lock() else {
+    let Some(runtimes) = short_wait() else {
         return true;
     };
     let live: Vec<_> = runtimes.iter().filter_map(Weak::upgrade).collect();
     drop(runtimes);
     let live = live.into_iter().find(|shared| !shared.is_stopping());
     live.inspect(|shared| shared.inbox.bell().ring()).is_some()
+}
+
+/// The lock, which others hold for no longer than a look: they are waited for, since without a loop nobody looks
+/// later. But this thread may hold it itself, as it does in a fork; the next ring or turn will do then.
+fn short_wait() -> Option<MutexGuard<'static, Vec<Weak<Shared>>>> {
+    const TRIES: u32 = 1000;
+    (0..TRIES).find_map(|_| match RUNTIMES.try_lock() {
+        Ok(runtimes) => Some(runtimes),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => {
+            std::thread::yield_now();
+            None
+        }
+    })
 }
 
 /// The lock over the registry, for the time of a fork.

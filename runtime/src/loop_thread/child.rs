@@ -5,15 +5,17 @@
 
 use std::collections::HashMap;
 
+use gilscope_instrument::notes::{self, Notes, Value};
 use gilscope_instrument::{Name, OpenTask, Status};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyString, PyTuple};
 
 use super::inherited;
 use super::state::{LoopState, Stop, current};
 use crate::life::park::Parking;
 use crate::python::names::name;
+use crate::python::text::readable;
 
 /// The open children of one loop, by the task's address.
 #[derive(Default)]
@@ -73,7 +75,7 @@ pub(crate) fn scheduled(state: &LoopState, task: &Bound<'_, PyAny>) -> Option<Op
         }
         // Another task at the same address: the old one was destroyed while it was pending.
         state.children.borrow_mut().open.remove(&key);
-        state.close(open, Status::CancelledByCallee);
+        state.close(open, Status::CancelledByCallee, None);
     }
     open(state, task, key)
 }
@@ -116,7 +118,7 @@ fn open(state: &LoopState, task: &Bound<'_, PyAny>, key: usize) -> Option<OpenTa
             Some(open)
         }
         Err(_) => {
-            state.close(open, Status::Error);
+            state.close(open, Status::Error, None);
             None
         }
     }
@@ -126,6 +128,23 @@ fn name_of(task: &Bound<'_, PyAny>) -> Name {
     let py = task.py();
     let coroutine = task.call_method0(name!(py, c"get_coro"));
     coroutine.map_or(Name(0), |it| crate::python::function::of(&it))
+}
+
+/// The name that user code gave the task, where somebody wants spans. Asked for at its end: asyncio names a task
+/// after its first step was scheduled, and makes up a default name when it is asked for one.
+fn given_name(task: &Bound<'_, PyAny>) -> Option<String> {
+    if !gilscope_instrument::watched() {
+        return None;
+    }
+    let name = task.call_method0(name!(task.py(), c"get_name")).ok()?;
+    let name = readable(name.cast::<PyString>().ok()?);
+    (!is_default(&name)).then(|| name.into_owned())
+}
+
+/// Whether it is asyncio's own: `Task-1`.
+fn is_default(name: &str) -> bool {
+    let number = name.strip_prefix("Task-").unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 impl Child {
@@ -193,7 +212,7 @@ impl Child {
                 if let Some(error) = error {
                     state.raised(open, &error);
                 }
-                state.close(open, status);
+                state.close(open, status, given_name(task));
                 drop(removed);
             }
             Ok(None) => {
@@ -261,8 +280,13 @@ impl LoopState {
         })
     }
 
-    fn close(&self, task: OpenTask, status: Status) {
-        if let Some(notes) = self.tracestates.end(task.0) {
+    fn close(&self, task: OpenTask, status: Status, named: Option<String>) {
+        let mut notes = self.tracestates.end(task.0);
+        if let Some(named) = named {
+            let notes = notes.get_or_insert_with(Notes::default);
+            notes.set(notes::TASK_NAME, Value::Text(named));
+        }
+        if let Some(notes) = notes {
             self.recorder.task_notes(task, notes);
         }
         self.recorder.task_close(task, status);
@@ -272,7 +296,31 @@ impl LoopState {
     pub(crate) fn close_children(&self) {
         let children = std::mem::take(&mut *self.children.borrow_mut());
         for (open, _) in children.open.values() {
-            self.close(*open, Status::CancelledByShutdown);
+            self.close(*open, Status::CancelledByShutdown, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_default;
+
+    #[test]
+    fn what_asyncio_makes_up_is_not_given() {
+        for name in ["Task-1", "Task-007", "Task-18446744073709551615"] {
+            assert!(is_default(name), "{name}");
+        }
+        for name in [
+            "",
+            "Task-",
+            "Task",
+            "task-1",
+            "Task-1a",
+            "Task-\u{661}",
+            "7",
+            "Task--1",
+        ] {
+            assert!(!is_default(name), "{name}");
         }
     }
 }

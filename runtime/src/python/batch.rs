@@ -2,7 +2,6 @@
 //!
 //! Invariant: every input that was fed gets exactly one row, whatever happens to its call.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -16,9 +15,10 @@ use pyo3::types::PyDict;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::given::{self, Given};
+use super::row::{self, Failure};
 use super::runtime::Runtime;
 use crate::call::CallBuilder;
-use crate::error::{CancelledBy, Error, PythonError};
+use crate::error::{CancelledBy, Error};
 use crate::handle::{PyFun, PyHandle};
 use crate::life::park::{ParkOnExit, Parking};
 use crate::life::ping::Ping;
@@ -49,7 +49,7 @@ struct Shared {
     cancelled: AtomicBool,
     cancel: Notify,
     counts: Counts,
-    /// How many rows have an error of each type.
+    /// How many rows have an error of each type, a group's counted as the first in it.
     failed: Mutex<BTreeMap<String, u64>>,
     end: (Mutex<End>, Condvar),
 }
@@ -200,7 +200,8 @@ impl Batch {
         Ok(dict)
     }
 
-    /// How many rows have an error of each type, under the name that they have there.
+    /// How many rows have an error of each type, under the name that they have there; an exception group
+    /// counts as the first exception in it.
     fn failed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let _parks = ParkOnExit::new();
         let failed = self.shared.failed().clone();
@@ -250,7 +251,7 @@ async fn dispatch(
             let row = match input {
                 Input::Value(index, value) => shared.call(index, value).await,
                 Input::Unusable(index, kind, message) => {
-                    let failure = Failure::new(&kind, message, None);
+                    let failure = Failure::new(&kind, message);
                     shared.error_row(index, &failure, None)
                 }
             };
@@ -307,7 +308,7 @@ impl Shared {
         match outcome {
             Ok(json) => {
                 self.counts.ok.fetch_add(1, Relaxed);
-                format!("{{\"index\":{index},\"ok\":true,\"result\":{json},\"ms\":{ms:.3}}}\n")
+                row::ok(index, &json, ms)
             }
             // A runtime that is aborted after a cancel stops the calls that do not let themselves be.
             Err(
@@ -325,13 +326,13 @@ impl Shared {
 
     fn cancelled_row(&self, index: u64, message: &str, ms: Option<f64>) -> String {
         self.counts.cancelled.fetch_add(1, Relaxed);
-        failed_row(index, &Failure::new("cancelled", message, None), ms)
+        row::failed(index, &Failure::new("cancelled", message), ms)
     }
 
     fn error_row(&self, index: u64, failure: &Failure<'_>, ms: Option<f64>) -> String {
         self.counts.errors.fetch_add(1, Relaxed);
-        self.count(failure.kind);
-        failed_row(index, failure, ms)
+        self.count(failure.counts_as());
+        row::failed(index, failure, ms)
     }
 
     fn count(&self, kind: &str) {
@@ -372,61 +373,6 @@ impl Shared {
         *self.end.0.lock().unwrap_or_else(PoisonError::into_inner) = End { ended: true, error };
         self.end.1.notify_all();
     }
-}
-
-/// The Python name of an error.
-fn kind(error: &Error) -> &'static str {
-    match error {
-        Error::Cancelled { .. } => "CallCancelled",
-        Error::DeadlineExceeded { .. } => "DeadlineExceeded",
-        Error::Argument(_) => "ArgumentError",
-        Error::Result { .. } => "ResultError",
-        Error::RustPanic(_) => "RustPanic",
-        Error::QueueFull => "QueueFull",
-        Error::WrongThread(_) => "WrongThread",
-        Error::RuntimeStopped { .. } | Error::Python(_) => "RuntimeStopped",
-    }
-}
-
-/// What a row says of an error.
-struct Failure<'a> {
-    kind: &'a str,
-    message: Cow<'a, str>,
-    /// Where user code raised it.
-    at: Option<&'a str>,
-}
-
-impl<'a> Failure<'a> {
-    fn new(kind: &'a str, message: impl Into<Cow<'a, str>>, at: Option<&'a str>) -> Self {
-        let message = message.into();
-        Self { kind, message, at }
-    }
-
-    fn of(error: &'a Error) -> Self {
-        let raised = match error {
-            Error::Python(raised) => Some(raised),
-            Error::Cancelled { cause, .. } => cause.as_ref(),
-            _ => None,
-        };
-        let at = raised.map(PythonError::raised_at);
-        let at = at.filter(|at| !at.is_empty());
-        match error {
-            Error::Python(raised) => {
-                let kind = raised.type_name().rsplit('.').next().unwrap_or_default();
-                Self::new(kind, raised.message(), at)
-            }
-            _ => Self::new(kind(error), error.to_string(), at),
-        }
-    }
-}
-
-fn failed_row(index: u64, failure: &Failure<'_>, ms: Option<f64>) -> String {
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let (kind, message) = (quoted(failure.kind), quoted(&failure.message));
-    let at = failure.at.map_or_else(|| "null".to_owned(), quoted);
-    let ms = ms.map_or_else(|| "null".to_owned(), |ms| format!("{ms:.3}"));
-    let error = format!("{{\"type\":{kind},\"message\":{message},\"at\":{at}}}");
-    format!("{{\"index\":{index},\"ok\":false,\"error\":{error},\"ms\":{ms}}}\n")
 }
 
 /// Starts the thread that writes rows to a duplicate of `fd`, and says when all are written.

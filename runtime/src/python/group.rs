@@ -42,6 +42,17 @@ pub(super) fn leaves<'py>(
     (leaves, false)
 }
 
+/// As [`leaves`], and how many more there are, as far as is looked.
+pub(crate) fn counted<'py>(
+    exception: &Bound<'py, PyAny>,
+    most: usize,
+) -> (Vec<Bound<'py, PyAny>>, usize) {
+    let (mut leaves, _) = leaves(exception, LOOKED_AT);
+    let more = leaves.len().saturating_sub(most);
+    leaves.truncate(most);
+    (leaves, more)
+}
+
 /// `None` of what is no group.
 fn members<'py>(exception: &Bound<'py, PyAny>) -> Option<Vec<Bound<'py, PyAny>>> {
     let group = exception.cast::<PyBaseExceptionGroup>().ok()?;

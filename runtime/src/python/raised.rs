@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use super::whose::{Whose, whose};
 
 /// The place, or `None` where no frame is known but ours.
-pub(super) fn raised_at(exception: &Bound<'_, PyAny>) -> Option<String> {
+pub(crate) fn raised_at(exception: &Bound<'_, PyAny>) -> Option<String> {
     let mut found = None;
     // Not its attribute, which a class may have overridden.
     let raised = exception.cast::<PyBaseException>().ok()?.as_ptr();

@@ -25,7 +25,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// How long threads have to answer.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Looks at one wait or poll; each comes when it has lasted twice as long as at the one before.
-const MOST_LOOKS: u32 = 8;
+const MOST_LOOKS: u32 = 16;
 
 /// What it does not look at any more, since it has seen enough of it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! Invariant: each function says which thread does what with the GIL held or not.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,6 +52,27 @@ pub(crate) fn drop_unattached(py: Python<'_>, object: Py<PyAny>) -> PyResult<()>
         drop(clone);
         drop(handle);
     })
+}
+
+thread_local! {
+    /// Dropped by what ends the thread.
+    static LAST: RefCell<Option<PyHandle>> = const { RefCell::new(None) };
+}
+
+/// Makes a handle on the object and lets go of it on a thread of its own, without the GIL: in its function, or
+/// when the thread's own variables are dropped.
+#[pyfunction]
+pub(crate) fn drop_on_thread(py: Python<'_>, object: Py<PyAny>, at_its_end: bool) {
+    let handle = PyHandle::new(object);
+    let drops = move || {
+        if at_its_end {
+            LAST.set(Some(handle));
+        } else {
+            drop(handle);
+        }
+    };
+    let ended = py.detach(|| std::thread::spawn(drops).join());
+    ended.expect("to drop a handle does not panic");
 }
 
 /// Starts `calls` calls from tokio tasks and holds the GIL for `seconds` without letting go; returns

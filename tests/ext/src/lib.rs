@@ -29,7 +29,8 @@
 //! - `collect(fun, *args, take, pause, ints, runtime, parent)` → items and error: an async generator as a
 //!   `Stream`, below a span of another process (`traceparent` and `tracestate`)
 //! - `stream(n, fail_at, capacity)` → async generator and `Tracked`: a `Stream` as an async generator
-//! - `drop_unattached(object)`: lets go of a handle on a tokio thread, without the GIL
+//! - `drop_unattached(object)`: lets go of a handle on a tokio thread, without the GIL;
+//!   `drop_on_thread(object, at_its_end)`: on a plain thread, by its function or after that
 //! - `calls_below(fun, *args)`, `current_in_rust()`, `call_below(how, traceparent, tracestate, fun,
 //!   *args)`: trace context in Rust
 //! - `ticks_while_gil_held(fun, seconds, calls)`: how often a tokio task ran meanwhile
@@ -80,7 +81,8 @@ mod gilscope_test_ext {
 
     #[pymodule_export]
     use crate::blocking::{
-        call_blocking, call_blocking_on_worker, drop_unattached, keep_calling, ticks_while_gil_held,
+        call_blocking, call_blocking_on_worker, drop_on_thread, drop_unattached, keep_calling,
+        ticks_while_gil_held,
     };
     #[pymodule_export]
     use crate::calls::{
