@@ -58,3 +58,8 @@ def test_the_port_of_the_service_is_taken_from_the_environment(
     assert commands("service")[-1].endswith("/gilscope-service 8000")
     monkeypatch.setenv("PORT", "8001")
     assert commands("service")[-1].endswith("/gilscope-service 8001")
+
+
+def test_a_part_of_the_tests_is_named_by_pytest_args() -> None:
+    part = "tests/runtime -k e1 -x"
+    assert commands("pytest", f"PYTEST_ARGS={part}")[-1].endswith(f" -m pytest {part}")

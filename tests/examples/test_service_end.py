@@ -79,11 +79,11 @@ def test_ctrl_c_under_load_leaves_no_traceback(embedded: Any, start: int) -> Non
     with service(embedded) as running:
         load = Load(running, ["/hello/world", "/relay/world"] * 2)
         for _ in range(start + 1):  # each time at another moment
-            assert load.statuses.get(timeout=LIMIT) == 200
+            assert load.statuses.get(timeout=LIMIT) in (200, 504)  # which is an answer, too
         for _ in range(start % 3 + 1):  # whoever presses it again changes nothing
             running.tell(signal.SIGINT)
         running.ended()
-        assert load.seen() <= {200, 503}
+        assert load.seen() <= {200, 503, 504}
 
 
 def test_ctrl_c_at_its_start_ends_it_as_well(embedded: Any, httpx: Callable[..., Path]) -> None:
