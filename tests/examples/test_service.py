@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
-import urllib.error
-import urllib.request
-from contextlib import contextmanager
 from pathlib import Path
-from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from otelcol import Collector, build
+from serving import LIMIT, service
 
 from gilscope.cli.ask import ask, program
 from gilscope.cli.branches import draw
@@ -30,85 +23,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-LIMIT = 60
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 HEADERS = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "a=b"}
-
-
-class Service:
-    """The running server."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.lines: Queue[str] = Queue()
-        self.reader = threading.Thread(target=self._read, daemon=True)
-        self.reader.start()
-
-    def listens(self) -> None:
-        """Read what it says at its start."""
-        found = re.fullmatch(r"listening on (http://127\.0\.0\.1:(\d+)); try\n", self.line())
-        assert found is not None
-        self.url, self.port = found[1], int(found[2])
-        # Each with what is said above it.
-        self.tries: list[tuple[str, str]] = []
-        while len(self.tries) < 4:
-            remark = line if (line := self.line()).startswith("  # ") else ""
-            curl = self.line() if remark else line
-            assert curl.startswith("  curl "), curl
-            assert self.url in curl
-            self.tries.append((remark, curl))
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.put(line)
-        self.lines.put("")
-
-    def line(self) -> str:
-        """The next line that it prints; "" at the end."""
-        return self.lines.get(timeout=LIMIT)
-
-    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
-        """Status and text of the answer."""
-        request = urllib.request.Request(self.url + path, headers=headers or {})
-        try:
-            with urllib.request.urlopen(request, timeout=LIMIT) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-
-    def stop(self) -> None:
-        """End it as a service manager does; it says so and nothing else."""
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(LIMIT) == 0
-        assert self.line() == "stopped, calls abandoned: 0\n"
-        assert self.line() == ""
-        assert self.process.stderr is not None
-        assert self.process.stderr.read() == ""
-
-
-@contextmanager
-def service(embedded: Any, **variables: str) -> Iterator[Service]:
-    """Run the server; these are in its environment."""
-    others = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "UPSTREAM"))}
-    paths = filter(None, sys.path)
-    env = {**others, **embedded.env, "PYTHONPATH": os.pathsep.join(paths), **variables}
-    with subprocess.Popen(
-        embedded.command("gilscope-service"),
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        running = Service(process)
-        try:
-            running.listens()
-            yield running
-        finally:
-            process.kill()
-            process.wait()
-            running.reader.join(LIMIT)
 
 
 def test_handlers_are_python_functions(embedded: Any) -> None:
@@ -118,6 +34,17 @@ def test_handlers_are_python_functions(embedded: Any) -> None:
         assert running.get("/hello/r2d2") == (500, "ValueError: 'r2d2' is no name")
         assert running.get("/nothing")[0] == 404
         running.stop()
+
+
+def test_an_upstream_that_is_not_there_is_a_503(embedded: Any) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        upstream = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with service(embedded, UPSTREAM=upstream) as running:
+            status, text = running.get("/relay/world")
+            assert status == 503
+            assert text.startswith(f"ConnectionError: {upstream} cannot be asked: ")
+            running.stop()
 
 
 def test_what_it_says_to_try_ends_as_it_says(embedded: Any) -> None:
@@ -190,19 +117,6 @@ def test_request_that_takes_too_long_is_answered(embedded: Any) -> None:
         assert status == 504
         assert text.startswith("handlers.sleepy did not end within 2 s")
         assert running.line() == "python: beauty sleeps\n"
-        assert running.line() == "python: beauty was cancelled\n"
-        running.stop()
-
-
-def test_sigterm_lets_what_is_under_way_end(embedded: Any) -> None:
-    with service(embedded) as running:
-        answers: Queue[tuple[int, str]] = Queue()
-        threading.Thread(
-            target=lambda: answers.put(running.get("/sleepy/beauty")), daemon=True
-        ).start()
-        assert running.line() == "python: beauty sleeps\n"
-        running.process.send_signal(signal.SIGTERM)
-        assert answers.get(timeout=LIMIT)[0] == 504
         assert running.line() == "python: beauty was cancelled\n"
         running.stop()
 

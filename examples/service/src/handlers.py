@@ -36,7 +36,10 @@ async def relay(name: str) -> str:
     """Have another service greet; it finds this call in the headers of the request."""
     headers: dict[str, str] = {}
     propagate.inject(headers)
-    answer = await client.get(f"{upstream}/hello/{name}", headers=headers)
+    try:
+        answer = await client.get(f"{upstream}/hello/{name}", headers=headers)
+    except httpx.TransportError as error:  # the server makes a 503 of it
+        raise ConnectionError(f"{upstream} cannot be asked: {error}") from error
     return f"upstream says: {answer.raise_for_status().text}"
 
 
