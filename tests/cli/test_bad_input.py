@@ -100,11 +100,12 @@ def test_an_empty_name_is_refused(cli: Cli, option: str) -> None:
 
 
 def test_refused_run_leaves_output_and_trace_alone(cli: Cli) -> None:
-    out = cli.write("out.jsonl", "old\n")
-    trace = cli.write("trace.json", "old\n")
+    assert cli.run("double", "ten", "--out", "out.jsonl", "--trace", "trace.json").code == 0
+    written = [cli.folder / "out.jsonl", cli.folder / "trace.json"]
+    before = [path.read_bytes() for path in written]
     done = cli.run("double", "nowhere:x", "--out", "out.jsonl", "--trace", "trace.json")
     refused(done, ["nowhere"])
-    assert (out.read_text(), trace.read_text()) == ("old\n", "old\n")
+    assert [path.read_bytes() for path in written] == before
 
 
 @pytest.mark.parametrize("args", [[], ["run"], ["nonsense"]], ids=str)

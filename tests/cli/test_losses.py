@@ -98,7 +98,7 @@ def test_nothing_is_recorded(cli: Cli, monkeypatch: pytest.MonkeyPatch, trace: s
     assert "\n\nnothing was recorded: GILSCOPE_DETAIL=off\n" in done.err
     assert f"\ntrace: {trace} (empty)\n" in done.err
     assert not re.search("part of a call|dropped|perfetto", done.err)
-    command = "gilscope run functions.py:double --input functions.py:ten --trace trace.json"
+    command = f"gilscope run functions.py:double --input functions.py:ten --trace {trace}"
     assert done.err.endswith(f"\nnext: GILSCOPE_DETAIL=full {command}\n")
     if trace == "t.json":
         events = json.loads((cli.folder / trace).read_text())["traceEvents"]

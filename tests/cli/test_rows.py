@@ -65,7 +65,7 @@ def test_empty_input(cli: Cli) -> None:
 
 
 def test_out_file(cli: Cli) -> None:
-    out = cli.write("out.jsonl", "old\n" * 100)
+    out = cli.write("out.jsonl", '{"index":0,"ok":true,"result":1,"ms":0.1}\n' * 100)
     done = cli.run("double", "ten", "--out", "out.jsonl")
     assert (done.code, done.out) == (0, ""), done.err
     assert len(out.read_text().splitlines()) == 10

@@ -30,7 +30,7 @@ def test_it_has_every_part_of_the_algebra(cli: Cli) -> None:
     assert err.startswith("10 calls in ")
     assert re.search(r", [\d,]+ calls/s", err)
     assert "10 inputs: 10 ok, 0 errors, 0 cancelled" in err
-    assert re.search(r"^dropped: none \([\d,]+ ring slots were read\)$", err, re.MULTILINE)
+    assert re.search(r"^dropped: none \([\d,]+ ring slots read\)$", err, re.MULTILINE)
     assert re.search(r"^\S*double +10 ", err, re.MULTILINE)
 
 
@@ -241,4 +241,5 @@ def test_help_teaches_with_an_example_that_works(cli: Cli) -> None:
     text = done.read()
     assert done.close() is None, text
     assert '"result":"slept 0.1 s"' in text
-    assert (cli.folder / "trace.json").exists()
+    assert "\n2 calls in " in text
+    assert "\nnext: gilscope view trace.jsonl --html\n" in text

@@ -12,6 +12,8 @@ from collections.abc import Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+import click
+
 from gilscope.cli.errors import Refused, describe, location, os_reason
 from gilscope.cli.steps import pull_async
 from gilscope.cli.targets import load
@@ -47,6 +49,8 @@ class Source(Protocol):
 def open_source(target: str) -> Source:
     """Open what `--input` names; raises `Refused` when it cannot be read."""
     if target == "-":
+        if os.isatty(0):
+            click.echo("reading inputs here: one line of JSON each, Ctrl-D ends them", err=True)
         return Lines(0, "standard input")
     if ":" in target and not os.path.exists(target):
         return Generator(target, load(target, "--input"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gilscope._units import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -12,7 +14,7 @@ PARTS = ("enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callbac
 # The largest ring there is.
 _MOST = 1 << 24
 # What each reason loses.
-_UNITS = {"ring": "records", "side": "error texts", "sink": "spans", "open": "calls"}
+_UNITS = {"ring": "record", "side": "error text", "sink": "span", "open": "call"}
 
 
 def dropped(stats: Mapping[str, Any]) -> dict[str, int]:
@@ -24,8 +26,11 @@ def dropped(stats: Mapping[str, Any]) -> dict[str, int]:
 
 def dropped_line(stats: Mapping[str, Any]) -> str:
     """How much was dropped, each in its own unit."""
-    lost = [f"{count:,} {_UNITS[reason]} by {reason}" for reason, count in dropped(stats).items()]
-    return f"dropped: {', '.join(lost) or 'none'} ({stats['records']:,} ring slots were read)"
+    lost = [
+        f"{counted(count, _UNITS[reason])} by {reason}" for reason, count in dropped(stats).items()
+    ]
+    read = f"{counted(stats['records'], 'ring slot')} read"
+    return f"dropped: {', '.join(lost) or 'none'} ({read})"
 
 
 def remedies(stats: Mapping[str, Any], trace: str | None) -> Iterator[str]:

@@ -1,0 +1,120 @@
+"""What a run says in numbers is what `gilscope view` says of its trace, or the run says why not."""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import TIMEOUT
+from .test_interrupt import ended, wait_for_rows
+
+if TYPE_CHECKING:
+    from .conftest import Cli
+
+FUNCTIONS = """
+import asyncio
+import gilscope
+
+async def mixed(x):
+    if x == 0:
+        await asyncio.Event().wait()  # until its deadline
+    if x == 1:
+        raise ValueError("no")
+    if x == 2:
+        return {1}  # no result that JSON can hold
+    if x == 3:
+        raise asyncio.CancelledError
+    return x
+
+async def inner(x):
+    if x % 2:
+        raise ValueError("no")
+    return x
+
+async def nested(x):
+    try:
+        return await gilscope.py_runtime().call_async(inner, x)
+    except ValueError:
+        return "caught"
+
+async def fine(x):
+    await asyncio.sleep(0)
+
+async def waits(x):
+    if x:
+        await asyncio.Event().wait()
+
+async def holds(x):
+    if x == 3:
+        import time
+        await asyncio.sleep(0)
+        time.sleep(3600)
+    if x:
+        await asyncio.Event().wait()
+"""
+STATED = r"^recorded: ([\d,]+) calls?(?:, [\d,]+ of them made inside others)?; not ok: (.*)$"
+
+
+def of_run(err: str) -> tuple[str, str]:
+    """Calls, and those that were not ok, as a run says that they were recorded."""
+    if found := re.search(STATED, err, re.MULTILINE):
+        return found[1], found[2]
+    found = re.search(r"^([\d,]+) calls? in ", err, re.MULTILINE)
+    assert found is not None, err
+    return found[1], "none"
+
+
+def of_view(cli: Cli, trace: str) -> tuple[str, str]:
+    """The same, as `gilscope view` says it."""
+    out = cli("view", trace).out
+    calls = re.match(r"([\d,]+) calls? in ", out)
+    bad = re.search(r"^not ok: (.*)$", out, re.MULTILINE)
+    assert calls is not None, out
+    return calls[1], bad[1] if bad else "none"
+
+
+@pytest.mark.parametrize("trace", ["t.json", "t.jsonl"])
+@pytest.mark.parametrize(
+    ("function", "given", "headline", "recorded"),
+    [
+        ("fine", "0\n", "1 call in ", ("1", "none")),
+        (
+            "mixed",
+            "0\n1\n2\n3\n4\nnot JSON\n",
+            "5 calls in ",
+            ("5", "1 cancelled_by_callee, 1 deadline, 2 error"),
+        ),
+        ("nested", "0\n1\n2\n", "3 calls in ", ("6", "1 error")),
+    ],
+)
+def test_calls_and_failures(
+    cli: Cli, trace: str, function: str, given: str, headline: str, recorded: tuple[str, str]
+) -> None:
+    cli.write("app.py", FUNCTIONS)
+    args = ("run", f"app.py:{function}", "--input", "-", "--deadline", "0.3", "--trace", trace)
+    done = cli(*args, stdin=given.encode())
+    assert done.err.startswith(headline), done.err
+    assert of_run(done.err) == of_view(cli, trace) == recorded
+    assert ("\nno JSON, so no call: 1 input\n" in done.err) is ("not JSON" in given)
+    assert (", 3 of them made inside others; " in done.err) is (function == "nested")
+
+
+@pytest.mark.parametrize("trace", ["t.json", "t.jsonl"])
+@pytest.mark.parametrize("function", ["waits", "holds"])
+def test_calls_that_ctrl_c_cancelled(cli: Cli, trace: str, function: str) -> None:
+    cli.write("app.py", FUNCTIONS)
+    args = ("--concurrency", "4", "--out", "rows", "--trace", trace)
+    with ended(
+        cli.start("run", f"app.py:{function}", "--input", "functions.py:endless", *args)
+    ) as process:
+        wait_for_rows(process, cli.folder / "rows", 1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 130, err
+    calls, bad = of_run(err.decode())
+    assert int(calls) > 1
+    assert bad != "none"
+    assert (calls, bad) == of_view(cli, trace)
