@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FUNCTIONS = """
 import asyncio
+import time
 import gilscope
 
 async def mixed(x):
@@ -40,6 +41,10 @@ async def nested(x):
     except ValueError:
         return "caught"
 
+async def hogs(x):
+    await asyncio.sleep(0.1)
+    time.sleep(0.03)
+
 async def fine(x):
     await asyncio.sleep(0)
 
@@ -49,7 +54,6 @@ async def waits(x):
 
 async def holds(x):
     if x == 3:
-        import time
         await asyncio.sleep(0)
         time.sleep(3600)
     if x:
@@ -100,6 +104,28 @@ def test_calls_and_failures(
     assert of_run(done.err) == of_view(cli, trace) == recorded
     assert ("\nno JSON, so no call: 1 input\n" in done.err) is ("not JSON" in given)
     assert (", 3 of them made inside others; " in done.err) is (function == "nested")
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_what_is_counted_otherwise_is_said(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, traced: bool
+) -> None:
+    monkeypatch.setenv("GILSCOPE_SLOW_POLL", "20ms")
+    cli.write("app.py", FUNCTIONS)
+    args = ("--input", "functions.py:ten", *(("--trace", "t.jsonl") if traced else ()))
+    err = cli("run", "app.py:hogs", *args).err
+    # Of ten polls each of which keeps the next one waiting the trace has the first.
+    alike = re.match(r"finding: GS03 .* \(the worst of (\d+) like it", err)
+    assert alike is not None, err
+    assert ("like it; the trace has the first, and each twice as bad)\n" in err) is traced
+    by_itself = (
+        "\neach poll and each wait is by itself here; gilscope view adds up those of a call\n"
+    )
+    assert (by_itself in err) is traced
+    if traced:
+        shown = re.search(r"^findings: (\d+)$", cli("view", "t.jsonl").out, re.MULTILINE)
+        assert shown is not None
+        assert int(shown[1]) < int(alike[1])
 
 
 @pytest.mark.parametrize("trace", ["t.json", "t.jsonl"])

@@ -67,7 +67,8 @@ def test_at_most_five_are_shown_and_the_others_counted() -> None:
     assert lines[:3] == [
         "finding: GS01 `f1` waited",
         "  hint: h",
-        "finding: GS01 `f2` waited (the worst of 2 like it)",
+        "finding: GS01 `f2` waited (the worst of 2 like it;"
+        " the trace has the first, and each twice as bad)",
     ]
     assert lines[-2:] == ["and 7 more findings: gilscope view shows them", ""]
     assert len(lines) == 12

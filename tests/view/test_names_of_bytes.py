@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         given = [f"{BYTES}.py:fun", "--input", "in", "--out", BYTES, "--trace", trace]
         code, _, err = asked("run", *given, folder=made)
         assert code == 1
-        assert f"trace: {SHOWN}.{suffix} (gilscope view '{SHOWN}.{suffix}')\n" in err
+        assert f"trace: {SHOWN}.{suffix} (gilscope view $'a\\377\\351.{suffix}')\n" in err
         assert f"\n{SHOWN}.fun " in err
     return made
 

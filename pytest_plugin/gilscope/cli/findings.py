@@ -22,7 +22,8 @@ def findings_lines(findings: Mapping[str, Any], *, traced: bool) -> Iterator[Tex
         line = Text("finding: ", style="yellow")
         line.append(f"{finding['finding']} {finding['sentence']}")
         if finding["count"] > 1:
-            line.append(f" (the worst of {finding['count']:,} like it)", style="not bold")
+            first = "; the trace has the first, and each twice as bad" if traced else ""
+            line.append(f" (the worst of {finding['count']:,} like it{first})", style="not bold")
         yield line
         yield Text(f"  hint: {finding['hint']}")
     more = len(worst) - _SHOWN + findings["dropped"]

@@ -21,7 +21,7 @@ from gilscope.cli.errors import Refused, os_reason
 from gilscope.cli.execute import Plan, execute
 from gilscope.cli.inputs import open_source
 from gilscope.cli.interrupt import ignore_in_the_end
-from gilscope.cli.options import Command
+from gilscope.cli.options import Command, Count
 from gilscope.cli.paste import CONCURRENCY, Again
 from gilscope.cli.replace import check_replaceable
 from gilscope.cli.targets import load
@@ -103,7 +103,7 @@ Environment:
 )
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 1_000_000),
+    type=Count(1, 1_000_000),
     default=CONCURRENCY,
     show_default=True,
     metavar="N",

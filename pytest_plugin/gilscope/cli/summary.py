@@ -83,7 +83,7 @@ def _lines(report: Report) -> Iterator[Text]:
     elif report.is_off():
         yield Text("nothing was recorded: GILSCOPE_DETAIL=off", style="yellow")
     else:
-        yield from _parts(report.stats)
+        yield from _parts(report.stats, traced=report.trace is not None)
         yield from _functions(report.stats["functions"])
     if report.note is not None:
         yield Text(f"note: {report.note}", style="yellow")
@@ -94,7 +94,8 @@ def _lines(report: Report) -> Iterator[Text]:
 def _headline(report: Report) -> Iterator[Text]:
     counts, calls = report.counts, counted(report.calls, "call")
     took = f" in {duration(report.seconds * 1e9)} from the first input to the last row"
-    text = Text(f"{calls}{took}, {_rate(report)}, at most {report.asked.concurrency:,} at once")
+    speed = f", {_rate(report)}, at most {report.asked.concurrency:,} at once"
+    text = Text(calls + took + speed if report.calls else calls)
     text.stylize("bold", 0, len(calls))
     yield text
     text = Text(f"{counted(counts['done'], 'input')}: {counts['ok']:,} ok")
@@ -135,7 +136,7 @@ def _errors(report: Report) -> Iterator[Text]:
         yield Text(f"  {count:>8,}  {name}", style="red")
 
 
-def _parts(stats: Mapping[str, Any]) -> Iterator[Text]:
+def _parts(stats: Mapping[str, Any], *, traced: bool) -> Iterator[Text]:
     parts = stats["parts"]
     if not parts["call"]["count"]:
         return
@@ -148,6 +149,10 @@ def _parts(stats: Mapping[str, Any]) -> Iterator[Text]:
         times = [duration(part[key]) for key in ("p50_ns", "p99_ns", "max_ns", "sum_ns")]
         yield _row(label, f"{part['count']:,}", *times, f"{100 * part['sum_ns'] / whole:.1f} %")
     yield from loops_lines(stats)
+    if traced and any(parts[part]["count"] > parts["call"]["count"] for part in PARTS):
+        yield Text(
+            "each poll and each wait is by itself here; gilscope view adds up those of a call"
+        )
     if missing := left_out(stats):
         yield Text(missing, style="yellow")
     yield Text()
