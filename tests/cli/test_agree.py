@@ -71,6 +71,11 @@ def of_run(err: str) -> tuple[str, str]:
     return found[1], "none"
 
 
+def seconds(shown: str) -> float:
+    value, unit = shown.split()
+    return round(float(value) * {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1}[unit], 1)
+
+
 def of_view(cli: Cli, trace: str) -> tuple[str, str]:
     """The same, as `gilscope view` says it."""
     out = cli("view", trace).out
@@ -141,6 +146,11 @@ def test_calls_that_ctrl_c_cancelled(cli: Cli, trace: str, function: str) -> Non
         _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 130, err
     calls, bad = of_run(err.decode())
+    took = re.search(r"^\d+ calls in ([\d.]+ \w+) from ", err.decode(), re.MULTILINE)
+    longest = re.search(r"^call +\d+(?: +\S+ \S+){2} +([\d.]+ \w+) ", err.decode(), re.MULTILINE)
     assert int(calls) > 1
     assert bad != "none"
     assert (calls, bad) == of_view(cli, trace)
+    assert took is not None
+    assert longest is not None
+    assert seconds(took[1]) >= seconds(longest[1])

@@ -66,7 +66,8 @@ def test_the_end_of_a_chrome_trace(cli: Cli, monkeypatch: pytest.MonkeyPatch, tr
     whole = trace == "t.jsonl"
     said = "none" if whole else r"[\d,]+ spans by sink"
     assert re.search(rf"^dropped: {said} \(", done.err, re.MULTILINE)
-    remedy = "\n  sink: a Chrome trace ends at 400,000 events, --trace NAME.jsonl takes all\n"
+    remedy = "\n  sink: a Chrome trace ends at 400,000 events, calls and findings after that are "
+    remedy += "not in it; --trace NAME.jsonl takes all\n"
     assert (remedy in done.err) is not whole
     assert (f"\ntrace: {trace} (incomplete; " in done.err) is not whole
 

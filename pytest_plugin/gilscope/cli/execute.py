@@ -90,8 +90,10 @@ def _execute(plan: Plan) -> int:
             try:
                 written = _call(plan, batch, interrupt, fed)
             finally:
-                seconds = time.monotonic() - start
+                seconds, done = time.monotonic() - start, _rows_are_done(batch, 0)
                 joined = _stop(batch, interrupt)
+                if not done:  # the last row came with the end of the runtime
+                    seconds = time.monotonic() - start
         finally:
             if export is not None:
                 export.close()
@@ -261,7 +263,9 @@ def _unread(plan: Plan, read: int, fed: _Fed) -> str:
     if total is None or fed.failed:
         rest = "standard input" if plan.asked.input == "-" else plan.asked.input
         return f"stopped after {counted(read, 'input')}, the rest of {rest} was not read"
-    return f"stopped after {read:,} of {counted(total, 'input')}, {total - read:,} were not read"
+    left = total - read
+    unread = f"{left:,} {'was' if left == 1 else 'were'} not read"
+    return f"stopped after {read:,} of {counted(total, 'input')}, {unread}"
 
 
 def _exit_code(counts: dict[str, int], failed: bool, interrupt: Interrupt) -> int:

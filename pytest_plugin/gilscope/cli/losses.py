@@ -42,7 +42,10 @@ def remedies(stats: Mapping[str, Any], trace: str | None) -> Iterator[str]:
         most = "which is the most; GILSCOPE_DETAIL=call needs fewer"
         yield f"  ring: it has {slots:,} slots, {more if slots < _MOST else most}"
     if "sink" in lost and trace is not None and not trace.endswith(".jsonl"):
-        yield "  sink: a Chrome trace ends at 400,000 events, --trace NAME.jsonl takes all"
+        yield (
+            "  sink: a Chrome trace ends at 400,000 events, calls and findings after that are not "
+            "in it; --trace NAME.jsonl takes all"
+        )
 
 
 def left_out(stats: Mapping[str, Any]) -> str | None:

@@ -74,7 +74,8 @@ def print_summary(report: Report) -> None:
 
 
 def _lines(report: Report) -> Iterator[Text]:
-    yield from findings_lines(report.stats["findings"], traced=report.trace is not None)
+    whole = report.trace is not None and "sink" not in dropped(report.stats)
+    yield from findings_lines(report.stats["findings"], traced=whole)
     yield from _headline(report)
     yield from _errors(report)
     yield Text()
