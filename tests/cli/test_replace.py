@@ -49,6 +49,12 @@ def test_a_file_that_no_run_wrote_is_kept(cli: Cli, option: str, name: str) -> N
     assert not (cli.folder / "loaded").exists()
 
 
+def test_a_run_without_input_has_no_rows_of_another(cli: Cli) -> None:
+    cli.run("double", "ten", "--out", "rows")
+    assert cli.run("double", "-", "--out", "rows").code == 0
+    assert (cli.folder / "rows").read_bytes() == b""
+
+
 def test_rows_are_no_trace_and_a_trace_is_no_rows(cli: Cli) -> None:
     cli.run("double", "ten", "--out", "rows", "--trace", "t.jsonl")
     kept = [(cli.folder / name).read_bytes() for name in ("rows", "t.jsonl")]

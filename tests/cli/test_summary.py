@@ -235,7 +235,7 @@ def test_help_says_what_the_parts_are_and_what_can_be_set(cli: Cli) -> None:
 
 def test_help_teaches_with_an_example_that_works(cli: Cli) -> None:
     text = cli("run", "--help").out
-    example = text[text.index("Example:\n") + len("Example:\n") : text.index("\n\n  Exit code")]
+    example = text[text.index("Example:\n") + len("Example:\n") : text.index("\n\n  Every input")]
     script = f'gilscope() {{ {os.sys.executable} -m gilscope "$@"; }}\n{example}'  # type: ignore[attr-defined]
     done = os.popen(f"cd {cli.folder} && ({script}) 2>&1")
     text = done.read()

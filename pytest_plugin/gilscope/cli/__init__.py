@@ -26,15 +26,15 @@ Rust calls async Python without touching the GIL, and every call can be seen.
 
 \b
 Start here, with an app.py that has `async def fun(x)`:
-  printf '1\\n2\\n' > in.jsonl
+  printf '1\\n2\\n' > in.jsonl         # one line of JSON for each call
   gilscope run app.py:fun --input in.jsonl --trace trace.jsonl
-  gilscope view trace.jsonl           where the time of the slowest calls went
-  gilscope view trace.jsonl --html    the same as a picture, trace.html
+  gilscope view trace.jsonl           # where the time of the slowest calls went
+  gilscope view trace.jsonl --html    # the same as a picture, trace.html
 
 \b
 A program that does not go on:
   GILSCOPE_TREE=1 python program.py &
-  gilscope tree $!                    what it awaits, in Python and in Rust
+  gilscope tree $!                    # what it awaits, in Python and in Rust
 
 \b
 In a program of your own:

@@ -36,6 +36,15 @@ INPUT is a file of JSON lines (input i is line i + 1; a line that is not JSON, a
 gets an error row), or - for standard input, or MODULE_OR_FILE:NAME of a generator, an async
 generator, or anything else that can be iterated.
 
+\b
+Example:
+  printf '%s\\n' 'import gilscope' \\
+      'async def nap(seconds):' \\
+      '    await gilscope.rust.sleep(seconds)' \\
+      '    return f"slept {seconds} s"' > nap.py
+  printf '0.1\\n0.2\\n' | gilscope run nap.py:nap --input - --trace trace.jsonl
+  gilscope view trace.jsonl
+
 Every input gets a row, one line of JSON, in the order in which the calls end. Rows go to standard
 output; what FUNCTION prints, and the summary at the end, go to standard error:
 
@@ -46,15 +55,6 @@ output; what FUNCTION prints, and the summary at the end, go to standard error:
 
 `at` is where FUNCTION raised: the innermost frame that is neither in Python's own library nor in an
 installed package, if there is one; null where no Python code of yours raised.
-
-\b
-Example:
-  printf '%s\\n' 'import gilscope' \\
-      'async def nap(seconds):' \\
-      '    await gilscope.rust.sleep(seconds)' \\
-      '    return f"slept {seconds} s"' > nap.py
-  printf '0.1\\n0.2\\n' | gilscope run nap.py:nap --input - --trace trace.jsonl
-  gilscope view trace.jsonl
 
 Exit code: 0 when every call succeeded, 1 when some input failed, 2 when the run was refused before
 any call, 130 after Ctrl-C and 143 after SIGTERM: calls that run are cancelled, and every input that
@@ -127,7 +127,8 @@ Environment:
     is_flag=False,
     flag_value="",
     metavar="[=URL]",
-    help="Export to an OpenTelemetry collector; without URL where OTEL_EXPORTER_OTLP_... say.",
+    help="Export to an OpenTelemetry collector; without URL to the one that OTEL_EXPORTER_OTLP_... "
+    "name, else to one on this machine.",
 )
 def run(
     function: str,
