@@ -103,8 +103,8 @@ def _headline(report: Report) -> Iterator[Text]:
     errors, cancelled = counts["errors"], counts["cancelled"]
     text.append(f", {counted(errors, 'error')}", style="red" if errors else "")
     text.append(f", {cancelled:,} cancelled", style="yellow" if cancelled else "")
-    if counts["unstarted"]:
-        text.append(f", {counts['unstarted']:,} of them before they started")
+    if unstarted := counts["unstarted"]:
+        text.append(f", {unstarted:,} of them before {'it' if unstarted == 1 else 'they'} started")
     yield text
     if report.calls:
         yield from _recorded(report)

@@ -128,9 +128,9 @@ def _to_perfetto(found: Trace, out: str) -> int:
 
     converted = convert(found)
     if converted.left_out:
-        click.echo(
-            f"note: the oldest {converted.left_out:,} calls and tasks are left out", err=True
-        )
+        count = converted.left_out
+        what = "call or task is" if count == 1 else f"{count:,} calls and tasks are"
+        click.echo(f"note: the oldest {what} left out", err=True)
     if out:
         _write(found, out, "--perfetto", converted.text, MARK)
         click.echo(printable(f"trace: {out}"))
