@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gilscope import stats
-from gilscope.cli.losses import PARTS, left_out
+from gilscope.cli.losses import PARTS, dropped_line, left_out
 
 if TYPE_CHECKING:
     from .conftest import Cli
@@ -126,3 +126,17 @@ def test_parts_that_do_not_add_up(call: int, said: str | None) -> None:
     recorded: dict[str, Any] = stats() | {"parts": parts, "detail": "full"}
     recorded["dropped"] = dict.fromkeys(recorded["dropped"], 0)
     assert left_out(recorded) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "dropped: none (1 ring slot read)"),
+        (1, "dropped: 1 record by ring, 1 span by sink (1 ring slot read)"),
+        (2, "dropped: 2 records by ring, 2 spans by sink (1 ring slot read)"),
+    ],
+)
+def test_one_is_said_as_one(count: int, said: str) -> None:
+    recorded: dict[str, Any] = stats() | {"records": 1}
+    recorded["dropped"] = dict.fromkeys(recorded["dropped"], 0) | {"ring": count, "sink": count}
+    assert dropped_line(recorded) == said

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gilscope.cli.summary import loops_lines
+from gilscope.cli.summary import loops_lines, rate_of
 
 from .conftest import TIMEOUT
 
@@ -66,6 +66,20 @@ def test_quantiles_are_said_to_be_bounds(cli: Cli) -> None:
     err = cli.run("double", "ten").err
     assert len(re.findall("^(?:part of a call|slowest functions) .* p50 ≤ +p99 ≤ ", err, re.M)) == 2
     assert re.search(r"upper bounds,\s+at\s+most\s+12.5 %", cli("run", "--help").out)
+
+
+@pytest.mark.parametrize(
+    ("calls", "seconds", "said"),
+    [
+        (1_234_567, 1.0, "1,234,567 calls/s"),
+        (3, 10.0, "0.3 calls/s"),
+        (1, 1.0, "1 call/s"),
+        (0, 1.0, "0 calls/s"),
+        (5, 0.0, "0 calls/s"),
+    ],
+)
+def test_a_rate_is_said_also_where_it_is_low(calls: int, seconds: float, said: str) -> None:
+    assert rate_of(calls, seconds) == said
 
 
 ERRORS = """

@@ -95,7 +95,9 @@ def _lines(report: Report) -> Iterator[Text]:
 def _headline(report: Report) -> Iterator[Text]:
     counts, calls = report.counts, counted(report.calls, "call")
     took = f" in {duration(report.seconds * 1e9)} from the first input to the last row"
-    speed = f", {_rate(report)}, at most {report.asked.concurrency:,} at once"
+    speed = (
+        f", {rate_of(report.calls, report.seconds)}, at most {report.asked.concurrency:,} at once"
+    )
     text = Text(calls + took + speed if report.calls else calls)
     text.stylize("bold", 0, len(calls))
     yield text
@@ -110,8 +112,9 @@ def _headline(report: Report) -> Iterator[Text]:
         yield from _recorded(report)
 
 
-def _rate(report: Report) -> str:
-    rate = report.calls / report.seconds if report.seconds > 0 else 0.0
+def rate_of(calls: int, seconds: float) -> str:
+    """How many calls a second, also where that is less than one."""
+    rate = calls / seconds if seconds > 0 else 0.0
     shown = f"{rate:,.0f}" if rate >= 10 or not rate else f"{rate:.2g}"
     return f"{shown} {'call' if shown == '1' else 'calls'}/s"
 
