@@ -108,9 +108,12 @@ def test_nothing_is_recorded(cli: Cli, monkeypatch: pytest.MonkeyPatch, trace: s
 
 def test_no_parts_are_recorded(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GILSCOPE_DETAIL", "call")
-    err = cli.run("double", "ten").err
-    assert "\nthe parts were not recorded: GILSCOPE_DETAIL=call\n" in err
+    err = cli.run("double", "ten", "--trace", "t.jsonl").err
+    assert (
+        "\nGILSCOPE_DETAIL=call: the parts are in a trace alone, gilscope view shows them\n" in err
+    )
     assert "  suspended " not in err
+    assert re.search(r"^  suspended +\d", cli("view", "t.jsonl").out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def left_out(stats: Mapping[str, Any]) -> str | None:
     if dropped(stats).keys() & {"ring", "open"}:
         return "what was dropped is not in this table"
     if stats["detail"] == "call":
-        return "the parts were not recorded: GILSCOPE_DETAIL=call"
+        return "GILSCOPE_DETAIL=call: the parts are in a trace alone, gilscope view shows them"
     parts = stats["parts"]
     missing = parts["call"]["sum_ns"] - sum(parts[part]["sum_ns"] for part in PARTS)
     share = missing / parts["call"]["sum_ns"] if missing > 0 else 0.0
