@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gilscope.cli.findings import findings_lines
 
@@ -58,13 +58,21 @@ def test_at_most_five_are_shown_and_the_others_counted() -> None:
     def finding(number: int) -> dict[str, object]:
         return {"finding": "GS01", "sentence": f"`f{number}` waited", "hint": "h", "count": number}
 
-    findings = {"worst": [finding(n) for n in range(1, 10)], "dropped": 3, "counts": {}}
-    lines = [line.plain for line in findings_lines(findings)]
+    findings: dict[str, Any] = {
+        "worst": [finding(n) for n in range(1, 10)],
+        "dropped": 3,
+        "counts": {},
+    }
+    lines = [line.plain for line in findings_lines(findings, traced=True)]
     assert lines[:3] == [
         "finding: GS01 `f1` waited",
         "  hint: h",
-        "finding: GS01 `f2` waited (the worst of 2)",
+        "finding: GS01 `f2` waited (the worst of 2 like it;"
+        " the trace has the first, and each twice as bad)",
     ]
-    assert lines[-2:] == ["and 7 more in gilscope.stats()['findings']", ""]
+    assert lines[-2:] == ["and 7 more findings: gilscope view shows them", ""]
     assert len(lines) == 12
-    assert list(findings_lines({"worst": [], "dropped": 0, "counts": {}})) == []
+    *_, more, _ = findings_lines(findings | {"worst": findings["worst"][:6]}, traced=False)
+    assert more.plain == "and 4 more findings: --trace FILE.jsonl keeps them"
+    none: dict[str, Any] = {"worst": [], "dropped": 0, "counts": {}}
+    assert list(findings_lines(none, traced=True)) == []

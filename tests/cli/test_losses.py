@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gilscope import stats
-from gilscope.cli.losses import PARTS, left_out
+from gilscope.cli.losses import PARTS, dropped_line, left_out
 
 if TYPE_CHECKING:
     from .conftest import Cli
@@ -66,7 +66,8 @@ def test_the_end_of_a_chrome_trace(cli: Cli, monkeypatch: pytest.MonkeyPatch, tr
     whole = trace == "t.jsonl"
     said = "none" if whole else r"[\d,]+ spans by sink"
     assert re.search(rf"^dropped: {said} \(", done.err, re.MULTILINE)
-    remedy = "\n  sink: a Chrome trace ends at 400,000 events, --trace NAME.jsonl takes all\n"
+    remedy = "\n  sink: a Chrome trace ends at 400,000 events, calls and findings after that are "
+    remedy += "not in it; --trace NAME.jsonl takes all\n"
     assert (remedy in done.err) is not whole
     assert (f"\ntrace: {trace} (incomplete; " in done.err) is not whole
 
@@ -98,7 +99,7 @@ def test_nothing_is_recorded(cli: Cli, monkeypatch: pytest.MonkeyPatch, trace: s
     assert "\n\nnothing was recorded: GILSCOPE_DETAIL=off\n" in done.err
     assert f"\ntrace: {trace} (empty)\n" in done.err
     assert not re.search("part of a call|dropped|perfetto", done.err)
-    command = "gilscope run functions.py:double --input functions.py:ten --trace trace.json"
+    command = f"gilscope run functions.py:double --input functions.py:ten --trace {trace}"
     assert done.err.endswith(f"\nnext: GILSCOPE_DETAIL=full {command}\n")
     if trace == "t.json":
         events = json.loads((cli.folder / trace).read_text())["traceEvents"]
@@ -107,9 +108,12 @@ def test_nothing_is_recorded(cli: Cli, monkeypatch: pytest.MonkeyPatch, trace: s
 
 def test_no_parts_are_recorded(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GILSCOPE_DETAIL", "call")
-    err = cli.run("double", "ten").err
-    assert "\nthe parts were not recorded: GILSCOPE_DETAIL=call\n" in err
+    err = cli.run("double", "ten", "--trace", "t.jsonl").err
+    assert (
+        "\nGILSCOPE_DETAIL=call: the parts are in a trace alone, gilscope view shows them\n" in err
+    )
     assert "  suspended " not in err
+    assert re.search(r"^  suspended +\d", cli("view", "t.jsonl").out, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -125,3 +129,17 @@ def test_parts_that_do_not_add_up(call: int, said: str | None) -> None:
     recorded: dict[str, Any] = stats() | {"parts": parts, "detail": "full"}
     recorded["dropped"] = dict.fromkeys(recorded["dropped"], 0)
     assert left_out(recorded) == said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0, "dropped: none (1 ring slot read)"),
+        (1, "dropped: 1 record by ring, 1 span by sink (1 ring slot read)"),
+        (2, "dropped: 2 records by ring, 2 spans by sink (1 ring slot read)"),
+    ],
+)
+def test_one_is_said_as_one(count: int, said: str) -> None:
+    recorded: dict[str, Any] = stats() | {"records": 1}
+    recorded["dropped"] = dict.fromkeys(recorded["dropped"], 0) | {"ring": count, "sink": count}
+    assert dropped_line(recorded) == said

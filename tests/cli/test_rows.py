@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 from typing import TYPE_CHECKING
 
 import pytest
+
+from .conftest import TIMEOUT
 
 if TYPE_CHECKING:
     from .conftest import Cli
@@ -65,7 +69,7 @@ def test_empty_input(cli: Cli) -> None:
 
 
 def test_out_file(cli: Cli) -> None:
-    out = cli.write("out.jsonl", "old\n" * 100)
+    out = cli.write("out.jsonl", '{"index":0,"ok":true,"result":1,"ms":0.1}\n' * 100)
     done = cli.run("double", "ten", "--out", "out.jsonl")
     assert (done.code, done.out) == (0, ""), done.err
     assert len(out.read_text().splitlines()) == 10
@@ -191,3 +195,17 @@ def test_rows_that_cannot_be_written_end_the_run(cli: Cli) -> None:
     assert done.code == 1
     assert "error: cannot write the rows: No space left on device\n" in done.err
     assert "Traceback" not in done.err
+
+
+def test_whoever_types_inputs_is_told_that_they_are_awaited(cli: Cli) -> None:
+    ours, theirs = pty.openpty()
+    with cli.start("run", "functions.py:echo", "--input", "-", stdin=theirs) as process:
+        os.close(theirs)
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        os.write(ours, b"1\n2\n\x04")
+        out, err = process.communicate(timeout=TIMEOUT)
+        os.close(ours)
+    assert first == b"reading inputs here: one line of JSON each, Ctrl-D ends them\n"
+    assert (process.returncode, len(out.splitlines())) == (0, 2), err
+    assert b"reading" not in cli.run("echo", "-", stdin=b"1\n").err.encode()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gilscope.cli.summary import loops_lines
+from gilscope.cli.summary import loops_lines, rate_of
 
 from .conftest import TIMEOUT
 
@@ -30,7 +30,7 @@ def test_it_has_every_part_of_the_algebra(cli: Cli) -> None:
     assert err.startswith("10 calls in ")
     assert re.search(r", [\d,]+ calls/s", err)
     assert "10 inputs: 10 ok, 0 errors, 0 cancelled" in err
-    assert re.search(r"^dropped: none \([\d,]+ ring slots were read\)$", err, re.MULTILINE)
+    assert re.search(r"^dropped: none \([\d,]+ ring slots read\)$", err, re.MULTILINE)
     assert re.search(r"^\S*double +10 ", err, re.MULTILINE)
 
 
@@ -66,6 +66,20 @@ def test_quantiles_are_said_to_be_bounds(cli: Cli) -> None:
     err = cli.run("double", "ten").err
     assert len(re.findall("^(?:part of a call|slowest functions) .* p50 ≤ +p99 ≤ ", err, re.M)) == 2
     assert re.search(r"upper bounds,\s+at\s+most\s+12.5 %", cli("run", "--help").out)
+
+
+@pytest.mark.parametrize(
+    ("calls", "seconds", "said"),
+    [
+        (1_234_567, 1.0, "1,234,567 calls/s"),
+        (3, 10.0, "0.3 calls/s"),
+        (1, 1.0, "1 call/s"),
+        (0, 1.0, "0 calls/s"),
+        (5, 0.0, "0 calls/s"),
+    ],
+)
+def test_a_rate_is_said_also_where_it_is_low(calls: int, seconds: float, said: str) -> None:
+    assert rate_of(calls, seconds) == said
 
 
 ERRORS = """
@@ -235,10 +249,11 @@ def test_help_says_what_the_parts_are_and_what_can_be_set(cli: Cli) -> None:
 
 def test_help_teaches_with_an_example_that_works(cli: Cli) -> None:
     text = cli("run", "--help").out
-    example = text[text.index("Example:\n") + len("Example:\n") : text.index("\n\n  Exit code")]
+    example = text[text.index("Example:\n") + len("Example:\n") : text.index("\n\n  Every input")]
     script = f'gilscope() {{ {os.sys.executable} -m gilscope "$@"; }}\n{example}'  # type: ignore[attr-defined]
     done = os.popen(f"cd {cli.folder} && ({script}) 2>&1")
     text = done.read()
     assert done.close() is None, text
     assert '"result":"slept 0.1 s"' in text
-    assert (cli.folder / "trace.json").exists()
+    assert "\n2 calls in " in text
+    assert "\nnext: gilscope view trace.jsonl --html\n" in text

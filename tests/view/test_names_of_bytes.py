@@ -25,6 +25,7 @@ async def fun(x):
 """
 BYTES = os.fsdecode(b"a\xff\xe9")
 SHOWN = "a\ufffd\ufffd"
+PASTED = "$'a\\377\\351"  # to be closed after what follows
 # Of a stream that takes no half of a character, and of one that takes no character but ASCII.
 STREAMS = {"utf-8": "utf-8:strict", "ascii": "ascii:strict"}
 
@@ -46,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         given = [f"{BYTES}.py:fun", "--input", "in", "--out", BYTES, "--trace", trace]
         code, _, err = asked("run", *given, folder=made)
         assert code == 1
-        assert f"trace: {SHOWN}.{suffix} (gilscope view '{SHOWN}.{suffix}')\n" in err
+        assert f"trace: {SHOWN}.{suffix} (gilscope view {PASTED}.{suffix}')\n" in err
         assert f"\n{SHOWN}.fun " in err
     return made
 
@@ -75,7 +76,7 @@ def test_what_is_written_beside_the_trace_is_readable(
     trace = f"{BYTES}.{suffix}"
     assert asked("view", trace, folder=folder, stream=stream)[0] == 0
     code, out, err = asked("view", trace, "--html", folder=folder, stream=stream)
-    assert (code, out, err) == (0, f"page: {SHOWN}.html\nnext: xdg-open '{SHOWN}.html'\n", "")
+    assert (code, out, err) == (0, f"page: {SHOWN}.html\nnext: xdg-open {PASTED}.html'\n", "")
     page = (folder / f"{BYTES}.html").read_bytes().decode()
     assert f"<title>{SHOWN}.{suffix} – gilscope</title>" in page
     made = f"--perfetto={BYTES}.out"

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gilscope._units import counted
 from gilscope.cli.errors import Refused, one_line, os_reason
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ def _line(client: socket.socket, end: float) -> bytes:
 
 def _understood(pid: int, line: bytes) -> dict[str, Any]:
     if not line.endswith(b"\n"):
-        raise Refused(f"the answer of process {pid} breaks off after {len(line):,} bytes")
+        raise Refused(f"the answer of process {pid} breaks off after {counted(len(line), 'byte')}")
     try:
         answer = json.loads(line)
     except ValueError:

@@ -7,8 +7,12 @@ import math
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gilscope.cli.errors import Refused, os_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def check_function(target: str, fun: object) -> None:
@@ -19,8 +23,8 @@ def check_function(target: str, fun: object) -> None:
         raise Refused(f"{target} is an async generator; it must give one result for one input")
     try:
         signature = inspect.signature(fun)
-    except (TypeError, ValueError):
-        return  # a builtin that does not say: the calls will
+    except Exception:
+        return  # a builtin that does not say, or an object that cannot: the calls will
     try:
         signature.bind(object())
     except TypeError as error:
@@ -43,43 +47,61 @@ def check_named(paths: dict[str, str | None]) -> None:
             raise Refused(f"{option} must name a file, not ''")
 
 
-def check_different(paths: dict[str, str | None]) -> None:
-    """Refuse one regular file under two options: writing one would destroy the other."""
+def check_different(given: Mapping[str, str | int | None]) -> None:
+    """Refuse one regular file twice, by its path or as an open stream: one would destroy the other.
+
+    By what each is called in an error line; a number is that of a descriptor.
+    """
     seen: dict[tuple[int, int] | str, str] = {}
-    for option, path in paths.items():
-        if path is None:
-            continue
-        identity = _identity(path)
+    for name, file in given.items():
+        identity = None if file is None else _identity(file)
         if identity is None:
             continue
         if identity in seen:
-            raise Refused(f"{seen[identity]} and {option} are the same file: {path}")
-        seen[identity] = option
+            paths = [given[each] for each in (seen[identity], name)]
+            path = next((f": {path}" for path in paths if isinstance(path, str)), "")
+            raise Refused(f"{seen[identity]} and {name} are the same file{path}")
+        seen[identity] = name
 
 
-def _identity(path: str) -> tuple[int, int] | str | None:
+def _identity(file: str | int) -> tuple[int, int] | str | None:
     """What a path leads to; None for what is not a regular file, such as /dev/null."""
     try:
-        info = os.stat(path)
+        info = os.stat(file)
     except OSError:
-        return str(Path(path).resolve())
+        return str(Path(file).resolve()) if isinstance(file, str) else None
     return (info.st_dev, info.st_ino) if stat.S_ISREG(info.st_mode) else None
 
 
-def open_output(option: str, path: str, *, truncate: bool) -> int:
-    """Open `path` for writing and return the descriptor."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if truncate else 0)
+def check_folder() -> None:
+    """Refuse a folder that is gone: no name means anything in it."""
     try:
-        return os.open(path, flags, 0o666)
+        os.getcwd()
+    except OSError as error:
+        raise Refused(f"the current folder cannot be used: {os_reason(error)}") from None
+
+
+def open_output(option: str, path: str) -> int:
+    """Open `path` for writing, with what is in it, and return the descriptor."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise Refused(f"cannot write {option} {path}: {os_reason(error)}") from None
 
 
 def check_writable(option: str, path: str | None) -> None:
     """Refuse a path that cannot be written; leaves its content, and no new file, behind."""
-    if path is None:
+    if path is None or _is_pipe(path):
         return
     existed = os.path.lexists(path)
-    os.close(open_output(option, path, truncate=False))
+    os.close(open_output(option, path))
     if not existed:
         os.unlink(path)
+
+
+def _is_pipe(path: str) -> bool:
+    """Whether opening it would wait for its reader, and closing it be taken for the end."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False

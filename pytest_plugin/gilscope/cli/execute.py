@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 import time
 from contextlib import suppress
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from gilscope._native import Batch, Export, Tree
     from gilscope.cli.inputs import Source
+    from gilscope.cli.paste import Again
 
 # Seconds that rows may take to be written once every call has its outcome.
 _ROWS = 5.0
@@ -30,16 +32,13 @@ _ROWS = 5.0
 class Plan:
     """One run, checked."""
 
-    function: str
-    input: str
+    asked: Again
+    """What was asked for, in the words of whoever did."""
     fun: Callable[[Any], object]
     source: Source
-    concurrency: int
-    deadline: float | None
     out: str | None
     trace: str | None
-    otlp: str | None
-    """Where to export to; empty: where the environment says."""
+    """Paths that are right in any folder."""
     out_fd: int
     unusable: int = 0
     """Inputs that no call could be made of."""
@@ -58,36 +57,43 @@ class _Fed:
 _answering: Tree | None = None
 
 
-def execute(plan: Plan, command: str) -> int:
+def execute(plan: Plan) -> int:
     """Run it and return the exit code."""
     _answer()
     try:
-        return _execute(plan, command)
+        return _execute(plan)
     finally:
         _answer_no_more()
 
 
-def _execute(plan: Plan, command: str) -> int:
+def _execute(plan: Plan) -> int:
     # Here, so that `gilscope --help` and a refused run load neither.
     from gilscope import _native, py_runtime
 
-    runtime = py_runtime()
+    runtime, asked = py_runtime(), plan.asked
     watch = _native.Watch()
     # Before the trace begins: from there on a signal raises nothing here, so that it also ends.
     with Interrupt(after=lambda number, frame: _leave(130)) as interrupt:
-        export = None if plan.otlp is None else _start_export(plan.otlp)
-        recording = None if plan.trace is None else _start_trace(plan.trace)
+        export = None if asked.otlp is None else _start_export(asked.otlp)
+        recording = None if plan.trace is None else _start_trace(plan)
         try:
             batch = _native.Batch(
-                runtime, plan.fun, plan.concurrency, plan.deadline, plan.out_fd, encode=encode
+                runtime,
+                plan.fun,
+                asked.concurrency,
+                asked.deadline,
+                plan.out_fd,
+                encode=encode,
             )
             interrupt.cancels(batch.cancel)
             fed, joined, start = _Fed(), False, time.monotonic()
             try:
                 written = _call(plan, batch, interrupt, fed)
             finally:
-                seconds = time.monotonic() - start
+                seconds, done = time.monotonic() - start, _rows_are_done(batch, 0)
                 joined = _stop(batch, interrupt)
+                if not done:  # the last row came with the end of the runtime
+                    seconds = time.monotonic() - start
         finally:
             if export is not None:
                 export.close()
@@ -96,7 +102,7 @@ def _execute(plan: Plan, command: str) -> int:
         code = _exit_code(batch.progress(), fed.failed or not traced or not written, interrupt)
         try:
             if written:
-                _report(plan, batch, interrupt, fed, seconds, traced, export, command)
+                _report(plan, batch, interrupt, fed, seconds, traced, export)
         finally:
             if interrupt.again or (interrupt.requested and not joined):
                 _leave(code)
@@ -111,7 +117,7 @@ def _call(plan: Plan, batch: Batch, interrupt: Interrupt, fed: _Fed) -> bool:
         with progress_bar(batch.progress, plan.source.total, plan.out_fd):
             _feed(plan, batch, interrupt, fed)
             batch.finish()
-            patience = Patience(batch, interrupt, plan.function)
+            patience = Patience(batch, interrupt, plan.asked.function)
             while not batch.wait(0.1) and patience.lasts():
                 pass
     except OSError as error:
@@ -129,6 +135,8 @@ def _feed(plan: Plan, batch: Batch, interrupt: Interrupt, fed: _Fed) -> None:
     index = 0
     try:
         for index, item in enumerate(plan.source.read(interrupt), start=1):
+            if index == 1:
+                _empty(plan)
             if isinstance(item, Unusable):
                 plan.unusable += 1
                 going = batch.feed_error(index - 1, item.type, item.message)
@@ -136,12 +144,20 @@ def _feed(plan: Plan, batch: Batch, interrupt: Interrupt, fed: _Fed) -> None:
                 going = batch.feed(index - 1, item)
             if going is False:
                 return
+        if index == 0:
+            _empty(plan)
         fed.all = not interrupt.requested
     except InputFailed as failed:
         if index == 0 and not interrupt.requested:
             raise Refused(str(failed)) from failed
         say_error(f"{failed}, after {counted(index, 'input')}")
         fed.failed = True
+
+
+def _empty(plan: Plan) -> None:
+    """Begin with the rows: what stood there is lost only now, when nothing refuses the run."""
+    if plan.out is not None and stat.S_ISREG(os.fstat(plan.out_fd).st_mode):
+        os.ftruncate(plan.out_fd, 0)
 
 
 def _stop(batch: Batch, interrupt: Interrupt) -> bool:
@@ -177,13 +193,13 @@ def encode(value: object) -> str:
         raise ResultError(f"JSON cannot hold the result: {describe(error)}") from None
 
 
-def _start_trace(path: str) -> int:
+def _start_trace(plan: Plan) -> int:
     from gilscope import _native
 
     try:
-        return _native.trace_start(path)
+        return _native.trace_start(plan.trace)
     except OSError as error:
-        raise Refused(f"cannot write --trace {path}: {os_reason(error)}") from None
+        raise Refused(f"cannot write --trace {plan.asked.trace}: {os_reason(error)}") from None
 
 
 def _start_export(endpoint: str) -> Export:
@@ -201,7 +217,7 @@ def _stop_trace(recording: int, plan: Plan) -> bool:
     try:
         _native.trace_stop(recording)
     except OSError as error:
-        say_error(f"cannot write --trace {plan.trace}: {os_reason(error)}")
+        say_error(f"cannot write --trace {plan.asked.trace}: {os_reason(error)}")
         return False
     return True
 
@@ -214,7 +230,6 @@ def _report(
     seconds: float,
     traced: bool,
     export: Export | None,
-    command: str,
 ) -> None:
     from gilscope import _native
     from gilscope.cli.advice import not_async
@@ -225,18 +240,17 @@ def _report(
         counts=counts,
         stats=stats,
         seconds=seconds,
-        concurrency=plan.concurrency,
-        command=command,
+        asked=plan.asked,
         out=plan.out,
         trace=plan.trace,
         traced=traced,
         export=None if export is None else export.counts(),
         calls=counts["done"] - plan.unusable - counts["unstarted"],
+        unusable=plan.unusable,
         errors=batch.failed(),
         interrupted=interrupt.requested,
         unread=_unread(plan, counts["fed"], fed) if interrupt.requested else "",
-        input=plan.input,
-        note=not_async(plan.function, plan.fun, stats),
+        note=not_async(plan.asked.function, plan.fun, stats),
     )
     print_summary(report)
 
@@ -247,9 +261,11 @@ def _unread(plan: Plan, read: int, fed: _Fed) -> str:
     if fed.all or read == total:
         return "every input was read"
     if total is None or fed.failed:
-        rest = "standard input" if plan.input == "-" else plan.input
+        rest = "standard input" if plan.asked.input == "-" else plan.asked.input
         return f"stopped after {counted(read, 'input')}, the rest of {rest} was not read"
-    return f"stopped after {read:,} of {counted(total, 'input')}, {total - read:,} were not read"
+    left = total - read
+    unread = f"{left:,} {'was' if left == 1 else 'were'} not read"
+    return f"stopped after {read:,} of {counted(total, 'input')}, {unread}"
 
 
 def _exit_code(counts: dict[str, int], failed: bool, interrupt: Interrupt) -> int:

@@ -6,25 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from gilscope._units import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# The worst; the others are in the trace, and in `gilscope.stats()`.
+# The worst; the others are in the trace.
 _SHOWN = 5
 
 
-def findings_lines(findings: Mapping[str, Any]) -> Iterator[Text]:
+def findings_lines(findings: Mapping[str, Any], *, traced: bool) -> Iterator[Text]:
     """Yield the worst findings of `gilscope.stats()`, and how many more there are."""
     worst = findings["worst"]
     for finding in worst[:_SHOWN]:
         line = Text("finding: ", style="yellow")
         line.append(f"{finding['finding']} {finding['sentence']}")
         if finding["count"] > 1:
-            line.append(f" (the worst of {finding['count']:,})", style="not bold")
+            first = "; the trace has the first, and each twice as bad" if traced else ""
+            line.append(f" (the worst of {finding['count']:,} like it{first})", style="not bold")
         yield line
         yield Text(f"  hint: {finding['hint']}")
     more = len(worst) - _SHOWN + findings["dropped"]
     if more > 0:
-        yield Text(f"and {more:,} more in gilscope.stats()['findings']", style="yellow")
+        where = "gilscope view shows them" if traced else "--trace FILE.jsonl keeps them"
+        yield Text(f"and {counted(more, 'more finding')}: {where}", style="yellow")
     if worst:
         yield Text()

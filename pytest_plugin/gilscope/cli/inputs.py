@@ -12,6 +12,8 @@ from collections.abc import Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
+import click
+
 from gilscope.cli.errors import Refused, describe, location, os_reason
 from gilscope.cli.steps import pull_async
 from gilscope.cli.targets import load
@@ -47,9 +49,13 @@ class Source(Protocol):
 def open_source(target: str) -> Source:
     """Open what `--input` names; raises `Refused` when it cannot be read."""
     if target == "-":
+        if os.isatty(0):
+            click.echo("reading inputs here: one line of JSON each, Ctrl-D ends them", err=True)
         return Lines(0, "standard input")
     if ":" in target and not os.path.exists(target):
-        return Generator(target, load(target, "--input"))
+        return _generator(target)
+    if target.endswith(".py"):
+        raise Refused(f"--input {target} is code, and no lines of JSON", f"write {target}:NAME")
     try:
         fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
         if stat.S_ISDIR(os.fstat(fd).st_mode):
@@ -114,7 +120,7 @@ class Generator:
             if inspect.iscoroutine(self._items):
                 self._items.close()
             raise Refused(f"--input {target} gives no inputs: {kind} is not iterable")
-        self.total = len(self._items) if isinstance(self._items, Sized) else None
+        self.total = _length(self._items)
 
     def _call(self, found: object) -> object:
         assert callable(found)
@@ -126,10 +132,7 @@ class Generator:
             raise Refused(
                 f"--input {self._target} cannot be called without arguments: {error}"
             ) from None
-        try:
-            return found()
-        except Exception as error:
-            raise Refused(self._failed(error)) from error
+        return found()
 
     def read(self, interrupt: Interrupt) -> Iterator[object]:
         """Yield what the generator yields."""
@@ -138,12 +141,31 @@ class Generator:
                 yield from pull_async(self._items.__aiter__(), interrupt, self._target)
             else:
                 yield from interrupt.pull(iter(self._items))  # type: ignore[call-overload]
-        except Exception as error:
-            raise InputFailed(self._failed(error)) from error
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # also what ends a process, or a task
+            raise InputFailed(_failed(self._target, error)) from error
 
-    def _failed(self, error: Exception) -> str:
-        where = location(error.__traceback__)
-        return f"--input {self._target} failed: {describe(error)}{where}"
+
+def _generator(target: str) -> Generator:
+    found = load(target, "--input")
+    try:
+        return Generator(target, found)
+    except (KeyboardInterrupt, Refused):
+        raise
+    except BaseException as error:
+        raise Refused(_failed(target, error)) from error
+
+
+def _failed(target: str, error: BaseException) -> str:
+    return f"--input {target} failed: {describe(error)}{location(error.__traceback__)}"
+
+
+def _length(items: object) -> int | None:
+    try:
+        return len(items) if isinstance(items, Sized) else None
+    except Exception:
+        return None  # for the progress bar alone
 
 
 def is_iterable(items: object) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gilscope._units import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -12,7 +14,7 @@ PARTS = ("enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callbac
 # The largest ring there is.
 _MOST = 1 << 24
 # What each reason loses.
-_UNITS = {"ring": "records", "side": "error texts", "sink": "spans", "open": "calls"}
+_UNITS = {"ring": "record", "side": "error text", "sink": "span", "open": "call"}
 
 
 def dropped(stats: Mapping[str, Any]) -> dict[str, int]:
@@ -24,8 +26,11 @@ def dropped(stats: Mapping[str, Any]) -> dict[str, int]:
 
 def dropped_line(stats: Mapping[str, Any]) -> str:
     """How much was dropped, each in its own unit."""
-    lost = [f"{count:,} {_UNITS[reason]} by {reason}" for reason, count in dropped(stats).items()]
-    return f"dropped: {', '.join(lost) or 'none'} ({stats['records']:,} ring slots were read)"
+    lost = [
+        f"{counted(count, _UNITS[reason])} by {reason}" for reason, count in dropped(stats).items()
+    ]
+    read = f"{counted(stats['records'], 'ring slot')} read"
+    return f"dropped: {', '.join(lost) or 'none'} ({read})"
 
 
 def remedies(stats: Mapping[str, Any], trace: str | None) -> Iterator[str]:
@@ -37,7 +42,10 @@ def remedies(stats: Mapping[str, Any], trace: str | None) -> Iterator[str]:
         most = "which is the most; GILSCOPE_DETAIL=call needs fewer"
         yield f"  ring: it has {slots:,} slots, {more if slots < _MOST else most}"
     if "sink" in lost and trace is not None and not trace.endswith(".jsonl"):
-        yield "  sink: a Chrome trace ends at 400,000 events, --trace NAME.jsonl takes all"
+        yield (
+            "  sink: a Chrome trace ends at 400,000 events, calls and findings after that are not "
+            "in it; --trace NAME.jsonl takes all"
+        )
 
 
 def left_out(stats: Mapping[str, Any]) -> str | None:
@@ -45,7 +53,7 @@ def left_out(stats: Mapping[str, Any]) -> str | None:
     if dropped(stats).keys() & {"ring", "open"}:
         return "what was dropped is not in this table"
     if stats["detail"] == "call":
-        return "the parts were not recorded: GILSCOPE_DETAIL=call"
+        return "GILSCOPE_DETAIL=call: the parts are in a trace alone, gilscope view shows them"
     parts = stats["parts"]
     missing = parts["call"]["sum_ns"] - sum(parts[part]["sum_ns"] for part in PARTS)
     share = missing / parts["call"]["sum_ns"] if missing > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Options whose value may be left out."""
+"""Options whose value may be left out, and counts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class Count(click.IntRange):
+    """A number of things, and called so where something else is given."""
+
+    name = "whole number"
 
 
 class Command(click.Command):

@@ -98,6 +98,8 @@ class _Steps:
             except KeyboardInterrupt:
                 self._interrupt.request()  # unless a signal has: raised by the user's code itself
                 self._look()
+            except SystemExit:
+                pass  # of the step, whose result it is
             finally:
                 self._running = False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,12 @@ from gilscope._units import counted, duration, printable
 from gilscope.cli.advice import no_call
 from gilscope.cli.findings import findings_lines
 from gilscope.cli.losses import PARTS, dropped, dropped_line, left_out, remedies
+from gilscope.cli.next_command import next_command, trace_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from gilscope.cli.paste import Again
 
 _SLOWEST = 5
 # From this share on, waits for the GIL are pointed out.
@@ -28,14 +30,19 @@ _TIMES = ("p50 ≤", "p99 ≤", "max", "sum")
 class Report:
     """What a run has to say."""
 
+    asked: Again
+    """What was asked for."""
     counts: dict[str, int]
+    """Of inputs."""
     calls: int
+    """That were made of inputs."""
+    unusable: int
+    """Inputs that no call could be made of."""
     stats: dict[str, Any]
     seconds: float
-    concurrency: int
-    command: str
     out: str | None
     trace: str | None
+    """Paths that are right in any folder."""
     traced: bool
     """Whether the trace could be written."""
     export: Mapping[str, Any] | None
@@ -43,10 +50,16 @@ class Report:
     errors: Mapping[str, int]
     interrupted: bool
     unread: str
-    input: str
-    """What `--input` names."""
     note: str | None
     """What is to be said of the function."""
+
+    def is_off(self) -> bool:
+        """Whether nothing was recorded."""
+        return bool(self.stats["detail"] == "off")
+
+    def failed(self) -> int:
+        """Inputs that failed; what was asked for did not."""
+        return self.counts["errors"] + (0 if self.interrupted else self.counts["cancelled"])
 
 
 def print_summary(report: Report) -> None:
@@ -61,37 +74,65 @@ def print_summary(report: Report) -> None:
 
 
 def _lines(report: Report) -> Iterator[Text]:
-    yield from findings_lines(report.stats["findings"])
+    whole = report.trace is not None and "sink" not in dropped(report.stats)
+    yield from findings_lines(report.stats["findings"], traced=whole)
     yield from _headline(report)
     yield from _errors(report)
     yield Text()
     if not report.calls:
-        yield Text(no_call(report.input, report.counts, report.interrupted), style="yellow")
-    elif _is_off(report):
+        yield Text(no_call(report.asked.input, report.counts, report.interrupted), style="yellow")
+    elif report.is_off():
         yield Text("nothing was recorded: GILSCOPE_DETAIL=off", style="yellow")
     else:
-        yield from _parts(report.stats)
+        yield from _parts(report.stats, traced=report.trace is not None)
         yield from _functions(report.stats["functions"])
     if report.note is not None:
         yield Text(f"note: {report.note}", style="yellow")
     yield from _rest(report)
-    yield Text(f"next: {_next(report)}", style="bold")
+    yield Text(f"next: {next_command(report)}", style="bold")
 
 
 def _headline(report: Report) -> Iterator[Text]:
-    counts = report.counts
-    rate = report.calls / report.seconds if report.seconds > 0 else 0.0
-    text = Text(counted(report.calls, "call"), style="bold")
-    text.append(f" in {duration(report.seconds * 1e9)}, {rate:,.0f} calls/s", style="not bold")
-    text.append(f", at most {report.concurrency:,} at once", style="not bold")
+    counts, calls = report.counts, counted(report.calls, "call")
+    took = f" in {duration(report.seconds * 1e9)} from the first input to the last row"
+    speed = (
+        f", {rate_of(report.calls, report.seconds)}, at most {report.asked.concurrency:,} at once"
+    )
+    text = Text(calls + took + speed if report.calls else calls)
+    text.stylize("bold", 0, len(calls))
     yield text
     text = Text(f"{counted(counts['done'], 'input')}: {counts['ok']:,} ok")
     errors, cancelled = counts["errors"], counts["cancelled"]
     text.append(f", {counted(errors, 'error')}", style="red" if errors else "")
     text.append(f", {cancelled:,} cancelled", style="yellow" if cancelled else "")
-    if counts["unstarted"]:
-        text.append(f", {counts['unstarted']:,} of them before they started")
+    if unstarted := counts["unstarted"]:
+        text.append(f", {unstarted:,} of them before {'it' if unstarted == 1 else 'they'} started")
     yield text
+    if report.calls:
+        yield from _recorded(report)
+
+
+def rate_of(calls: int, seconds: float) -> str:
+    """How many calls a second, also where that is less than one."""
+    rate = calls / seconds if seconds > 0 else 0.0
+    shown = f"{rate:,.0f}" if rate >= 10 or not rate else f"{rate:.2g}"
+    return f"{shown} {'call' if shown == '1' else 'calls'}/s"
+
+
+def _recorded(report: Report) -> Iterator[Text]:
+    """Why the tables, and `gilscope view`, do not count what was counted of inputs."""
+    if (none := report.unusable) > 0:
+        yield Text(f"no JSON, so no call: {counted(none, 'input')}")
+    recorded, by_status = report.stats["calls"], report.stats["by_status"]
+    if report.is_off() or (recorded == report.calls and by_status.keys() <= {"ok"}):
+        return
+    text = f"recorded: {counted(recorded, 'call')}"
+    if recorded > report.calls:
+        text += f", {recorded - report.calls:,} of them made inside others"
+    elif recorded < report.calls:
+        text = f"recorded: {recorded:,} of {counted(report.calls, 'call')}"
+    bad = [f"{count:,} {status}" for status, count in sorted(by_status.items()) if status != "ok"]
+    yield Text(f"{text}; not ok: {', '.join(bad) or 'none'}")
 
 
 def _errors(report: Report) -> Iterator[Text]:
@@ -99,11 +140,7 @@ def _errors(report: Report) -> Iterator[Text]:
         yield Text(f"  {count:>8,}  {name}", style="red")
 
 
-def _is_off(report: Report) -> bool:
-    return bool(report.stats["detail"] == "off")
-
-
-def _parts(stats: Mapping[str, Any]) -> Iterator[Text]:
+def _parts(stats: Mapping[str, Any], *, traced: bool) -> Iterator[Text]:
     parts = stats["parts"]
     if not parts["call"]["count"]:
         return
@@ -116,6 +153,10 @@ def _parts(stats: Mapping[str, Any]) -> Iterator[Text]:
         times = [duration(part[key]) for key in ("p50_ns", "p99_ns", "max_ns", "sum_ns")]
         yield _row(label, f"{part['count']:,}", *times, f"{100 * part['sum_ns'] / whole:.1f} %")
     yield from loops_lines(stats)
+    if traced and any(parts[part]["count"] > parts["call"]["count"] for part in PARTS):
+        yield Text(
+            "each poll and each wait is by itself here; gilscope view adds up those of a call"
+        )
     if missing := left_out(stats):
         yield Text(missing, style="yellow")
     yield Text()
@@ -152,24 +193,23 @@ def _row(label: str, *cells: str, style: str = "") -> Text:
 
 
 def _rest(report: Report) -> Iterator[Text]:
-    if not _is_off(report):
+    if not report.is_off():
         lost = dropped(report.stats)
         yield Text(dropped_line(report.stats), style="yellow" if lost else "")
-        for remedy in remedies(report.stats, report.trace if report.traced else None):
+        for remedy in remedies(report.stats, report.asked.trace if report.traced else None):
             yield Text(remedy, style="yellow")
     if report.stats["fell_back"]:
         yield Text("recorded calls without their polls after an overflow", style="yellow")
-    if report.out is not None:
-        yield Text(f"rows: {report.out}")
-    if report.trace is not None:
-        yield Text(f"trace: {report.trace} ({_how_to_look(report, report.trace)})")
+    if report.asked.out is not None:
+        yield Text(f"rows: {report.asked.out}")
+    if report.asked.trace is not None:
+        yield Text(trace_line(report))
     if report.export is not None:
         yield _exported(report.export)
     if report.interrupted:
         cancelled = f"{report.counts['cancelled']:,} cancelled"
         yield Text(f"interrupted: {cancelled}; {report.unread}", style="yellow")
-    failed = _failed(report)
-    if failed:
+    if failed := report.failed():
         yield Text(
             f"error: {failed:,} of {counted(report.counts['done'], 'input')} failed", style="red"
         )
@@ -179,38 +219,8 @@ def _exported(counts: Mapping[str, Any]) -> Text:
     if counts["disabled"]:
         return Text("exported: nothing, since OTEL_SDK_DISABLED is set", style="yellow")
     lost = counts["lost"]
-    text = f"exported: {counts['exported']:,} spans, lost: {lost or 'none'}"
+    text = f"exported: {counted(counts['exported'], 'span')}, lost: {lost or 'none'}"
     if not lost:
         return Text(text)
     why = f"{counts['failure']}, " if counts["failure"] else ""
     return Text(f"{text} ({why}{counts['to']})", style="yellow")
-
-
-def _failed(report: Report) -> int:
-    cancelled = 0 if report.interrupted else report.counts["cancelled"]
-    return report.counts["errors"] + cancelled
-
-
-def _how_to_look(report: Report, trace: str) -> str:
-    if _is_off(report):
-        return "empty"
-    if not report.calls:
-        return "no call is in it"
-    whole = report.traced and not dropped(report.stats)
-    return _viewer(trace) if whole else f"incomplete; {_viewer(trace)}"
-
-
-def _viewer(trace: str) -> str:
-    return f"gilscope view {shlex.quote(trace)}"
-
-
-def _next(report: Report) -> str:
-    if _failed(report) and report.out is not None:
-        return f"grep '\"ok\":false' {shlex.quote(report.out)} | head"
-    if not report.calls and not report.interrupted:
-        return "gilscope run --help"  # which shows inputs
-    if _is_off(report):
-        return f"GILSCOPE_DETAIL=full {report.command} --trace trace.json"
-    if report.trace is None:
-        return f"{report.command} --trace trace.json"
-    return _viewer(report.trace)

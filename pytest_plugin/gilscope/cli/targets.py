@@ -25,23 +25,29 @@ _LISTED = 8
 def load(target: str, what: str) -> object:
     """Import what `target` names; `what` is the word for it in an error line."""
     place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
-        raise Refused(
-            f"{what} must be MODULE_OR_FILE:NAME, not {target!r}",
-            "for example examples/stdlib_index.py:index",
-        )
-    module = _load_file(place) if _is_file_name(place) else _load_module(place)
+    is_file = _is_file_name(place)
+    if not colon or not place or not name or not (is_file or _is_module_name(place)):
+        hint = f"write {target}:NAME" if target.endswith(".py") else "for example app.py:fetch"
+        raise Refused(f"{what} must be MODULE_OR_FILE:NAME, not {target!r}", hint)
+    module = _load_file(place) if is_file else _load_module(place)
     found: object = module
     for part in name.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
             raise Refused(f"no {name!r} in {place}", _likely(module, name)) from None
+        except Exception as error:  # of a `__getattr__` of the user's
+            where = location(error.__traceback__)
+            raise Refused(f"cannot get {name!r} of {place}: {describe(error)}{where}") from error
     return found
 
 
 def _is_file_name(place: str) -> bool:
     return place.endswith(".py") or os.sep in place
+
+
+def _is_module_name(place: str) -> bool:
+    return all(part and ":" not in part for part in place.split("."))
 
 
 def _load_file(place: str) -> ModuleType:
@@ -61,7 +67,9 @@ def _load_file(place: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _import_failed(place, error) from error
     _loaded[path] = module
     return module
@@ -73,7 +81,9 @@ def _load_module(place: str) -> ModuleType:
         sys.path.insert(0, os.getcwd())
     try:
         return importlib.import_module(place)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if isinstance(error, ModuleNotFoundError) and _is_missing(place, error):
             hint = f"`{place}.py` is a file here: write {place}.py:NAME"
             beside = Path(f"{place}.py").is_file()

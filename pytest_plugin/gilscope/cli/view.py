@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import sys
 import webbrowser
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from rich.console import Console
 from gilscope._units import printable
 from gilscope.cli.errors import Refused, os_reason, say_error
 from gilscope.cli.options import Command
+from gilscope.cli.paste import pasted
 
 if TYPE_CHECKING:
     from gilscope.view.model import Trace
@@ -118,7 +118,7 @@ def _write_page(found: Trace, out: str) -> int:
 
     _write(found, out, "--html", page(found), MARK)
     click.echo(printable(f"page: {out}"))
-    click.echo(printable(f"next: xdg-open {shlex.quote(out)}"))
+    click.echo(f"next: xdg-open {pasted(out)}")
     return 0
 
 
@@ -128,9 +128,9 @@ def _to_perfetto(found: Trace, out: str) -> int:
 
     converted = convert(found)
     if converted.left_out:
-        click.echo(
-            f"note: the oldest {converted.left_out:,} calls and tasks are left out", err=True
-        )
+        count = converted.left_out
+        what = "call or task is" if count == 1 else f"{count:,} calls and tasks are"
+        click.echo(f"note: the oldest {what} left out", err=True)
     if out:
         _write(found, out, "--perfetto", converted.text, MARK)
         click.echo(printable(f"trace: {out}"))

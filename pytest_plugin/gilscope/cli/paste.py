@@ -1,0 +1,73 @@
+"""Commands to type next, as a shell takes them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+
+from gilscope._units import printable
+from gilscope.cli.replace import is_replaceable
+
+# The default of --concurrency, which need not be said.
+CONCURRENCY = 64
+
+
+def pasted(word: str) -> str:
+    """One word of a command: what it begins with makes it no option, what is in it no trouble."""
+    word = f"./{word}" if word.startswith("-") and word != "-" else word
+    if printable(word) == word:
+        return shlex.quote(word)
+    # A name that is not UTF-8, or has line breaks in it: a shell's other way to quote.
+    return f"$'{''.join(map(_escaped, os.fsencode(word)))}'"
+
+
+def _escaped(byte: int) -> str:
+    plain = 0x20 <= byte < 0x7F and byte not in b"'\\"
+    return chr(byte) if plain else f"\\{byte:03o}"
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How the same run is asked for once more."""
+
+    function: str
+    input: str
+    concurrency: int
+    deadline: float | None
+    out: str | None
+    trace: str | None
+    otlp: str | None
+    """Where to export to; empty: where the environment says."""
+
+    def command(self, trace: str | None = None) -> str:
+        """The command, with the trace that was asked for, or one of that name."""
+        words = ["gilscope run", pasted(self.function), "--input", pasted(self.input)]
+        if self.concurrency != CONCURRENCY:
+            words += ["--concurrency", str(self.concurrency)]
+        if self.deadline is not None:
+            words += ["--deadline", str(self.deadline)]
+        if self.out is not None:
+            words += ["--out", pasted(self.out)]
+        if self.otlp is not None:
+            words.append("--otlp" + (f"={pasted(self.otlp)}" if self.otlp else ""))
+        return " ".join(
+            [*words, "--trace", pasted(trace or self.trace or self.fresh()), *self._redirected()]
+        )
+
+    def _redirected(self) -> list[str]:
+        """`< FILE`, where standard input is one."""
+        if self.input != "-":
+            return []
+        try:
+            name = os.readlink("/proc/self/fd/0")
+        except OSError:
+            return []
+        return ["<", pasted(name)] if os.path.isfile(name) else []
+
+    def fresh(self) -> str:
+        """A name for a trace that costs nobody a file."""
+        taken = {self.out, self.input}
+        names = ("trace.jsonl", *(f"trace{number}.jsonl" for number in range(2, 100)))
+        free = (each for each in names if each not in taken and is_replaceable("--trace", each))
+        return next(free, names[-1])
