@@ -64,10 +64,22 @@ function thread(c, lane, y) {
       if (wide > 60) inside(c, poll.work.name, x, y + 11, wide, 14, "poll");
     });
     rustPolled(c, lane, y + 20, 5);
+    boxes(c, lane.starts, y + 32, 6, theme.colours.start);
     view.drawn.waits += boxes(c, lane.waits, y + 32, 6, theme.colours["gil.wait"]);
+    for (const box of lane.starts) started(c, box, y);
   });
   c.strokeStyle = theme.colours.line;
   line(c, 0, y + LANE - 0.5, view.width, y + LANE - 0.5);
+}
+
+/** That a thread was not there yet is said where there is room: nothing else is drawn there. */
+function started(c, box, y) {
+  const x1 = Math.max(view.x(box.start), view.gutter), x2 = Math.min(view.x(box.end), view.width);
+  const text = "the loop thread starts";
+  font(c, 10.5);
+  if (box.kind !== "start" || c.measureText(text).width + 8 > x2 - x1) return;
+  c.fillStyle = theme.colours.soft;
+  c.fillText(text, x1 + 4, y + 18);
 }
 
 /** A thread that has no loop, and polls Rust futures. */
