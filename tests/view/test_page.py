@@ -18,26 +18,12 @@ from .test_html import EVIL
 from .traces import LIFE, Lines, many
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from gilscope.view.model import Trace
 
 READY = "document.querySelector('#drawn').innerText"
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(opened: Browser) -> Browser:
-    opened.said.clear()
-    opened.requests.clear()
-    opened.dark(False)
-    return opened
 
 
 def show(browser: Browser, trace: Trace, path: Path) -> None:

@@ -33,6 +33,7 @@ _FRAMES = 4
 _LOOPS = 8
 # Of calls that had not ended, so many are named.
 _UNENDED = 5
+_STARTING = "for {} the loop thread was being started"
 # Columns of a table's labels, and as many as a name may make of them.
 _LABEL = 16
 _WIDEST = 40
@@ -179,9 +180,7 @@ def _rows(trace: Trace, waits: Waits, wide: int) -> Iterator[Text]:
             waited = waits.within_suspended(calls)
             yield from _of(row, waited, "the loop waited {} for the GIL", style="red")
         elif row.name != "call":
-            yield from _of(
-                row, starts.within(calls, row.name), "for {} the loop thread was being started"
-            )
+            yield from _of(row, starts.within(calls, row.name), _STARTING)
     if left_out := len(trace.calls) - len(calls):
         text = f"  without {counted(left_out, 'call')} that had not ended"
         yield Text(text, style="dim")

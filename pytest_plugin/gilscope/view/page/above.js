@@ -48,13 +48,15 @@ function gutterText(c, name, more, y) {
   if (!more) return;
   font(c, 11);
   c.fillStyle = theme.colours.soft;
-  c.fillText(more, 18, y + 15);
+  c.fillText(fitted(c, more, view.gutter - 24), 18, y + 15);
 }
 
 function thread(c, lane, y) {
   const [from, to] = view.x.domain();
   const held = lane.turns.reduce((sum, turn) => sum + turn.held * overlap(turn, from, to), 0);
-  gutterText(c, lane.name, `holds the GIL ${(100 * Math.min(held / (to - from || 1), 1)).toFixed(0)} %`, y + 15);
+  const waited = lane.waits.reduce((sum, wait) => sum + (wait.end - wait.start) * overlap(wait, from, to), 0);
+  const share = (time) => `${(100 * Math.min(time / (to - from || 1), 1)).toFixed(0)} %`;
+  gutterText(c, lane.name, `GIL held ${share(held)}, waited for ${share(waited)}`, y + 15);
   clipped(c, y, LANE, () => {
     const alpha = theme.name === "dark" ? 0.45 : 0.28;
     c.globalAlpha = alpha;

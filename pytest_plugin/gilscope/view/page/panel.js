@@ -129,14 +129,13 @@ function lifeList(work) {
   const shown = work.pieces.filter((piece) => piece.end > piece.start || piece.kind === "poll");
   for (const piece of shown.slice(0, MOST)) {
     const name = piece.kind === "poll" ? `poll ${piece.number || ""}` : piece.kind === "merged" ? `${number(piece.count)} short` : piece.kind === "gap" ? "unknown" : piece.kind;
-    const colour = piece.kind === "poll" && work.kind === "task" ? "task" : piece.kind;
     const place = element("span", "place", piece.place ? `at ${near(piece.place)}` : "");
     place.title = piece.place;
     if (piece.wake >= 0) place.append(`${piece.place ? ", " : ""}woken ${took(piece.end - piece.wake)} before its turn`);
     if (piece.cpu) place.append(`${took(piece.cpu)} of processor time`);
     if (forThread(work, piece)) place.append("the loop thread started");
     if (piece.kind === "gap") place.append("the file has nothing of it");
-    list.append(element("li", "", element("span", "", key(colour), name), element("span", "", took(piece.end - piece.start)), place));
+    list.append(element("li", "", element("span", "", key(shownAs(work, piece)), name), element("span", "", took(piece.end - piece.start)), place));
   }
   if (shown.length > MOST) list.append(element("li", "soft", `… ${number(shown.length - MOST)} more`));
   return list;
