@@ -33,6 +33,9 @@ def test_a_wait_for_the_gil_that_no_call_has_is_drawn(browser: Browser, tmp_path
     show(browser, read(lines.write(path)), tmp_path / "t.html")
     assert "2 turns and 1 GIL wait of 1 loop thread" in browser.text("#drawn")
     assert has_drawn(browser, GIL_WAIT)
+    browser.press("ArrowDown")
+    said = browser.text("#panel")
+    assert "turn, the loop waited 400 µs of it for the GIL" in " ".join(said.split())
 
 
 def test_the_start_of_a_thread_is_no_wait_for_the_gil(browser: Browser, tmp_path: Path) -> None:

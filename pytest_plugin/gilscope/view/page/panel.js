@@ -133,12 +133,20 @@ function lifeList(work) {
     place.title = piece.place;
     if (piece.wake >= 0) place.append(`${piece.place ? ", " : ""}woken ${took(piece.end - piece.wake)} before its turn`);
     if (piece.cpu) place.append(`${took(piece.cpu)} of processor time`);
+    if (piece.kind === "suspended") place.append(heldUp(work, piece, Boolean(place.textContent)));
     if (forThread(work, piece)) place.append("the loop thread started");
     if (piece.kind === "gap") place.append("the file has nothing of it");
     list.append(element("li", "", element("span", "", key(shownAs(work, piece)), name), element("span", "", took(piece.end - piece.start)), place));
   }
   if (shown.length > MOST) list.append(element("li", "soft", `… ${number(shown.length - MOST)} more`));
   return list;
+}
+
+/** How much of what a call awaited its loop's thread waited for the GIL, if that is a hundredth. */
+function heldUp(work, piece, more) {
+  const waits = trace.lanes[work.lane]?.waits ?? [];
+  const waited = waits.reduce((sum, wait) => sum + Math.max(Math.min(wait.end, piece.end) - Math.max(wait.start, piece.start), 0), 0);
+  return 100 * waited >= piece.end - piece.start && waited ? `${more ? ", " : ""}the loop waited ${took(waited)} of it for the GIL` : "";
 }
 
 function tasksOf(call) {
