@@ -146,6 +146,7 @@ def test_a_long_name_of_a_thread_moves_no_column(tmp_path: Path) -> None:
     table = out.split("\n\n")[-2].splitlines()
     rows = [line for line in table if not line.startswith("    ")]
     assert len({len(line) for line in rows}) == 1
+    assert any(line.startswith("a-thread-with-quite-a-long-name  ") for line in rows)
     head = next(line for line in out.splitlines() if line.startswith("part of a call"))
     assert head.index("p50") == table[0].index("turns") + 2
 

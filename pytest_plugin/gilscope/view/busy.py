@@ -60,7 +60,7 @@ class Busy:
         first = bisect_right(self._latest.get(work.lane, []), piece.start)
         last = bisect_left(polls, piece.end, key=lambda poll: poll.start)
         found = polls[first:last]
-        return [poll for poll in found if poll.work is not work and _within(poll, piece) > 0]
+        return [poll for poll in found if _within(poll, piece) > 0]
 
 
 def _within(poll: _Poll, piece: Piece) -> int:
