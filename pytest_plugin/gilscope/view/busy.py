@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
 from itertools import accumulate
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from gilscope._units import counted, duration
 from gilscope.view.loops import Starts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gilscope.view.model import Lane, Piece, Trace, Work
 
 STARTED = "the loop thread started"
 """The reason of a wait for a thread that was not there yet."""
 _FIRST = "in the first turn of the loop thread"
 _WAITS = ("queued", "gil.wait", "ready")
+_BEGIN = itemgetter(0)
 
 
-@dataclass(slots=True)
-class _Poll:
-    start: int
-    end: int
-    work: Work
+_Poll = tuple[int, int, "Work"]
+"""From when until when, and whose."""
 
 
 class Busy:
-    """What each loop polled, by time."""
+    """What each loop polled while `calls` were there, by time."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, calls: Sequence[Work]) -> None:
         self._starts = Starts(trace)
         self._polls: dict[Lane, list[_Poll]] = {}
+        asked = _stretches(calls)
+        begins = [start for start, _ in asked]
         for work in (*trace.calls, *trace.tasks, *trace.open):
-            own = self._polls.setdefault(work.lane, [])
-            own += (_Poll(p.start, p.end, work) for p in work.pieces if p.kind == "poll")
+            before = bisect_left(begins, work.end)
+            if before and asked[before - 1][1] > work.start:
+                own = self._polls.setdefault(work.lane, [])
+                own += ((p.start, p.end, work) for p in work.pieces if p.kind == "poll")
         # The latest end so far: a poll may lie within another one.
         self._latest: dict[Lane, list[int]] = {}
         for lane, polls in self._polls.items():
-            polls.sort(key=lambda poll: poll.start)
-            self._latest[lane] = list(accumulate((poll.end for poll in polls), max))
+            polls.sort(key=_BEGIN)
+            self._latest[lane] = list(accumulate((end for _, end, _ in polls), max))
 
     def why(self, work: Work, piece: Piece) -> str:
         """The reason of a wait for its turn, as far as the trace has it; else nothing."""
@@ -52,19 +56,33 @@ class Busy:
             longest = max(others, key=lambda poll: _within(poll, piece))
             took = duration(_within(longest, piece))
             ran = counted(len(others), "other poll")
-            said.append(f"before its turn: {ran} ran, the longest `{longest.work.name}` {took}")
+            said.append(f"before its turn: {ran} ran, the longest `{longest[2].name}` {took}")
         return ", ".join(said)
 
     def _others(self, work: Work, piece: Piece) -> list[_Poll]:
         polls = self._polls.get(work.lane, [])
         first = bisect_right(self._latest.get(work.lane, []), piece.start)
-        last = bisect_left(polls, piece.end, key=lambda poll: poll.start)
+        last = bisect_left(polls, piece.end, key=_BEGIN)
         found = polls[first:last]
         return [poll for poll in found if _within(poll, piece) > 0]
 
 
 def _within(poll: _Poll, piece: Piece) -> int:
-    return min(poll.end, piece.end) - max(poll.start, piece.start)
+    return min(poll[1], piece.end) - max(poll[0], piece.start)
+
+
+def _stretches(calls: Sequence[Work]) -> list[tuple[int, int]]:
+    """When one of them was there, or what was made in it; they do not overlap."""
+    found: list[tuple[int, int]] = []
+    works = list(calls)
+    for work in works:  # which grows meanwhile
+        works += work.children
+    for start, end in sorted((work.start, work.end) for work in works):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
 
 
 def longest_poll(trace: Trace) -> tuple[Work, Piece] | None:

@@ -50,7 +50,8 @@ def _loop(lane: Lane, turns: Sequence[Turn]) -> Loop:
 class Starts:
     """When threads of loops began, of those whose first turn the file has.
 
-    Until then a call waits for no queue and for no GIL, whatever its parts are called.
+    A call that came before, or in that turn, waits for no queue and for no GIL, whatever its parts
+    are called: the thread is not there, or is busy with what it does first.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -59,31 +60,37 @@ class Starts:
         for lane, turns in trace.turns.items():
             self.turns.update((lane, turn) for turn in turns if turn.first)
         self.since: dict[Lane, int] = {}
-        """From when on a call waited for the thread."""
-        for call in (*trace.calls, *trace.open):
+        """From when on a call waited for the thread, if one came before it."""
+        self._took: dict[str, int] = {}
+        for call in (*trace.calls, *trace.open) if self.turns else ():
             for piece in call.pieces:
                 if self.waits(call, piece):
-                    since = self.since.get(call.lane, piece.start)
-                    self.since[call.lane] = min(since, piece.start)
+                    self._add(call, piece)
+
+    def _add(self, call: Work, piece: Piece) -> None:
+        if call.ended:
+            self._took[piece.kind] = self._took.get(piece.kind, 0) + piece.end - piece.start
+        since = self.since.get(call.lane, self.turns[call.lane].start)
+        if piece.start < since:
+            self.since[call.lane] = piece.start
 
     def waits(self, work: Work, piece: Piece) -> bool:
-        """Whether it is a wait of a call that came before its loop's thread had begun."""
+        """Whether it is a wait of a call for its loop's thread to begin."""
         if work.kind != "call" or piece.kind not in ("queued", "gil.wait"):
             return False
         first = self.turns.get(work.lane)
-        return first is not None and piece.start < min(first.start, piece.end)
+        return first is not None and piece.start < min(first.end, piece.end)
 
     def readies(self, work: Work, piece: Piece) -> bool:
         """Whether a call that came before waits for the end of what a thread does first."""
         first = self.turns.get(work.lane)
         if first is None or piece.kind != "ready" or work.kind != "call":
             return False
-        return work.start < first.start <= piece.start < min(first.end, piece.end)
+        return first.start <= piece.start < min(first.end, piece.end)
 
-    def within(self, calls: Iterable[Work], kind: str) -> int:
-        """How much of that part of `calls` was a wait for the thread, in nanoseconds."""
-        pieces = ((call, p) for call in calls for p in call.pieces if p.kind == kind)
-        return sum(p.end - p.start for call, p in pieces if self.waits(call, p))
+    def within(self, kind: str) -> int:
+        """How much of that part of all calls that ended was a wait for a thread."""
+        return self._took.get(kind, 0)
 
 
 def gil_waits(trace: Trace) -> dict[Lane, list[tuple[int, int]]]:

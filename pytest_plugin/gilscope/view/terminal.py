@@ -159,7 +159,7 @@ def _slowest(trace: Trace, waits: Waits, count: int) -> Iterator[Iterable[Text]]
         title = title.replace("1 slowest", "slowest")
     else:
         title = "calls, the slowest first" if len(shown) > 1 else "the call"
-    busy = Busy(trace)
+    busy = Busy(trace, shown)
     for number, call in enumerate(shown):
         head = [] if number else [Text(title, style="bold")]
         yield [*head, *tree(call, start, waits, busy)]
@@ -180,7 +180,7 @@ def _rows(trace: Trace, waits: Waits, wide: int) -> Iterator[Text]:
             waited = waits.within_suspended(calls)
             yield from _of(row, waited, "the loop waited {} for the GIL", style="red")
         elif row.name != "call":
-            yield from _of(row, starts.within(calls, row.name), _STARTING)
+            yield from _of(row, starts.within(row.name), _STARTING)
     if left_out := len(trace.calls) - len(calls):
         text = f"  without {counted(left_out, 'call')} that had not ended"
         yield Text(text, style="dim")

@@ -85,7 +85,7 @@ function lane(packed, index) {
   }
   const [since, begun, ready] = packed.start;
   const starts = since === undefined ? [] : [{ kind: "start", start: since, end: begun }, { kind: "first", start: begun, end: ready }].filter((box) => box.end > box.start);
-  return { name: packed.name, index, turns, polls: [], waits, starts, begun: begun ?? -1, rust: [] };
+  return { name: packed.name, index, turns, polls: [], waits, starts, begun: ready ?? -1, rust: [] };
 }
 
 const trace = { ...raw, calls: raw.calls.map(call), lanes: raw.lanes.map(lane) };
