@@ -38,6 +38,16 @@ def test_a_wait_for_the_gil_that_no_call_has_is_drawn(browser: Browser, tmp_path
     assert "turn, the loop waited 400 µs of it for the GIL" in " ".join(said.split())
 
 
+def test_many_short_waits_for_the_gil_are_no_long_one(browser: Browser, tmp_path: Path) -> None:
+    lines = Lines()
+    lines.work("app.fun", 0, (("poll", 50), ("suspended", 1_000_000), ("poll", 60)))
+    for number in range(1_000):
+        lines.turn(1_000 * number, 9, gil_wait_ns=5_000)
+    show(browser, read(lines.write(tmp_path / "t.jsonl")), tmp_path / "t.html")
+    assert re.search(r" and [2-9]\d\d GIL waits of 1 loop thread", browser.text("#drawn"))
+    assert not has_drawn(browser, GIL_WAIT)
+
+
 def test_the_start_of_a_thread_is_no_wait_for_the_gil(browser: Browser, tmp_path: Path) -> None:
     lines = Lines()
     lines.work("app.first", 0, (("queued", 40), ("gil.wait", 900), ("ready", 200), ("poll", 20)))

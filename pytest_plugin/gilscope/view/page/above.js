@@ -67,7 +67,12 @@ function thread(c, lane, y) {
     });
     rustPolled(c, lane, y + 20, 5);
     boxes(c, lane.starts, y + 32, 6, theme.colours.start);
-    view.drawn.waits += boxes(c, lane.waits, y + 32, 6, theme.colours["gil.wait"]);
+    // One that is no pixel wide is drawn as one, and pale: many of them are not a long one.
+    view.drawn.waits += boxes(c, lane.waits, y + 32, 6, (wait) => {
+      c.globalAlpha = view.x(wait.end) - view.x(wait.start) < 1 ? 0.3 : 1;
+      return theme.colours["gil.wait"];
+    });
+    c.globalAlpha = 1;
     for (const box of lane.starts) started(c, box, y);
   });
   c.strokeStyle = theme.colours.line;
