@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .browser import Browser
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FUNCTIONS = """
@@ -70,3 +72,17 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return trace
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(opened: Browser) -> Browser:
+    opened.said.clear()
+    opened.requests.clear()
+    opened.dark(False)
+    return opened

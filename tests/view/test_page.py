@@ -18,26 +18,12 @@ from .test_html import EVIL
 from .traces import LIFE, Lines, many
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from gilscope.view.model import Trace
 
 READY = "document.querySelector('#drawn').innerText"
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(opened: Browser) -> Browser:
-    opened.said.clear()
-    opened.requests.clear()
-    opened.dark(False)
-    return opened
 
 
 def show(browser: Browser, trace: Trace, path: Path) -> None:
@@ -73,7 +59,7 @@ def test_five_calls_of_a_real_run_are_all_drawn(
 ) -> None:
     trace = read(str(real("t.jsonl")))
     show(browser, trace, tmp_path / "five.html")
-    assert browser.text("#headline").startswith("5 calls and 10 tasks in ")
+    assert browser.text("#headline").startswith("5 calls, 1 not ok (1 error); 10 tasks in ")
     assert re.match(
         r"In view: 5 calls, 10 tasks, \d+ pieces, \d+ wake arrows, \d+ turns and \d+ GIL waits? of "
         r"1 loop thread, \d+ steps of counters\.",
@@ -218,7 +204,8 @@ def test_a_thousand_calls_are_packed_and_each_can_be_reached(
 def test_fifty_thousand_calls_are_capped_and_it_is_seen(browser: Browser, tmp_path: Path) -> None:
     show(browser, many(50_000), tmp_path / "capped.html")
     assert "1,000 of 50,000 calls are drawn" in browser.text("#notes")
-    assert browser.text("#headline").startswith("50,000 calls and 100,000 tasks in ")
+    said = "50,000 calls, 7,143 not ok (7,143 error); 100,000 tasks in "
+    assert browser.text("#headline").startswith(said)
     assert re.search(r"In view: [\d,]{3,} calls", browser.text("#drawn"))
     assert has_drawn(browser, SUSPENDED)
     assert len(browser.screenshot(tmp_path / "capped.png")) > 20_000

@@ -136,6 +136,25 @@ def test_calls_that_came_while_the_thread_waited_have_one_wait(tmp_path: Path) -
     assert sorted((wait["ts"], wait["dur"]) for wait in waits) == [(1, 10), (51, 4)]
 
 
+def test_a_wait_for_the_gil_before_a_turn_is_a_slice_before_it(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.work("app.fun", 0, (("poll", 50), ("suspended", 850), ("poll", 60)))
+    lines.turn(0, 50)
+    lines.turn(900, 60, gil_wait_ns=400_000)
+    # The call that it let in saw the end of that wait, as the turn knows all of it.
+    lines.work("app.late", 700, (("queued", 10), ("gil.wait", 190), ("ready", 60), ("poll", 9)))
+    trace = read(lines.write(tmp_path / "t.jsonl"))
+    found = events(convert(trace).text)
+    thread = [e for e in found if e["ph"] == "X" and e["tid"] == 10]
+    assert [(e["ts"], e["dur"]) for e in thread if e["name"] == "gil.wait"] == [(500, 400)]
+    assert (900, 60) in [(e["ts"], e["dur"]) for e in thread if e["name"] == "gil.hold"]
+    for number in range(30):
+        lines.turn(2_000 + 100 * number, 9, gil_wait_ns=7_000)
+    few = events(convert(read(lines.write(tmp_path / "t.jsonl")), limit=40).text)
+    waits = [event for event in few if event["name"] == "gil.wait" and event["ph"] == "X"]
+    assert [event["ts"] for event in waits] == [1_993 + 100 * number for number in range(20, 30)]
+
+
 def test_the_picture_says_what_is_left_out(tmp_path: Path) -> None:
     lines = Lines()
     for number in range(1200):

@@ -29,7 +29,7 @@ def test_findings_come_first_then_trees_then_percentiles(tmp_path: Path) -> None
         "2 calls in 3.00 ms",
         "GS02 gil_held  worker held the GIL for 50 µs",
         "app.py:3 in hold",
-        f"call {slow}",
+        f"      call {slow}",
         "hint: release it",
         "the slowest call of 2",
         "app.slow  3.00 ms",
@@ -94,7 +94,7 @@ def test_both_formats_of_a_real_run_are_read(name: str, real: Callable[..., Path
     assert (done.returncode, done.stderr) == (0, "")
     assert "5 calls in " in done.stdout
     assert "with 10 tasks" in done.stdout
-    assert "not ok: 1 error" in done.stdout
+    assert "not ok: 1 of 5 calls: 1 error\n" in done.stdout
     assert re.search(r"wait suspended .* at shop\.py:\d+ in fetch, awaits \S+, woken", done.stdout)
     assert re.search(r"├─ py   task shop\.child  [\d.]+ ms", done.stdout)
 

@@ -104,6 +104,13 @@ def _one(pair: list[_Turns]) -> _Turns:
     return both, sum(count for _, count, _ in pair), sum(held for _, _, held in pair)
 
 
+def fewer_stretches(found: Sequence[tuple[int, int]], limit: int) -> list[tuple[int, int]]:
+    """At most `limit` of these begins and lengths: the longest, in order of time."""
+    if len(found) <= limit:
+        return list(found)
+    return sorted(sorted(found, key=lambda one: -one[1])[:limit])
+
+
 def fewer_steps(steps: Sequence[tuple[int, int]], limit: int) -> list[tuple[int, int]]:
     """At most `limit`: of each stretch of time the highest value and the last one."""
     if len(steps) <= limit:

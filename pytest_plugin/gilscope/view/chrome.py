@@ -26,6 +26,7 @@ from gilscope.view.fields import (
 )
 from gilscope.view.jsonl import finding
 from gilscope.view.model import PARTS, Piece, RustPoll, Trace, Turn, Work
+from gilscope.view.unended import UNFINISHED, open_work, take_early
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,9 +43,11 @@ class _Events:
         self.trace = Trace(path)
         self._threads: dict[int, str] = {}
         self._open: dict[int, Work] = {}
+        # Those whose pieces came before them: they were many, or the file ends too early.
+        self._early: dict[int, Work] = {}
         self._pieces: dict[int, Piece] = {}
         self._suspended: Piece | None = None
-        self._poll: tuple[int, str | None] = (-1, None)
+        self._poll: tuple[int, str | None, str] = (-1, None, "")
 
     def take(self, event: Record) -> None:
         """Raises `Foreign` for what cannot be ours."""
@@ -67,13 +70,32 @@ class _Events:
             said = {"finding": own, "name": name, "start_ns": at, **inner(event, "args")}
             self.trace.findings.append(finding(said))
 
+    def name(self, events: list[Any]) -> None:
+        """Take the names of threads, wherever they stand in the file."""
+        for event in events:
+            if not isinstance(event, dict) or event.get("name") != "thread_name":
+                continue
+            args, tid = event.get("args"), event.get("tid")
+            name = args.get("name") if isinstance(args, dict) else None
+            if event.get("ph") == "M" and isinstance(tid, int) and isinstance(name, str) and name:
+                self._threads[tid] = name
+        self.trace.threads = dict(self._threads)
+
+    def close(self) -> None:
+        """There are no more events."""
+        self.trace.open = list(self._early.values())
+
     def _lane(self, event: Record) -> tuple[int, str]:
         tid = _tid(event)
         return tid, self._threads.get(tid, f"thread {tid}")
 
     def _begin(self, event: Record, local: int, at: int) -> None:
         args, name = inner(event, "args"), needed(event, "name")
-        if (work := self._open.get(local)) is None:
+        work = self._open.get(local)
+        if work is None and name in _PIECES and "status" not in args:
+            self._early_piece(event, local, Piece(name, at, at))
+            return
+        if work is None:
             own = f"{local:016x}"
             work = Work(event["cat"], own, name, at, at, "ok", self._lane(event))
             work.call = own if work.kind == "call" else text(args, "call")
@@ -81,12 +103,14 @@ class _Events:
             work.status, work.trace = text(args, "status") or "ok", text(args, "trace")
             work.polls, work.flags = count(args, "polls"), texts(args, "flags")
             work.error = error_text(args)
+            work.ended = UNFINISHED not in work.flags
+            if early := self._early.pop(local, None):
+                work.pieces = early.pieces
             self._open[local] = work
             (self.trace.calls if work.kind == "call" else self.trace.tasks).append(work)
         elif name in _PIECES:
-            piece = Piece(name, at, at, text(args, "at"), None, count(args, "poll"))
-            piece.id, piece.woken_by = text(args, "id"), text(args, "woken_by")
-            piece.cpu = count(args, "cpu_us", _US)
+            piece = Piece(name, at, at)
+            self._fill(piece, args)
             work.pieces.append(piece)
             self._pieces[local] = piece
             if piece.kind == "poll" and self._poll[0] == at and work.call is None:
@@ -95,10 +119,29 @@ class _Events:
             return
         self.trace.spans += 1
 
+    def _early_piece(self, event: Record, local: int, piece: Piece) -> None:
+        args, own = inner(event, "args"), f"{local:016x}"
+        self._fill(piece, args)
+        if (work := self._early.get(local)) is None:
+            call = own if text(event, "cat") == "call" else None
+            work = open_work(own, call, None, self._lane(event), piece)
+            work.kind = "call" if call else "task"
+            self._early[local] = work
+        if piece.kind == "poll" and self._poll[0] == piece.start:
+            _, work.call, work.name = self._poll
+        take_early(work, piece)
+        self._pieces[local] = piece
+        self.trace.spans += 1
+
+    def _fill(self, piece: Piece, args: Record) -> None:
+        piece.at, piece.number = text(args, "at"), count(args, "poll")
+        piece.id, piece.woken_by = text(args, "id"), text(args, "woken_by")
+        piece.cpu = count(args, "cpu_us", _US)
+
     def _end(self, local: int, at: int) -> None:
         if (piece := self._pieces.pop(local, None)) is not None:
             piece.end = _after(piece.start, at)
-            if (work := self._open.get(local)) is not None:
+            if (work := self._open.get(local) or self._early.get(local)) is not None:
                 work.end = max(at, work.end)
             self._suspended = piece if piece.kind == "suspended" else None
         elif (work := self._open.pop(local, None)) is not None:
@@ -120,7 +163,7 @@ class _Events:
             self.trace.rust.append(RustPoll(future, at, end, poll, owner, call, lane, own))
             self.trace.spans += 1
         elif name == "poll":
-            self._poll = (at, text(args, "call"))
+            self._poll = (at, text(args, "call"), text(args, "function") or "call")
 
 
 # Nanoseconds in the unit of a file's times.
@@ -153,11 +196,14 @@ def read_chrome(path: str, file: BinaryIO) -> Trace:
     events = _Events(path)
     trace = events.trace
     foreign = Refusals(path, "event")
-    for at, event in enumerate(_events(raw, trace), 1):
+    found = list(_events(raw, trace))
+    events.name(found)
+    for at, event in enumerate(found, 1):
         try:
             events.take(record(event))
         except Foreign as error:
             foreign.add(at, str(error))
+    events.close()
     if not trace.spans and not trace.findings:
         if b'"gilscope"' in raw[:_NAME]:
             return trace

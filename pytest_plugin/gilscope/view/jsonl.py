@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from gilscope._units import counted
@@ -20,6 +21,7 @@ from gilscope.view.fields import (
     time,
 )
 from gilscope.view.model import PARTS, Finding, Piece, RustPoll, Trace, Turn, Work
+from gilscope.view.unended import UNFINISHED, open_work, take_early
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,8 +39,8 @@ class _Lines:
     def __init__(self, path: str) -> None:
         self.trace = Trace(path)
         self._works: dict[str, Work] = {}
-        # Pieces that came before what they are pieces of, which a foreign writer may do.
-        self._early: dict[str, list[Piece]] = {}
+        # Those whose pieces came before them: they were many, or the file ends too early.
+        self._early: dict[str, Work] = {}
 
     def take(self, line: Record) -> None:
         """Raises `Foreign` for a line that is none of ours."""
@@ -55,6 +57,7 @@ class _Lines:
         elif kind == "loop.turn":
             turn = Turn(start, end, count(line, "calls"), count(line, "cpu_ns"))
             turn.gil_wait = number(line, "gil_wait_ns")
+            turn.first = _is_first(text(line, "id")) and not turn.gil_wait
             self.trace.turns.setdefault(_lane(line), []).append(turn)
         elif kind == "rust.poll":
             self._rust_poll(line, start, end)
@@ -71,8 +74,13 @@ class _Lines:
         owner = needed(line, "parent")
         if work := self._works.get(owner):
             work.pieces.append(piece)
-        else:
-            self._early.setdefault(owner, []).append(piece)
+            return
+        if (work := self._early.get(owner)) is None:
+            call, name = text(line, "call"), text(line, "name")
+            work = open_work(owner, call, name, _lane(line), piece)
+            work.trace = text(line, "trace")
+            self._early[owner] = work
+        take_early(work, piece)
 
     def _rust_poll(self, line: Record, start: int, end: int) -> None:
         name, poll = text(line, "name") or "future", count(line, "poll")
@@ -92,9 +100,15 @@ class _Lines:
         parts = inner(line, "parts")
         known = {part: f"{part}_ns" for part in PARTS}
         work.totals = {part: count(parts, key) for part, key in known.items() if key in parts}
-        work.pieces = self._early.pop(work.id, [])
+        if early := self._early.pop(work.id, None):
+            work.pieces = early.pieces
+        work.ended = UNFINISHED not in work.flags
         self._works[work.id] = work
         (self.trace.calls if kind == "call" else self.trace.tasks).append(work)
+
+    def end(self) -> None:
+        """There are no more lines."""
+        self.trace.open = list(self._early.values())
 
 
 def read_lines(path: str, file: Iterable[bytes]) -> Trace:
@@ -115,6 +129,7 @@ def read_lines(path: str, file: Iterable[bytes]) -> Trace:
                 foreign.add(number, "it is no JSON")
         if foreign.count == number == _ENOUGH:
             break
+    lines.end()
     trace = lines.trace
     if not trace.spans and not trace.findings:
         raise BadTrace(f"{path} is no trace of gilscope: {_no_span(foreign)}", _hint())
@@ -136,6 +151,15 @@ def _hint() -> str:
 
 def _lane(line: Record) -> tuple[int, str]:
     return number(line, "runtime") or 0, text(line, "thread") or "loop"
+
+
+def _is_first(turn: str | None) -> bool:
+    """Whether it is a loop's first turn: the lower half of its id counts them, from 1."""
+    return turn is not None and _FIRST.fullmatch(turn) is not None
+
+
+# The highest bit of a turn's id is set.
+_FIRST = re.compile("[89a-f][0-9a-f]{7}00000001")
 
 
 def finding(line: Record) -> Finding:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gilscope.view.model import Lane, Trace, Turn, Work
+    from gilscope.view.model import Lane, Piece, Trace, Turn, Work
 
 
 @dataclass(slots=True)
@@ -25,6 +25,8 @@ class Loop:
     waited: int | None
     """For the GIL; None if the file does not say."""
     longest: int
+    first: int = 0
+    """The time of its first turn, if that is in the file."""
 
     @property
     def share(self) -> float:
@@ -41,7 +43,81 @@ def loops(trace: Trace) -> list[Loop]:
 def _loop(lane: Lane, turns: Sequence[Turn]) -> Loop:
     waits = [turn.gil_wait for turn in turns if turn.gil_wait is not None]
     held, cpu = sum(turn.end - turn.start for turn in turns), sum(turn.cpu for turn in turns)
-    return Loop(lane, len(turns), held, cpu, sum(waits) if waits else None, max(waits, default=0))
+    longest, first = max(waits, default=0), sum(t.end - t.start for t in turns if t.first)
+    return Loop(lane, len(turns), held, cpu, sum(waits) if waits else None, longest, first)
+
+
+class Starts:
+    """When threads of loops began, of those whose first turn the file has.
+
+    A call that came before, or in that turn, waits for no queue and for no GIL, whatever its parts
+    are called: the thread is not there, or is busy with what it does first.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.turns: dict[Lane, Turn] = {}
+        """The first turn of each."""
+        for lane, turns in trace.turns.items():
+            self.turns.update((lane, turn) for turn in turns if turn.first)
+        self.since: dict[Lane, int] = {}
+        """From when on a call waited for the thread, if one came before it."""
+        self._took: dict[str, int] = {}
+        for call in (*trace.calls, *trace.open) if self.turns else ():
+            for piece in call.pieces:
+                if self.waits(call, piece):
+                    self._add(call, piece)
+
+    def _add(self, call: Work, piece: Piece) -> None:
+        if call.ended:
+            self._took[piece.kind] = self._took.get(piece.kind, 0) + piece.end - piece.start
+        since = self.since.get(call.lane, self.turns[call.lane].start)
+        if piece.start < since:
+            self.since[call.lane] = piece.start
+
+    def waits(self, work: Work, piece: Piece) -> bool:
+        """Whether it is a wait of a call for its loop's thread to begin."""
+        if work.kind != "call" or piece.kind not in ("queued", "gil.wait"):
+            return False
+        first = self.turns.get(work.lane)
+        return first is not None and piece.start < min(first.end, piece.end)
+
+    def readies(self, work: Work, piece: Piece) -> bool:
+        """Whether a call that came before waits for the end of what a thread does first."""
+        first = self.turns.get(work.lane)
+        if first is None or piece.kind != "ready" or work.kind != "call":
+            return False
+        return first.start <= piece.start < min(first.end, piece.end)
+
+    def within(self, kind: str) -> int:
+        """How much of that part of all calls that ended was a wait for a thread."""
+        return self._took.get(kind, 0)
+
+
+def gil_waits(trace: Trace) -> dict[Lane, list[tuple[int, int]]]:
+    """When each loop thread waited for the GIL, in order: as its turns say, else the calls."""
+    found = {lane: _before(turns) for lane, turns in trace.turns.items()}
+    for call in (*trace.calls, *trace.open):
+        for piece in call.pieces:
+            if piece.kind == "gil.wait" and piece.end > piece.start:
+                # One wait of the thread, however many calls it let in.
+                own = found.setdefault(call.lane, {})
+                since, said = own.get(piece.end, (piece.start, False))
+                own[piece.end] = (since if said else min(piece.start, since), said)
+    return {
+        lane: sorted((since, end) for end, (since, _) in own.items() if since < end)
+        for lane, own in found.items()
+    }
+
+
+def _before(turns: Iterable[Turn]) -> dict[int, tuple[int, bool]]:
+    """By its end, since when, and that a turn says so."""
+    found: dict[int, tuple[int, bool]] = {}
+    last = 0
+    for turn in turns:
+        if turn.gil_wait is not None:
+            found[turn.start] = (max(turn.start - turn.gil_wait, min(last, turn.start)), True)
+        last = turn.end
+    return found
 
 
 class Waits:

@@ -5,6 +5,7 @@ Times are integers, nanoseconds of whatever clock the file counts in.
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -62,6 +63,10 @@ class Work:
     """Time of each part, where the pieces were not recorded (detail `call`)."""
     children: list[Work] = field(default_factory=list)
     """Tasks made inside it, and calls made from it, in the order in which they began."""
+    begun: bool = True
+    """Whether the file has its begin; else it is only known that it was there from `start` on."""
+    ended: bool = True
+    """Whether the file has its end; else it is only known that it was there until `end`."""
 
     @property
     def duration(self) -> int:
@@ -105,6 +110,8 @@ class Turn:
     cpu: int
     gil_wait: int | None = None
     """How long the thread waited for the GIL right before it; None if the file does not say."""
+    first: bool = False
+    """Whether the loop's thread began with it; False also if the file does not say."""
 
 
 @dataclass(slots=True)
@@ -129,6 +136,12 @@ class Trace:
     path: str
     calls: list[Work] = field(default_factory=list)
     tasks: list[Work] = field(default_factory=list)
+    open: list[Work] = field(default_factory=list)
+    """Calls and tasks of which the file has parts, and not themselves."""
+    unseen: int = 0
+    """At least so many more were polled of which the file has nothing."""
+    threads: dict[int, str] = field(default_factory=dict)
+    """Names of threads by the system's numbers, where the file has both."""
     turns: dict[Lane, list[Turn]] = field(default_factory=dict)
     rust: list[RustPoll] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -145,7 +158,7 @@ class Trace:
 
     def bounds(self) -> tuple[int, int]:
         """The first and the last moment of it, equal if there is nothing."""
-        works = [*self.calls, *self.tasks]
+        works = [*self.calls, *self.tasks, *self.open]
         turns = [turn for lane in self.turns.values() for turn in lane]
         found = [finding.start for finding in self.findings if finding.start is not None]
         if not works and not turns and not found:
@@ -163,9 +176,14 @@ class Trace:
         return sorted({poll.lane for poll in self.rust}.difference(self.lanes()))
 
 
+def near(place: str) -> str:
+    """`place` without what says little: the current folder, or where packages are installed."""
+    return place.rpartition("/site-packages/")[2].removeprefix(os.getcwd() + os.sep)
+
+
 def put_together(trace: Trace) -> Trace:
     """Give every task and every inner call to what it was made in; sort by time."""
-    works = {work.id: work for work in (*trace.calls, *trace.tasks)}
+    works = {work.id: work for work in (*trace.open, *trace.calls, *trace.tasks)}
     for work in works.values():
         work.pieces.sort(key=_order)
         owner = works.get(work.parent or "") or works.get(work.call or "")
@@ -175,6 +193,7 @@ def put_together(trace: Trace) -> Trace:
         work.children.sort(key=lambda child: child.start)
     trace.calls.sort(key=lambda call: (call.start, call.id))
     trace.tasks.sort(key=lambda task: (task.start, task.id))
+    trace.open.sort(key=lambda work: (work.start, work.id))
     _put_rust_on_threads(trace)
     _name_awaited(trace, works)
     for turns in trace.turns.values():

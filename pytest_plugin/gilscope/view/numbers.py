@@ -85,6 +85,15 @@ def wakes(works: Sequence[Work], rust: Sequence[RustPoll]) -> list[Wake]:
     return found
 
 
+def not_ok(calls: Iterable[Work]) -> dict[str, int]:
+    """How many calls have each status that is not ok, the most frequent first."""
+    counts: dict[str, int] = {}
+    for call in calls:
+        if call.status != "ok":
+            counts[call.status] = counts.get(call.status, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
 def slowest(calls: Iterable[Work], count: int) -> list[Work]:
     """The `count` calls that took longest, the longest first."""
     return sorted(calls, key=lambda call: (-call.duration, call.start))[:count]
@@ -104,8 +113,12 @@ def steps(changes: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def in_flight(trace: Trace) -> list[tuple[int, int]]:
-    """How many calls there were, from when they were asked for until their outcome was taken."""
-    return steps(change for call in trace.calls for change in ((call.start, 1), (call.end, -1)))
+    """How many calls there were, from when they were asked for until their outcome was taken.
+
+    One of which the file has parts alone counts as long as it is known to have been there.
+    """
+    calls = [*trace.calls, *(work for work in trace.open if work.kind == "call")]
+    return steps(change for call in calls for change in ((call.start, 1), (call.end, -1)))
 
 
 def queue_depth(trace: Trace) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gilscope.view.around import Around
 from gilscope.view.choice import (
     CALLS,
     MERGED,
@@ -14,15 +15,18 @@ from gilscope.view.choice import (
     evenly,
     fewer_pieces,
     fewer_steps,
+    fewer_stretches,
     fewer_turns,
 )
+from gilscope.view.loops import Starts, gil_waits
 from gilscope.view.model import PARTS, RustPoll
-from gilscope.view.numbers import in_flight, queue_depth, rows, wakes
+from gilscope.view.numbers import in_flight, not_ok, queue_depth, rows, wakes
+from gilscope.view.unended import ended, unended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gilscope.view.model import Finding, Lane, Piece, Trace, Work
+    from gilscope.view.model import Lane, Piece, Trace, Work
     from gilscope.view.numbers import Wake
 
 KINDS = (*PARTS, MERGED, "gap")
@@ -35,6 +39,7 @@ _TASKS = 40
 _TURNS = 2_000
 _STEPS = 1_500
 _FINDINGS = 200
+_OPEN = 20
 _RUST = 3_000
 _WAKES = 2_000
 _TEXT = 2_000
@@ -50,10 +55,16 @@ class Payload:
         self.trace = trace
         self._share = min(share / _FEWEST, 1.0)
         self._most = min(len(trace.calls), CALLS)
-        self.shown = choose(trace, max(int(self._most * share), 1))
+        chosen = choose(trace, max(int(self._most * share), 1))
+        self._chosen = len(chosen)
+        known = {call.id for call in chosen}
+        self._unended = unended(trace)[: self._of(_OPEN)]
+        open_calls = [call for call in self._unended if call.id not in known]
+        self.shown = sorted([*chosen, *open_calls], key=lambda call: (call.start, call.id))
         self.zero, self.end = trace.bounds()
         self._texts: dict[str, int] = {"": 0}
         self._lanes: dict[Lane, int] = {lane: i for i, lane in enumerate(trace.lanes())}
+        self._starts, self._waits = Starts(trace), gil_waits(trace)
         works = len(self.shown) + sum(len(call.children) for call in self.shown)
         least, most = (self._of(limit) for limit in _PIECES_OF_ONE)
         self._rust_drawn: list[RustPoll] = []
@@ -69,16 +80,21 @@ class Payload:
     def build(self) -> dict[str, Any]:
         """All of it, fit for `json.dumps`."""
         trace = self.trace
-        found = evenly(sorted(trace.findings, key=lambda one: -one.duration), self._of(_FINDINGS))
+        around = Around(trace, self._cut, self._of(_STACK))
         calls = [self._work(call) for call in self.shown]
         rust = self._rust()
         wakes, rust_wakes = self._wakes()
+        cut = [trace.cut] if trace.cut else []
+        capped = [*self._capped(), *around.capped(self._of(_FINDINGS))]
         return {
             "path": trace.path,
             "span": self.end - self.zero,
             "count": len(trace.calls),
             "tasks": len(trace.tasks),
-            "notes": [*([trace.cut] if trace.cut else []), *self._capped(), *trace.notes],
+            "notOk": list(not_ok(trace.calls).items()),
+            "longest": around.longest(),
+            "unended": around.open_calls(self._unended),
+            "notes": [*cut, *capped, *trace.notes],
             "kinds": KINDS,
             "lanes": [self._lane(lane) for lane in self._lanes],
             "calls": calls,
@@ -89,20 +105,22 @@ class Payload:
             "flight": _flat(fewer_steps(in_flight(trace), self._of(_STEPS)), self.zero),
             "queue": _flat(fewer_steps(queue_depth(trace), self._of(_STEPS)), self.zero),
             "rows": self._rows(),
-            "findings": [self._finding(finding) for finding in found],
+            "found": len(trace.findings),
+            "findings": around.findings(self._of(_FINDINGS)),
             "texts": list(self._texts),  # last: building the others fills it
         }
 
     def _capped(self) -> list[str]:
+        """What is not in the picture, or not one by one."""
         trace = self.trace
         notes = []
-        if len(self.shown) < len(trace.calls):
+        if self._chosen < len(trace.calls):
             notes.append(
-                f"{len(self.shown):,} of {len(trace.calls):,} calls are drawn: those of findings,"
+                f"{self._chosen:,} of {len(trace.calls):,} calls are drawn: those of findings,"
                 " some that failed, the slowest, and of the rest some at even distances."
                 " Percentiles, counters and turns are of all calls, polls of those drawn."
             )
-        if len(self.shown) < self._most or self._share < 1:
+        if self._chosen < self._most or self._share < 1:
             notes.append("More would make the page too large.")
         if any(len(turns) > self._of(_TURNS) for turns in trace.turns.values()):
             notes.append("Turns of a loop that lie close together are drawn as one.")
@@ -112,8 +130,6 @@ class Payload:
             notes.append(
                 f"{self._of(_RUST):,} of {len(trace.rust):,} polls of Rust futures are drawn."
             )
-        if len(trace.findings) > self._of(_FINDINGS):
-            notes.append(f"{self._of(_FINDINGS)} of {len(trace.findings):,} findings are listed.")
         return notes
 
     def _drawn(self) -> list[Work]:
@@ -172,7 +188,7 @@ class Payload:
         return packed
 
     def _rows(self) -> list[list[Any]]:
-        calls = self.trace.calls
+        calls = ended(self.trace)
         return [
             [row.name, row.p50, row.p90, row.p99, row.max, round(row.share, 4)]
             for row in (rows(calls) if calls else ())
@@ -226,6 +242,8 @@ class Payload:
                 flat += (_GAP, piece.start - at)
             flat += self._piece(piece)
             at = piece.end
+        if not work.ended and work.end > at:
+            flat += (_GAP, work.end - at)
         return flat
 
     def _piece(self, piece: Piece) -> Sequence[int]:
@@ -248,22 +266,14 @@ class Payload:
             at = turn.end
         names = [name for _, name in self._lanes]
         label = f"{lane[1]} ({lane[0]})" if names.count(lane[1]) > 1 else lane[1]
-        return {"name": self._cut(label), "turns": flat}
-
-    def _finding(self, finding: Finding) -> dict[str, Any]:
-        start = None if finding.start is None else finding.start - self.zero
-        said = {
-            "id": finding.id,
-            "name": finding.name,
-            "sentence": self._cut(finding.sentence),
-        }
-        more = {
-            "hint": self._cut(finding.hint or "") or None,
-            "call": finding.call,
-            "thread": finding.thread,
-        }
-        stack = [self._cut(frame) for frame in finding.stack[: self._of(_STACK)]]
-        return {**said, **more, "start": start, "dur": finding.duration, "stack": stack}
+        first, since = self._starts.turns.get(lane), self._starts.since.get(lane)
+        start: list[int] = []
+        if first is not None:
+            begun = first.start - self.zero
+            start = [begun if since is None else since - self.zero, begun, first.end - self.zero]
+        waits = [(since, end - since) for since, end in self._waits.get(lane, [])]
+        packed = _flat(fewer_stretches(waits, self._of(_TURNS)), self.zero)
+        return {"name": self._cut(label), "turns": flat, "waits": packed, "start": start}
 
 
 def _flat(steps: Sequence[tuple[int, int]], zero: int) -> list[int]:

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from gilscope._units import counted
 from gilscope.view.choice import fewer_steps
+from gilscope.view.loops import Starts, gil_waits
 from gilscope.view.numbers import in_flight, queue_depth, wakes
+from gilscope.view.unended import NOT_ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,10 +66,11 @@ def convert(trace: Trace, limit: int = EVENTS) -> Converted:
     """All of it, or the latest that make `limit` events."""
     zero, _ = trace.bounds()
     maker = _Maker(zero, trace.lanes(), trace.rust_lanes())
-    works, left_out = _latest([*trace.calls, *trace.tasks], limit)
+    works, left_out = _latest([*trace.calls, *trace.tasks, *trace.open], limit)
     turns, older = _latest_turns(trace, limit // 4)
     events = [*maker.names(trace.path), *maker.without(left_out, older)]
     events += [*maker.turns(turns), *maker.works(works)]
+    events += [*maker.starts(Starts(trace)), *maker.waits(gil_waits(trace), limit // 4)]
     shown = {work.id for work in works}
     rust = [poll for poll in trace.rust if poll.owner in shown]
     events += maker.rust_polls(rust)
@@ -162,10 +165,24 @@ class _Maker:
         for lane, turn in turns:
             args = {"calls": turn.calls, "cpu_us": turn.cpu / 1000}
             track = self._tracks[lane].number
-            yield self._slice("gil.hold", track, turn.start, turn.end, args)
+            name = "gil.hold, first turn" if turn.first else "gil.hold"
+            yield self._slice(name, track, turn.start, turn.end, args)
+
+    def starts(self, starts: Starts) -> Iterator[Event]:
+        """While calls waited for a loop's thread that had not begun."""
+        for lane, since in starts.since.items():
+            track, begun = self._tracks[lane].number, starts.turns[lane].start
+            yield self._slice("loop thread starts", track, since, begun, {})
+
+    def waits(self, waits: dict[Lane, list[tuple[int, int]]], most: int) -> Iterator[Event]:
+        """The latest `most` waits of each loop thread for the GIL."""
+        for lane, own in waits.items():
+            track = self._tracks.get(lane)
+            if track is not None:
+                for start, end in own[-most:]:
+                    yield self._slice("gil.wait", track.number, start, end, {})
 
     def works(self, works: Iterable[Work]) -> Iterator[Event]:
-        waits: dict[tuple[int, int], int] = {}
         for work in works:
             track = self._tracks.get(work.lane)
             yield from self._work(work, track.number if track else _FIRST_TRACK)
@@ -177,14 +194,7 @@ class _Maker:
                     args = {"function": work.name, "call": work.call or work.id, **_cpu(piece)}
                     yield self._slice("poll", track.number, piece.start, piece.end, args)
                     self._wake(track, before, piece, work.name)
-                elif piece.kind == "gil.wait" and piece.end > piece.start:
-                    # One wait of the thread, however many calls it let in, and since when they were
-                    # in the queue.
-                    key = (track.number, piece.end)
-                    waits[key] = min(piece.start, waits.get(key, piece.start))
                 before = piece
-        for (number, end), start in waits.items():
-            yield self._slice("gil.wait", number, start, end, {})
 
     def _wake(self, track: _Track, before: Piece | None, poll: Piece, name: str) -> None:
         if before is not None and before.wake is not None and before.wake <= poll.start:
@@ -197,8 +207,8 @@ class _Maker:
         args.update({f"{part}_us": took / 1000 for part, took in work.totals.items()})
         if work.flags:
             args["flags"] = ", ".join(work.flags)
-        local = f"0x{work.id}"
-        yield self._nested("b", work.kind, work.name, local, track, work.start, args)
+        local, name = f"0x{work.id}", work.name if work.ended else f"{work.name} ({NOT_ENDED})"
+        yield self._nested("b", work.kind, name, local, track, work.start, args)
         for piece in work.pieces:
             if piece.end == piece.start and piece.kind != "poll":
                 continue
@@ -206,7 +216,7 @@ class _Maker:
             args = {key: value for key, value in said.items() if value} | _cpu(piece)
             yield self._nested("b", work.kind, piece.kind, local, track, piece.start, args)
             yield self._nested("e", work.kind, piece.kind, local, track, piece.end, {})
-        yield self._nested("e", work.kind, work.name, local, track, work.end, {})
+        yield self._nested("e", work.kind, name, local, track, work.end, {})
 
     def arrows(self) -> Iterator[Event]:
         for track in self._tracks.values():

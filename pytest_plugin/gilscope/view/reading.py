@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from gilscope.view.chrome import read_chrome
 from gilscope.view.errors import BadTrace
+from gilscope.view.findings import name_threads
 from gilscope.view.jsonl import read_lines
 from gilscope.view.model import put_together
+from gilscope.view.unended import find_open
 
 if TYPE_CHECKING:
     from gilscope.view.model import Trace
@@ -35,6 +37,8 @@ def read(path: str) -> Trace:
         if trace.cut:
             raise BadTrace(trace.cut)
         raise BadTrace(f"{path} has no spans: nothing was recorded", _why_empty())
+    find_open(trace)
+    name_threads(trace)
     return put_together(trace)
 
 

@@ -48,13 +48,15 @@ function gutterText(c, name, more, y) {
   if (!more) return;
   font(c, 11);
   c.fillStyle = theme.colours.soft;
-  c.fillText(more, 18, y + 15);
+  c.fillText(fitted(c, more, view.gutter - 24), 18, y + 15);
 }
 
 function thread(c, lane, y) {
   const [from, to] = view.x.domain();
   const held = lane.turns.reduce((sum, turn) => sum + turn.held * overlap(turn, from, to), 0);
-  gutterText(c, lane.name, `holds the GIL ${(100 * Math.min(held / (to - from || 1), 1)).toFixed(0)} %`, y + 15);
+  const waited = lane.waits.reduce((sum, wait) => sum + (wait.end - wait.start) * overlap(wait, from, to), 0);
+  const share = (time) => `${(100 * Math.min(time / (to - from || 1), 1)).toFixed(0)} %`;
+  gutterText(c, lane.name, `GIL held ${share(held)}, waited for ${share(waited)}`, y + 15);
   clipped(c, y, LANE, () => {
     const alpha = theme.name === "dark" ? 0.45 : 0.28;
     c.globalAlpha = alpha;
@@ -64,10 +66,27 @@ function thread(c, lane, y) {
       if (wide > 60) inside(c, poll.work.name, x, y + 11, wide, 14, "poll");
     });
     rustPolled(c, lane, y + 20, 5);
-    view.drawn.waits += boxes(c, lane.waits, y + 32, 6, theme.colours["gil.wait"]);
+    boxes(c, lane.starts, y + 32, 6, theme.colours.start);
+    // One that is no pixel wide is drawn as one, and pale: many of them are not a long one.
+    view.drawn.waits += boxes(c, lane.waits, y + 32, 6, (wait) => {
+      c.globalAlpha = view.x(wait.end) - view.x(wait.start) < 1 ? 0.3 : 1;
+      return theme.colours["gil.wait"];
+    });
+    c.globalAlpha = 1;
+    for (const box of lane.starts) started(c, box, y);
   });
   c.strokeStyle = theme.colours.line;
   line(c, 0, y + LANE - 0.5, view.width, y + LANE - 0.5);
+}
+
+/** That a thread was not there yet is said where there is room: nothing else is drawn there. */
+function started(c, box, y) {
+  const x1 = Math.max(view.x(box.start), view.gutter), x2 = Math.min(view.x(box.end), view.width);
+  const text = "the loop thread starts";
+  font(c, 10.5);
+  if (box.kind !== "start" || c.measureText(text).width + 8 > x2 - x1) return;
+  c.fillStyle = theme.colours.soft;
+  c.fillText(text, x1 + 4, y + 18);
 }
 
 /** A thread that has no loop, and polls Rust futures. */

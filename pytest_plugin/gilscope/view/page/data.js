@@ -77,7 +77,15 @@ function lane(packed, index) {
     turns.push({ kind: "hold", start: at + since, end: at + since + dur, calls, cpu, count, held });
     at += since + dur;
   }
-  return { name: packed.name, index, turns, polls: [], waits: [], rust: [] };
+  const waits = [];
+  at = 0;
+  for (let i = 0; i < packed.waits.length; i += 2) {
+    at += packed.waits[i];
+    waits.push({ kind: "lane.wait", start: at, end: at + packed.waits[i + 1] });
+  }
+  const [since, begun, ready] = packed.start;
+  const starts = since === undefined ? [] : [{ kind: "start", start: since, end: begun }, { kind: "first", start: begun, end: ready }].filter((box) => box.end > box.start);
+  return { name: packed.name, index, turns, polls: [], waits, starts, begun: ready ?? -1, rust: [] };
 }
 
 const trace = { ...raw, calls: raw.calls.map(call), lanes: raw.lanes.map(lane) };
@@ -99,7 +107,7 @@ trace.wakes = wakes(raw.wakes, trace.works);
 
 /** Polls of Rust futures, on loop threads and on others, which are lanes of their own. */
 function rustPolls({ name, loop, polls }) {
-  const own = loop < 0 ? { name, index: trace.threads.length, turns: [], polls: [], waits: [], rust: [] } : trace.lanes[loop];
+  const own = loop < 0 ? { name, index: trace.threads.length, turns: [], polls: [], waits: [], starts: [], rust: [] } : trace.lanes[loop];
   if (loop < 0) trace.threads.push(own);
   for (let i = 0; i < polls.length; i += 5) {
     const [at, what, number, since, dur] = polls.slice(i, i + 5);
@@ -124,12 +132,10 @@ for (const call of trace.calls) {
   for (const work of [call, ...call.tasks]) {
     for (const piece of work.pieces) {
       if (piece.kind === "poll") own.polls.push({ ...piece, work });
-      if (piece.kind === "gil.wait" && piece.end > piece.start) own.waits.push({ ...piece, work });
     }
   }
 }
-for (const own of trace.lanes) {
-  for (const boxes of [own.polls, own.waits]) boxes.sort((a, b) => a.start - b.start);
-  // Calls that one wait of the thread let in have the same one, or its end if they came while it lasted.
-  own.waits = own.waits.filter((box, i, all) => i === 0 || box.end !== all[i - 1].end);
-}
+for (const own of trace.lanes) own.polls.sort((a, b) => a.start - b.start);
+
+/** Whether it is a wait of a call for a loop's thread that had not begun. */
+const forThread = (work, piece) => work.kind === "call" && ["queued", "gil.wait"].includes(piece.kind) && piece.start < (trace.lanes[work.lane]?.begun ?? -1);

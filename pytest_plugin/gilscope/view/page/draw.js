@@ -223,12 +223,18 @@ function bars(c, work, y, height, ground) {
   const idle = work.pieces.filter((piece) => piece.kind === "suspended" || piece.kind === "gap");
   view.drawn.pieces += boxes(c, idle, y + within, thin, (piece) => colours[piece.kind]);
   const runs = work.pieces.filter((piece) => piece.kind !== "suspended" && piece.kind !== "gap" && piece.end > piece.start);
-  const colour = (piece) => colours[piece.kind === "poll" && work.kind === "task" ? "task" : piece.kind];
+  const colour = (piece) => colours[shownAs(work, piece)];
   view.drawn.pieces += boxes(c, runs, y, height, colour, (piece, x, wide) => {
-    if (height >= 14 && wide > 46) inside(c, piece.kind === "poll" ? `poll ${piece.number || ""}` : piece.kind, x, y, wide, height, piece.kind);
+    if (height >= 14 && wide > 46) inside(c, piece.kind === "poll" ? `poll ${piece.number || ""}` : forThread(work, piece) ? "loop starts" : piece.kind, x, y, wide, height, shownAs(work, piece));
   });
   for (const piece of idle) places(c, piece, y, height, ground);
   for (const piece of idle) wake(c, piece, y + height / 2, height);
+}
+
+/** Whose colour a piece has. */
+function shownAs(work, piece) {
+  if (forThread(work, piece)) return "start";
+  return piece.kind === "poll" && work.kind === "task" ? "task" : piece.kind;
 }
 
 function longest(work) {

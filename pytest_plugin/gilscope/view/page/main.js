@@ -125,7 +125,7 @@ function under(event) {
   for (const lane of trace.threads) {
     const within = y - view.laneY(lane.index), loop = lane.index < trace.lanes.length;
     if (within < 0 || within >= (loop ? LANE : RUST_LANE)) continue;
-    const box = !loop ? hit(lane.rust) : within > 30 ? hit(lane.waits) : (within > 19 && hit(lane.rust)) || hit(lane.polls) || hit(lane.turns);
+    const box = !loop ? hit(lane.rust) : within > 30 ? hit(lane.waits) || hit(lane.starts) : (within > 19 && hit(lane.rust)) || hit(lane.polls) || hit(lane.turns) || hit(lane.starts);
     return box ? { work: box.work, piece: box, lane } : null;
   }
   return null;
@@ -143,6 +143,10 @@ function inRow(works, x, at) {
 function describe({ work, piece }) {
   if (!piece) return work ? `${work.kind} ${work.name}\n${took(work.dur)}, ${work.status}` : "";
   const long = took(piece.end - piece.start);
+  if (piece.kind === "lane.wait") return `the loop thread waits for the GIL, ${long}`;
+  if (piece.kind === "start") return `the loop thread starts, ${long} since the first call that waits for it`;
+  if (piece.kind === "first") return `the first turn of the loop thread, ${long}: the loop is made ready`;
+  if (piece.kind === "gap") return `${work.name}: ${long} of which the file has nothing`;
   if (piece.kind === "hold") {
     const many = piece.count > 1 ? `${number(piece.count)} turns, the GIL held for ${took(piece.held)} of ${long}` : `GIL held for ${long}`;
     return `${many}\n${took(piece.cpu)} of processor time, calls and tasks served: ${number(piece.calls)}`;
@@ -150,7 +154,8 @@ function describe({ work, piece }) {
   if (piece.kind === "rust.poll") return `${piece.name}: poll ${piece.number}, ${long}\n${MEANING[piece.kind]}, by ${work.name}`;
   const what = piece.kind === "poll" ? `poll ${piece.number || ""}` : piece.kind === "merged" ? `${number(piece.count)} short polls and waits` : piece.kind;
   const lines = [`${work ? `${work.name}: ` : ""}${what}, ${long}`];
-  if (MEANING[piece.kind]) lines.push(MEANING[piece.kind]);
+  if (work && forThread(work, piece)) lines.push("the loop thread started");
+  else if (MEANING[piece.kind]) lines.push(MEANING[piece.kind]);
   if (piece.place) lines.push(`at ${piece.place}`);
   if (piece.wake >= 0) lines.push(`woken ${took(piece.end - piece.wake)} before its turn`);
   if (piece.cpu) lines.push(`${took(piece.cpu)} of processor time`);
@@ -223,16 +228,20 @@ function say() {
 }
 
 function headline() {
-  const bad = trace.findings.length ? element("b", "bad", counted(trace.findings.length, "finding")) : "no findings";
+  const bad = trace.found ? element("b", "bad", counted(trace.found, "finding")) : "no findings";
   find("path").textContent = trace.path.split("/").pop();
+  const failed = trace.notOk.reduce((sum, [, count]) => sum + count, 0), said = [];
+  if (failed) said.push(", ", element("b", "bad", `${number(failed)} not ok`), ` (${trace.notOk.map(([status, count]) => `${number(count)} ${status}`).join(", ")})`);
+  if (trace.unended.said) said.push("; ", element("b", "bad", "not ended"), `: ${trace.unended.said}`);
   find("headline").replaceChildren(
-    element("b", "", counted(trace.count, "call")), ` and ${counted(trace.tasks, "task")} in ${took(trace.span)} on ${counted(trace.lanes.length, "loop thread")}, `, bad,
+    element("b", "", counted(trace.count, "call")), ...said, `; ${counted(trace.tasks, "task")} in ${took(trace.span)} on ${counted(trace.lanes.length, "loop thread")}; `, bad,
   );
   find("notes").replaceChildren(...trace.notes.map((note) => element("p", "", note)));
 }
 
 function finding(one) {
   const made = element("button", "finding", element("b", "", one.id), one.sentence);
+  if (one.count > 1) made.append(element("span", "soft", ` (the worst of ${number(one.count)})`));
   if (one.hint) made.append(element("span", "hint", one.hint));
   if (one.stack.length) made.append(element("code", "", one.stack[0]));
   made.title = one.stack.join("\n");
@@ -244,8 +253,8 @@ function finding(one) {
 }
 
 function legend() {
-  const kinds = ["hold", ...PARTS, "task", ...(trace.rustCount ? ["rust.poll"] : []), "wake", ...(trace.wakes.length + trace.rustWakes.length ? ["woken"] : [])];
-  const names = { hold: "GIL held", task: "poll of a task", woken: "woken by" };
+  const kinds = ["hold", ...PARTS, "task", ...(trace.lanes.some((lane) => lane.starts.length) ? ["start"] : []), ...(trace.rustCount ? ["rust.poll"] : []), "wake", ...(trace.wakes.length + trace.rustWakes.length ? ["woken"] : [])];
+  const names = { hold: "GIL held", start: "loop starts", task: "poll of a task", woken: "woken by" };
   find("legend").replaceChildren(...kinds.map((kind) => {
     const made = element("span", "", key(kind), names[kind] || kind);
     made.title = MEANING[kind] || "";
@@ -268,7 +277,7 @@ find("fit").addEventListener("click", () => show(0, trace.span));
 find("filter").addEventListener("input", arrange);
 find("order").addEventListener("change", arrange);
 headline();
-find("findings").replaceChildren(...trace.findings.map(finding));
+find("findings").replaceChildren(...trace.findings.filter((one) => one.count).map(finding));
 find("order").value = trace.calls.length > 60 ? "packed" : "time";
 restyle(theme.name);
 new ResizeObserver(resize).observe(chart);

@@ -16,7 +16,7 @@ function showPanel() {
 
 function overview() {
   const head = element("h2", "", "All calls");
-  if (!trace.rows.length) return [head, element("p", "soft", "There is none in this trace.")];
+  if (!trace.rows.length) return [head, element("p", "soft", trace.unended.said ? "None of them ended in this trace." : "There is none in this trace."), ...notEnded()];
   const made = table(["part", "p50", "p90", "p99", "max"], trace.rows.map(([name, ...cells]) => [name, ...cells.slice(0, 4).map(took)]));
   const share = new Map(trace.rows.map((row) => [row[0], row[5]]));
   return [
@@ -24,10 +24,37 @@ function overview() {
     element("p", "soft", `${counted(trace.count, "call")}. Click on one, or press ↓, to see its whole life.`),
     bar(PARTS.map((part) => [part, share.get(part)])),
     made,
+    ...longestPoll(),
+    ...notEnded(),
     element("h3", "", "How to read it"),
-    ...Object.entries(MEANING).map(([kind, text]) => element("p", "", key(kind), element("b", "", kind === "hold" ? "GIL held" : kind), ` – ${text}`)),
+    ...Object.entries(MEANING).filter(([kind]) => kind !== "start" || trace.lanes.some((lane) => lane.starts.length)).map(([kind, text]) => element("p", "", key(kind), element("b", "", kind === "hold" ? "GIL held" : kind), ` – ${text}`)),
     element("p", "", key("wake"), element("b", "", "wake"), " – what was awaited is done; the arrow ends at the poll that follows"),
     element("p", "", key("woken"), element("b", "", "woken by"), " – it was a poll of another call or task, or of the Rust future that was awaited, that woke; the arrow leads from that one to the poll that follows"),
+  ];
+}
+
+/** A button that chooses a call, if that is drawn; else its name. */
+function toCall(id, name) {
+  const call = trace.byId.get(id);
+  const made = element(call ? "button" : "b", call ? "call" : "", name);
+  if (call) made.addEventListener("click", () => choose(call));
+  return made;
+}
+
+function longestPoll() {
+  const { longest } = trace;
+  return longest ? [element("h3", "", "Longest poll"), element("p", "", toCall(longest.call, longest.name), ` ${took(longest.dur)}, at ${took(longest.at)}`)] : [];
+}
+
+/** Calls that had not ended, as far as the file knows them. */
+function notEnded() {
+  const { said, calls, more, lacking } = trace.unended;
+  if (!said) return [];
+  return [
+    element("h3", "", "Not ended"), element("p", "", said),
+    ...calls.map((call) => element("p", "", toCall(call.id, call.name), ` ${call.said}`)),
+    ...(more > 0 ? [element("p", "soft", `… and ${counted(more, "call")} that began later`)] : []),
+    ...lacking.map((line) => element("p", "soft", line)),
   ];
 }
 
@@ -88,6 +115,8 @@ function partsOf(call) {
   const { found, merged } = sums(call);
   const whole = call.dur || 1;
   const cells = PARTS.map((part) => [part, took(found[part]), `${(100 * found[part] / whole).toFixed(1)} %`]);
+  const gaps = call.pieces.reduce((sum, piece) => sum + (piece.kind === "gap" ? piece.end - piece.start : 0), 0);
+  if (gaps) cells.push(["unknown", took(gaps), `${(100 * gaps / whole).toFixed(1)} %`]);
   if (merged) cells.push(["drawn as one", took(merged), `${(100 * merged / whole).toFixed(1)} %`]);
   const made = table(["part", "time", "share"], cells);
   const sum = element("tr", "sum", element("td", "", "call"), element("td", "", took(call.dur)), element("td", "", "100.0 %"));
@@ -99,16 +128,25 @@ function lifeList(work) {
   const list = element("ul", "life");
   const shown = work.pieces.filter((piece) => piece.end > piece.start || piece.kind === "poll");
   for (const piece of shown.slice(0, MOST)) {
-    const name = piece.kind === "poll" ? `poll ${piece.number || ""}` : piece.kind === "merged" ? `${number(piece.count)} short` : piece.kind;
-    const colour = piece.kind === "poll" && work.kind === "task" ? "task" : piece.kind;
+    const name = piece.kind === "poll" ? `poll ${piece.number || ""}` : piece.kind === "merged" ? `${number(piece.count)} short` : piece.kind === "gap" ? "unknown" : piece.kind;
     const place = element("span", "place", piece.place ? `at ${near(piece.place)}` : "");
     place.title = piece.place;
     if (piece.wake >= 0) place.append(`${piece.place ? ", " : ""}woken ${took(piece.end - piece.wake)} before its turn`);
     if (piece.cpu) place.append(`${took(piece.cpu)} of processor time`);
-    list.append(element("li", "", element("span", "", key(colour), name), element("span", "", took(piece.end - piece.start)), place));
+    if (piece.kind === "suspended") place.append(heldUp(work, piece, Boolean(place.textContent)));
+    if (forThread(work, piece)) place.append("the loop thread started");
+    if (piece.kind === "gap") place.append("the file has nothing of it");
+    list.append(element("li", "", element("span", "", key(shownAs(work, piece)), name), element("span", "", took(piece.end - piece.start)), place));
   }
   if (shown.length > MOST) list.append(element("li", "soft", `… ${number(shown.length - MOST)} more`));
   return list;
+}
+
+/** How much of what a call awaited its loop's thread waited for the GIL, if that is a hundredth. */
+function heldUp(work, piece, more) {
+  const waits = trace.lanes[work.lane]?.waits ?? [];
+  const waited = waits.reduce((sum, wait) => sum + Math.max(Math.min(wait.end, piece.end) - Math.max(wait.start, piece.start), 0), 0);
+  return 100 * waited >= piece.end - piece.start && waited ? `${more ? ", " : ""}the loop waited ${took(waited)} of it for the GIL` : "";
 }
 
 function tasksOf(call) {

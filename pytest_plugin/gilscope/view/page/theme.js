@@ -3,14 +3,14 @@ const COLOURS = {
   light: {
     enqueue: "#9775fa", queued: "#f59f00", "gil.wait": "#e03131", ready: "#ffd43b", poll: "#2f6fde",
     suspended: "#c3ccd8", callback: "#12b886", merged: "#98a2b3", gap: "#eef0f3", task: "#74a9f7",
-    "rust.poll": "#b7410e", woken: "#7048e8", hold: "#475569", total: "#98a2b3", text: "#1b2430", soft: "#667085", line: "#e3e6eb",
+    "rust.poll": "#b7410e", start: "#a8763e", woken: "#7048e8", hold: "#475569", total: "#98a2b3", text: "#1b2430", soft: "#667085", line: "#e3e6eb",
     card: "#ffffff", chosen: "#eaf1fe", bad: "#e03131", wake: "#d6336c", flight: "#2f6fde",
     queue: "#f59f00", stripe: "#fafbfc",
   },
   dark: {
     enqueue: "#b197fc", queued: "#ffc078", "gil.wait": "#ff6b6b", ready: "#ffe066", poll: "#5c9dff",
     suspended: "#445062", callback: "#38d9a9", merged: "#667085", gap: "#222a34", task: "#3f73c4",
-    "rust.poll": "#e8825c", woken: "#b794f6", hold: "#8593a6", total: "#667085", text: "#e4e9f0", soft: "#94a0b0", line: "#2a323d",
+    "rust.poll": "#e8825c", start: "#c9a06b", woken: "#b794f6", hold: "#8593a6", total: "#667085", text: "#e4e9f0", soft: "#94a0b0", line: "#2a323d",
     card: "#181e26", chosen: "#1f2d44", bad: "#ff6b6b", wake: "#f783ac", flight: "#5c9dff",
     queue: "#ffc078", stripe: "#1b222b",
   },
@@ -19,6 +19,7 @@ const MEANING = {
   "hold": "the loop thread holds the GIL", "gil.wait": "it waits for the GIL",
   "enqueue": "until the queue took the call", "queued": "until the loop thread woke up",
   "ready": "has the GIL, other code runs first", "poll": "a step of the coroutine runs",
+  "start": "the loop's thread starts, and its first turn",
   "suspended": "it awaits something", "rust.poll": "a Rust future that it awaits is polled",
   "callback": "the outcome is handed over",
 };
