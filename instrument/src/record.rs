@@ -218,6 +218,8 @@ impl Wake {
 pub(crate) struct Turn {
     pub(crate) number: u32,
     pub(crate) served: u32,
+    /// One of those whom it served is sampled.
+    pub(crate) sampled: bool,
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) cpu_ns: u64,
@@ -231,7 +233,7 @@ impl Turn {
     pub(crate) fn encode(&self) -> Words {
         let counts = u64::from(self.number) | u64::from(self.served) << 32;
         [
-            u64::from(TURN),
+            u64::from(TURN) | u64::from(self.sampled) << 8,
             counts,
             self.start,
             self.end,
@@ -246,6 +248,7 @@ impl Turn {
         Turn {
             number: words[1] as u32,
             served: (words[1] >> 32) as u32,
+            sampled: words[0] >> 8 & 1 != 0,
             start: words[2],
             end: words[3],
             cpu_ns: words[4],
@@ -311,6 +314,7 @@ mod tests {
         let turn = Turn {
             number: u32::MAX,
             served: 1,
+            sampled: true,
             start: 2,
             end: 3,
             cpu_ns: 4,

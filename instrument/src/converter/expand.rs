@@ -188,7 +188,7 @@ pub(super) fn turn(record: &Turn, shared: &LoopShared) -> Span {
         call: 0,
         trace: [0; 2],
         name: Name(0),
-        trace_flags: sampling::turn_flags(id).into(),
+        trace_flags: sampling::turn_flags(id, record.sampled).into(),
     };
     Span {
         id,

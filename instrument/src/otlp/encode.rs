@@ -325,7 +325,7 @@ fn all_links(out: &mut Wire, span: &Span) {
     use field::link as at;
 
     // None to what is not exported.
-    let turn_is_sampled = || turn_flags(span.turn) & SAMPLED != 0;
+    let turn_is_sampled = || turn_flags(span.turn, span.is_sampled()) & SAMPLED != 0;
     if span.kind == SpanKind::Poll && span.turn != 0 && turn_is_sampled() {
         link(out, "turn", turn_trace(span.turn), span.turn);
     }

@@ -87,6 +87,8 @@ pub struct LoopRecorder {
     unserved: Cell<Wait>,
     turns: Cell<u32>,
     served: Cell<u32>,
+    /// Trace flags of whom this turn served, all together.
+    flags: Cell<u64>,
     /// The call that is being polled.
     current: Cell<u32>,
     /// The task made inside a call that is being polled.
@@ -144,6 +146,7 @@ impl LoopRecorder {
             unserved: Cell::default(),
             turns: Cell::new(0),
             served: Cell::new(0),
+            flags: Cell::new(0),
             current: Cell::new(0),
             current_task: Cell::new(0),
             cause: Cell::default(),

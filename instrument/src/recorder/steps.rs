@@ -28,6 +28,8 @@ impl LoopRecorder {
             };
             turns = first | u64::from(turn) << 32;
             self.served.set(self.served.get() + 1);
+            self.flags
+                .set(self.flags.get() | entry.get(word::MODE) >> mode::TRACE_SHIFT);
         }
         let (floor, first_cpu) = if polls == 0 {
             (word::ATTACHED, 0)

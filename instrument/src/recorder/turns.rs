@@ -5,6 +5,7 @@
 use super::LoopRecorder;
 use crate::doing::Doing;
 use crate::record::Turn;
+use crate::trace::SAMPLED;
 use crate::watch::stir;
 use crate::{clock, enabled};
 
@@ -110,6 +111,7 @@ impl LoopRecorder {
         let number = self.turns.get().wrapping_add(1).max(1);
         self.turns.set(number);
         self.served.set(0);
+        self.flags.set(0);
         self.not_ours.take();
         self.turn.set(TurnState {
             number,
@@ -130,6 +132,7 @@ impl LoopRecorder {
         let record = Turn {
             number: turn.number,
             served: self.served.get(),
+            sampled: self.flags.get() as u8 & SAMPLED != 0,
             start: turn.start,
             end: now.max(turn.start),
             cpu_ns: cpu_ns.saturating_sub(turn.cpu_ns),
