@@ -3,7 +3,7 @@
 Spans are compared with the same ones by tracing-opentelemetry and by OpenTelemetry's SDK for
 Python, each with a batch processor whose exporter drops them. The other rows send everything that
 is recorded, in full detail, to an OpenTelemetry collector on this machine, which is kept to one of
-its cores; "without" records the same and sends it nowhere. With and without take turns in one
+its cores; "without" joins and counts the same records. With and without take turns in one
 process; figures are medians, of ratios too. Needs cargo, Go for the collector, opentelemetry-sdk.
 
 Exit status: 0, 1 for a missed bar, 2 if it could not run.
@@ -116,18 +116,25 @@ def paced(bench: Bench) -> Misses:
 
 
 def saturated(bench: Bench) -> Misses:
-    """As many calls as go."""
-    for protocol in PROTOCOLS:
-        to = (protocol, bench.urls[protocol])
-        options = {"calls": 400_000, "in_flight": 64, "to": to}
-        found = bench.run(f"saturated {protocol}", "saturated", **options)
-        what = f"saturation, {protocol}"
+    """As many calls as go: pinned to the core that the collector leaves alone, then free."""
+    for protocol, pinned in product(PROTOCOLS, (True, False)):
+        options = {
+            "calls": 400_000,
+            "in_flight": 64,
+            "to": (protocol, bench.urls[protocol]),
+        }
+        placement = "pinned" if pinned else "free"
+        found = bench.run(
+            f"saturated {protocol} {placement}", "saturated", pinned=pinned, **options
+        )
+        what = f"saturation, {protocol}, {placement}"
         print(
             f"\n{what}: {found['without_per_s']:,.0f} calls/s without, "
             f"{found['with_per_s']:,.0f} with export ({found['share']:.0%})\n  {_lost(found)}",
             flush=True,
         )
-        yield from _bar(f"{what}, share", found["share"], EXPORT_SHARE, most=False)
+        if pinned:
+            yield from _bar(f"{what}, share", found["share"], EXPORT_SHARE, most=False)
 
 
 def rate(bench: Bench) -> Misses:

@@ -85,7 +85,12 @@ def _export(to: tuple[str, str] | None, lost: dict[str, int]) -> Iterator[None]:
     """Record everything, and export it if there is somewhere to; add to what was lost."""
     peers.ours_detail("full")
     if to is None:
-        yield
+        # What is recorded is joined and counted, as ever while something is attached.
+        peers.ours_sink(None)
+        try:
+            yield
+        finally:
+            peers.ours_detach()
         return
     os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"], url = to
     peers.ours_export(url)
