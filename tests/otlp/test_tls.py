@@ -158,9 +158,21 @@ def test_file_that_cannot_be_used_is_named(
     if content is not None:
         bad.write_text(content)
     settings(**{f"EXPORTER_OTLP_{what}": bad})
-    with pytest.raises(ValueError, match=r"bad\.pem") as caught:
+    said = rf"^OTEL_EXPORTER_OTLP_{what} names .*bad\.pem, which "
+    with pytest.raises(ValueError, match=said) as caught:
         gilscope.instrument()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("signal", ["TRACES", "METRICS"])
+def test_file_of_one_signal_is_named_by_its_own_variable(
+    files: Files, settings: Callable[..., None], tmp_path: Path, signal: str
+) -> None:
+    settings(EXPORTER_OTLP_ENDPOINT="https://127.0.0.1:9")
+    settings(EXPORTER_OTLP_CERTIFICATE=files.authority)
+    settings(**{f"EXPORTER_OTLP_{signal}_CERTIFICATE": tmp_path / "none.pem"})
+    with pytest.raises(ValueError, match=rf"^OTEL_EXPORTER_OTLP_{signal}_CERTIFICATE names .*none"):
+        gilscope.instrument()
 
 
 @pytest.mark.parametrize("what", ["CLIENT_CERTIFICATE", "CLIENT_KEY"])
