@@ -41,7 +41,8 @@ pub struct Stats {
     pub turns: u64,
     /// CPU time of the loops' threads in them.
     pub cpu_ns: u64,
-    /// How long the loops' threads waited for the GIL before a turn, whoever waited for them.
+    /// How long the loops' threads waited for the GIL before a turn, whoever waited for them, also while all calls
+    /// were suspended: each wait once. The part `GilWait` is that of calls that begin, once for each of them.
     pub gil_wait: PartStats,
     /// What was not recorded or not kept, by reason.
     pub dropped: Dropped,
@@ -141,7 +142,7 @@ pub(crate) struct Tables {
     pub(crate) parts: [Histogram; SpanKind::ALL.len()],
     /// From the wake until the poll.
     pub(crate) woken: Histogram,
-    /// Waits of loop threads for the GIL.
+    /// Waits of loop threads for the GIL before a turn, whoever waited for them.
     pub(crate) gil_wait: Histogram,
     /// CPU time of loop threads in their turns.
     pub(crate) cpu_ns: u64,
@@ -303,6 +304,7 @@ pub(crate) struct Meters {
     /// In the order of [`SpanKind::ALL`].
     pub(crate) parts: [Histogram; SpanKind::ALL.len()],
     pub(crate) woken: Histogram,
+    pub(crate) gil_wait: Histogram,
     pub(crate) by_status: [u64; Status::ALL.len()],
     pub(crate) dropped: Dropped,
     /// All of them, also those that did not occur.
@@ -317,6 +319,7 @@ pub(crate) fn meters() -> Meters {
         since: tables.since,
         parts: tables.parts.clone(),
         woken: tables.woken.clone(),
+        gil_wait: tables.gil_wait.clone(),
         by_status: tables.by_status,
         dropped: tables.dropped.since(&tables.dropped_base),
         findings: tables.findings.counts(),

@@ -17,8 +17,9 @@ class instrument:
     From now until `close()`, the end of the block it is used in, or the exit of the process. `otlp`
     is the collector's address, "http://localhost:4318" say, or True for what the standard variables
     say: `OTEL_EXPORTER_OTLP_ENDPOINT`, `_PROTOCOL` (`http/protobuf`, or `grpc`), `_HEADERS`,
-    `_TIMEOUT`, `_COMPRESSION`, `_CERTIFICATE` and their forms for traces; `OTEL_SERVICE_NAME`,
-    `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_BSP_...`, and `OTEL_SDK_DISABLED`.
+    `_TIMEOUT`, `_COMPRESSION`, `_CERTIFICATE`, `_CLIENT_KEY`, `_CLIENT_CERTIFICATE` and their forms
+    for traces and metrics; `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`,
+    `OTEL_BSP_...`, `OTEL_METRIC_EXPORT_...`, and `OTEL_SDK_DISABLED`.
 
     `close_within`: how many seconds `close()` may take to send what is left, a second unless said
     otherwise. Meanwhile `gilscope.stats()` and traces wait, and at exit it is a second at most.

@@ -13,15 +13,13 @@ import pytest
 
 import gilscope
 
-from .conftest import LIMIT
+from .conftest import LIMIT, Preempted, near
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 INJECTED = 20_000_000
-# Between the stamps of a poll and those of the code in it the machine may run somebody else, which
-# is then in the one and not in the other. One attempt without that shows what is measured.
-ATTEMPTS = 50
+ATTEMPTS = 10
 PARTS = {"enqueue", "queued", "gil.wait", "ready", "poll", "suspended", "callback"}
 
 
@@ -47,17 +45,20 @@ def test_a_poll_of_20_ms_comes_back_within_5_percent(
         inject()
         return time.monotonic_ns() - before
 
-    seen = []
+    loop, seen = rt.call(threading.get_native_id), []
     for _ in range(ATTEMPTS):
+        preempted = Preempted(loop)
         with gilscope.trace() as trace:
             true = rt.call(injected)
+        others = preempted.since()
         _, poll = sorted_polls(trace.spans)
-        seen.append((poll["dur_ns"], true))
+        seen.append((poll["dur_ns"], true, others))
         # What lies inside cannot be longer; the two clocks differ by parts per million.
         assert poll["dur_ns"] >= true * 0.999, seen
-        if poll["dur_ns"] <= true * 1.05:
-            return
-    pytest.fail(f"none of {ATTEMPTS} attempts was within 5 %: {seen}")
+        # Between the stamps of a poll and those of the code in it the machine may run somebody
+        # else, which is then in the one and not in the other: no longer than it says that it did.
+        assert poll["dur_ns"] <= true * 1.05 + others, seen
+    assert any(near(measured, true) for measured, true, _ in seen), seen
 
 
 def sorted_polls(spans: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -37,6 +37,11 @@ def link_of(span: dict[str, Any], what: str) -> tuple[str, str] | None:
     return (links[0]["traceId"], links[0]["spanId"]) if links else None
 
 
+def last_of(polls: list[dict[str, Any]]) -> dict[str, Any]:
+    """The poll that ended last."""
+    return max(polls, key=lambda it: times(it)[1])
+
+
 def times(span: dict[str, Any]) -> tuple[int, int]:
     return int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
 
@@ -84,7 +89,20 @@ def test_links_of_polls_lead_to_exported_spans(
             assert times(waker)[0] <= times(poll)[0]
             assert waker["parentSpanId"] != poll["parentSpanId"]
             woken += 1
-    assert woken >= 2 * CALLS
+    assert woken >= 2 * CALLS * 2  # by the event, and by the gather
+    polls_of: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for poll in polls.values():
+        polls_of[poll["parentSpanId"]].append(poll)
+    tasks = [span for span in spans.values() if span["attributes"]["gilscope.span"] == "task"]
+    gatherers = [key for key, span in spans.items() if span["name"].endswith(".waits")]
+    assert len(gatherers) == 2 * CALLS
+    for _, call in gatherers:
+        children = [task["spanId"] for task in tasks if task["parentSpanId"] == call]
+        assert len(children) == 2
+        ended = last_of([poll for child in children for poll in polls_of[child]])
+        # The poll in which the gather returned was woken by the one in which its last child ended.
+        wake = link_of(last_of(polls_of[call]), "wake")
+        assert wake == (ended["traceId"], ended["spanId"])
     for key, turn in turns.items():
         assert "links" not in turn
         # What a turn says that it served are the calls whose polls lead to it.

@@ -46,6 +46,19 @@ def points(metric: dict[str, Any]) -> dict[str, int]:
     }
 
 
+def is_as_in_stats(metric: dict[str, Any], wanted: dict[str, int]) -> None:
+    """A histogram of durations has the numbers of `gilscope.stats()`."""
+    (point,) = metric["histogram"]["dataPoints"]
+    assert metric["unit"] == "s"
+    assert int(point["count"]) == wanted["count"], metric["name"]
+    # Nobody has a maximum of nothing.
+    assert ("max" in point) == (wanted["count"] > 0)
+    assert point.get("sum", 0) == pytest.approx(wanted["sum_ns"] * 1e-9)
+    assert point.get("max", 0) == pytest.approx(wanted["max_ns"] * 1e-9)
+    assert sum(map(int, point["bucketCounts"])) == wanted["count"]
+    assert metric["histogram"]["aggregationTemporality"] == 2  # cumulative
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_collector_receives_what_was_counted(
     collector: Collector, settings: Callable[..., None], protocol: str
@@ -68,15 +81,7 @@ def test_collector_receives_what_was_counted(
     collector.stop()
     metrics = collector.receiver.metrics()
     for part in PARTS:
-        metric = metrics[f"gilscope.{part}.duration"]
-        (point,) = metric["histogram"]["dataPoints"]
-        wanted = stats["parts"][part]
-        assert metric["unit"] == "s"
-        assert int(point["count"]) == wanted["count"], part
-        assert point["sum"] == pytest.approx(wanted["sum_ns"] * 1e-9)
-        assert point["max"] == pytest.approx(wanted["max_ns"] * 1e-9)
-        assert sum(map(int, point["bucketCounts"])) == wanted["count"]
-        assert metric["histogram"]["aggregationTemporality"] == 2  # cumulative
+        is_as_in_stats(metrics[f"gilscope.{part}.duration"], stats["parts"][part])
     assert points(metrics["gilscope.calls"]) == {"ok": 21, "error": 3}
     found = points(metrics["gilscope.findings"])
     assert list(found) == [f"GS0{number}" for number in range(1, 8)]
@@ -87,6 +92,7 @@ def test_collector_receives_what_was_counted(
     assert int(in_flight["asInt"]) == 0
     (woken,) = metrics["gilscope.wake.duration"]["histogram"]["dataPoints"]
     assert int(woken["count"]) == stats["parts"]["suspended"]["count"]
+    is_as_in_stats(metrics["gilscope.loop.gil.wait.duration"], stats["gil_wait"])
     (held,) = metrics["gilscope.gil.hold.duration"]["histogram"]["dataPoints"]
     assert int(held["count"]) > 0
 
@@ -154,6 +160,33 @@ def test_gil_waiters_are_counted_while_somebody_holds_the_gil(
         ext.ticks_while_gil_held(naps, 0.5, 3)
         eventually(lambda: 1 in gauges(collector, "gilscope.gil.waiters"))
     assert max(gauges(collector, "gilscope.gil.waiters")) == 1
+
+
+def test_waits_for_the_gil_while_all_calls_are_suspended_are_exported(
+    collector: Collector, settings: Callable[..., None], ext: ModuleType
+) -> None:
+    suspended = threading.Event()
+
+    async def dozes() -> None:
+        asyncio.get_running_loop().call_soon(suspended.set)
+        await asyncio.sleep(0.2)
+
+    settings(EXPORTER_OTLP_ENDPOINT=collector.url("http/protobuf"))
+    with gilscope.instrument(watchdog=False) as export, gilscope.PyRuntime() as rt:
+        _native.reset_stats()
+        future = rt.submit(dozes)
+        assert suspended.wait(30)
+        ext.hold_gil(1.0)  # its timer is over long before
+        future.result(30)
+        rt.shutdown()
+        stats = gilscope.stats()
+        export.close()
+    collector.stop()
+    metrics, parts = collector.receiver.metrics(), stats["parts"]
+    assert parts["gil.wait"]["count"] == 1
+    assert stats["gil_wait"]["max_ns"] > parts["gil.wait"]["max_ns"]
+    is_as_in_stats(metrics["gilscope.gil.wait.duration"], parts["gil.wait"])
+    is_as_in_stats(metrics["gilscope.loop.gil.wait.duration"], stats["gil_wait"])
 
 
 def test_wakes_are_counted_in_python_too(rt: gilscope.PyRuntime) -> None:

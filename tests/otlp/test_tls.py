@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,10 +57,15 @@ def secure(collector_program: Path, files: Files, tmp_path: Path) -> Iterator[Co
 @pytest.fixture
 def mutual(collector_program: Path, files: Files, tmp_path: Path) -> Iterator[Collector]:
     """A collector with a certificate, which wants to see ours."""
+    with wants_ours(collector_program, files, tmp_path) as running:
+        yield running
+
+
+def wants_ours(program: Path, files: Files, folder: Path) -> Collector:
+    """A collector with a certificate, which wants to see one by the same authority."""
     certificate, key = files.server
     tls = {"cert_file": certificate, "key_file": key, "client_ca_file": files.authority}
-    with Collector(collector_program, tmp_path, tls) as running:
-        yield running
+    return Collector(program, folder, tls)
 
 
 def all_arrive(collector: Collector) -> None:
@@ -141,6 +147,44 @@ def test_b4_collector_that_wants_to_see_a_certificate_we_have_not(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_each_signal_has_its_own_collector_authority_and_certificate(
+    collector_program: Path,
+    files: Files,
+    settings: Callable[..., None],
+    tmp_path: Path,
+    protocol: str,
+) -> None:
+    certificate, key = files.client
+    settings(EXPORTER_OTLP_PROTOCOL=protocol)
+    settings(EXPORTER_OTLP_CERTIFICATE=files.authority)  # which vouches for neither
+    settings(EXPORTER_OTLP_CLIENT_CERTIFICATE=certificate, EXPORTER_OTLP_CLIENT_KEY=key)
+    with ExitStack() as both:
+        collectors = []
+        for signal in ("TRACES", "METRICS"):
+            folder = tmp_path / signal
+            folder.mkdir()
+            its = Files(folder)
+            collector = both.enter_context(wants_ours(collector_program, its, folder))
+            collectors.append(collector)
+            path = f"/v1/{signal.lower()}" if protocol == "http/protobuf" else ""
+            certificate, key = its.client
+            variables = {
+                "ENDPOINT": collector.url(protocol) + path,
+                "CERTIFICATE": its.authority,
+                "CLIENT_CERTIFICATE": certificate,
+                "CLIENT_KEY": key,
+            }
+            settings(**{f"EXPORTER_OTLP_{signal}_{it}": value for it, value in variables.items()})
+        traces, metrics = collectors
+        all_arrive(traces)
+        metrics.stop()
+        assert traces.receiver.metrics() == {}
+        assert metrics.receiver.spans() == []
+        ended = metrics.receiver.metrics()["gilscope.calls"]["sum"]["dataPoints"]
+        assert sum(int(point["asInt"]) for point in ended) >= 50
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("what", ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"])
 @pytest.mark.parametrize("content", [None, "no certificate\n"])
 def test_file_that_cannot_be_used_is_named(
@@ -158,9 +202,21 @@ def test_file_that_cannot_be_used_is_named(
     if content is not None:
         bad.write_text(content)
     settings(**{f"EXPORTER_OTLP_{what}": bad})
-    with pytest.raises(ValueError, match=r"bad\.pem") as caught:
+    said = rf"^OTEL_EXPORTER_OTLP_{what} names .*bad\.pem, which "
+    with pytest.raises(ValueError, match=said) as caught:
         gilscope.instrument()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("signal", ["TRACES", "METRICS"])
+def test_file_of_one_signal_is_named_by_its_own_variable(
+    files: Files, settings: Callable[..., None], tmp_path: Path, signal: str
+) -> None:
+    settings(EXPORTER_OTLP_ENDPOINT="https://127.0.0.1:9")
+    settings(EXPORTER_OTLP_CERTIFICATE=files.authority)
+    settings(**{f"EXPORTER_OTLP_{signal}_CERTIFICATE": tmp_path / "none.pem"})
+    with pytest.raises(ValueError, match=rf"^OTEL_EXPORTER_OTLP_{signal}_CERTIFICATE names .*none"):
+        gilscope.instrument()
 
 
 @pytest.mark.parametrize("what", ["CLIENT_CERTIFICATE", "CLIENT_KEY"])

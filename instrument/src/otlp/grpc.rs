@@ -58,8 +58,8 @@ fn connect(target: &Target) -> Result<Grpc, Invalid> {
     let mut endpoint = Endpoint::from_shared(target.url.clone()).map_err(unusable)?;
     if target.url.starts_with("https://") {
         let mut tls = ClientTlsConfig::new().with_enabled_roots();
-        if let Some(path) = &target.certificate {
-            tls = tls.ca_certificate(Certificate::from_pem(pem::certificates(path)?));
+        if let Some(file) = &target.certificate {
+            tls = tls.ca_certificate(Certificate::from_pem(pem::certificates(file)?));
         }
         if let Some((certificate, key)) = &target.client {
             tls = tls.identity(Identity::from_pem(

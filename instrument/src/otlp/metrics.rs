@@ -40,6 +40,7 @@ pub(super) fn request(
         parts.map(|kind| times.histogram(names::duration(kind), &meters.parts[kind as usize]));
     let mut metrics: Vec<_> = parts.collect();
     metrics.push(times.histogram(names::WAKE, &meters.woken));
+    metrics.push(times.histogram(names::LOOP_GIL_WAIT, &meters.gil_wait));
     let ends = Status::ALL.into_iter().zip(meters.by_status);
     let ends = ends.filter(|(_, count)| *count != 0);
     let ends = ends.map(|(status, count)| (names::STATUS.key, status.as_str(), count));

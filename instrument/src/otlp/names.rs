@@ -183,7 +183,7 @@ pub(super) const fn duration(kind: SpanKind) -> (&'static str, &'static str) {
         ),
         SpanKind::GilWait => (
             "gilscope.gil.wait.duration",
-            "The loop thread waits for the GIL.",
+            "A call that its loop was to begin waits until the loop thread has the GIL.",
         ),
         SpanKind::Ready => (
             "gilscope.ready.duration",
@@ -216,6 +216,10 @@ pub(super) const fn duration(kind: SpanKind) -> (&'static str, &'static str) {
 pub(super) const WAKE: (&str, &str) = (
     "gilscope.wake.duration",
     "From the wake of a call or task until its next poll.",
+);
+pub(super) const LOOP_GIL_WAIT: (&str, &str) = (
+    "gilscope.loop.gil.wait.duration",
+    "The loop thread waits for the GIL before a turn, whether a call is to begin or all are suspended.",
 );
 
 /// A metric that counts, or measures: name, unit, what it is.
@@ -267,7 +271,10 @@ pub fn attribute_table() -> String {
 /// The metrics, in Markdown.
 pub fn metric_table() -> String {
     let mut table = String::from("| metric | kind | unit | what it says |\n|---|---|---|---|\n");
-    let durations = SpanKind::ALL.into_iter().map(duration).chain([WAKE]);
+    let durations = SpanKind::ALL
+        .into_iter()
+        .map(duration)
+        .chain([WAKE, LOOP_GIL_WAIT]);
     for (name, about) in durations {
         let _ = writeln!(table, "| `{name}` | histogram | `s` | {about} |");
     }

@@ -69,6 +69,13 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
+/// A file, and which variable says so.
+#[derive(Clone, Debug)]
+pub(super) struct File {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+}
+
 /// Where and how one signal is sent.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -77,8 +84,8 @@ pub(super) struct Target {
     pub(super) headers: Vec<(String, String)>,
     pub(super) timeout: Duration,
     pub(super) gzip: bool,
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) client: Option<(PathBuf, PathBuf)>,
+    pub(super) certificate: Option<File>,
+    pub(super) client: Option<(File, File)>,
 }
 
 impl Target {
@@ -250,6 +257,15 @@ impl Env<'_> {
             .find_map(|name| self.text(&name).map(|value| (name, value)))
     }
 
+    /// A file that such a variable says.
+    fn file(&self, signal: &str, what: &str) -> Option<File> {
+        let given = self.either(signal, what);
+        given.map(|(name, path)| File {
+            name,
+            path: path.into(),
+        })
+    }
+
     fn target(&self, signal: &str, path: &str, endpoint: Option<&str>) -> Result<Target, Invalid> {
         let protocol = self.protocol(signal)?;
         let headers = format!("OTEL_EXPORTER_OTLP_{signal}_HEADERS");
@@ -257,28 +273,27 @@ impl Env<'_> {
             Some(_) => self.pairs(&headers)?,
             None => self.pairs("OTEL_EXPORTER_OTLP_HEADERS")?,
         };
-        let certificate = self.either(signal, "CERTIFICATE");
         Ok(Target {
             url: self.url(signal, path, protocol, endpoint)?,
             protocol,
             headers,
             timeout: self.timeout(signal)?,
             gzip: self.gzip(signal)?,
-            certificate: certificate.map(|(_, path)| path.into()),
+            certificate: self.file(signal, "CERTIFICATE"),
             client: self.client(signal)?,
         })
     }
 
     /// Certificate and key, of which one is of no use without the other.
-    fn client(&self, signal: &str) -> Result<Option<(PathBuf, PathBuf)>, Invalid> {
-        let missing = |what: &str, (given, _): (String, String)| {
-            let problem = format!("is needed with {given}");
+    fn client(&self, signal: &str) -> Result<Option<(File, File)>, Invalid> {
+        let missing = |what: &str, given: File| {
+            let problem = format!("is needed with {}", given.name);
             Env::invalid(&format!("OTEL_EXPORTER_OTLP_{what}"), problem)
         };
-        let certificate = self.either(signal, "CLIENT_CERTIFICATE");
-        match (certificate, self.either(signal, "CLIENT_KEY")) {
+        let certificate = self.file(signal, "CLIENT_CERTIFICATE");
+        match (certificate, self.file(signal, "CLIENT_KEY")) {
             (None, None) => Ok(None),
-            (Some((_, certificate)), Some((_, key))) => Ok(Some((certificate.into(), key.into()))),
+            (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
             (Some(given), None) => missing("CLIENT_KEY", given),
             (None, Some(given)) => missing("CLIENT_CERTIFICATE", given),
         }

@@ -123,8 +123,8 @@ fn http(target: &Target) -> Result<Transport, Invalid> {
         let problem = format!("cannot be used: {}", chain(&error));
         invalid(&target.shown(), problem)
     };
-    if let Some(path) = &target.certificate {
-        let bundle = reqwest::Certificate::from_pem_bundle(&pem::certificates(path)?);
+    if let Some(file) = &target.certificate {
+        let bundle = reqwest::Certificate::from_pem_bundle(&pem::certificates(file)?);
         client = client.tls_certs_merge(bundle.map_err(unusable)?);
     }
     if let Some((certificate, key)) = &target.client {
