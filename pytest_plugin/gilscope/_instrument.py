@@ -22,7 +22,7 @@ class instrument:
     `OTEL_BSP_...`, `OTEL_METRIC_EXPORT_...`, and `OTEL_SDK_DISABLED`.
 
     `close_within`: how many seconds `close()` may take to send what is left, a second unless said
-    otherwise. Meanwhile `gilscope.stats()` and traces wait, and at exit it is a second at most.
+    otherwise; at exit it is a second at most. It counts from the call of `close()`.
 
     `watchdog`: whether who holds the GIL, or a loop, while a call waits is to be seen, with its
     stack; a number is the seconds from when on, else it is 0.05, or what `GILSCOPE_SLOW` says. What
