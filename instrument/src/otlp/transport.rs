@@ -64,7 +64,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
 /// A connection, made at its first use.
 pub(super) enum Transport {
     Grpc(Box<Grpc>),
-    Http(reqwest::Client, Target),
+    Http(reqwest::Client, Box<Target>),
 }
 
 impl Transport {
@@ -132,7 +132,7 @@ fn http(target: &Target) -> Result<Transport, Invalid> {
         client = client.identity(reqwest::Identity::from_pem(&pem).map_err(unusable)?);
     }
     let client = client.build().map_err(unusable)?;
-    Ok(Transport::Http(client, target.clone()))
+    Ok(Transport::Http(client, Box::new(target.clone())))
 }
 
 async fn post(client: &reqwest::Client, target: &Target, body: Bytes) -> Result<Bytes, Failure> {
