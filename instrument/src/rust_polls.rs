@@ -104,6 +104,8 @@ pub struct RustPolls {
     polls: u32,
     /// The id of the newest one.
     newest: u64,
+    /// When that ended.
+    ended: u64,
 }
 
 impl RustPolls {
@@ -115,6 +117,7 @@ impl RustPolls {
             name,
             polls: 0,
             newest: 0,
+            ended: 0,
         }
     }
 
@@ -128,9 +131,12 @@ impl RustPolls {
         }
     }
 
-    /// The newest poll, as that which wakes who awaits the future.
+    /// The newest poll, as that which wakes who awaits the future, at its end.
     pub fn cause(&self) -> Cause {
-        Cause::rust_poll(self.newest, self.by.trace, self.by.trace_flags)
+        let Awaiting {
+            trace, trace_flags, ..
+        } = self.by;
+        Cause::rust_poll(self.newest, trace, trace_flags, self.ended)
     }
 
     /// A poll was from `start` to `end`, in ticks, on this thread.
@@ -138,6 +144,7 @@ impl RustPolls {
     pub fn polled(&mut self, start: u64, end: u64) {
         self.polls = self.polls.wrapping_add(1);
         self.newest = crate::new_id();
+        self.ended = end.max(start);
         let Some(thread) = this_thread() else { return };
         let poll = RustPoll {
             id: self.newest,
@@ -145,7 +152,7 @@ impl RustPolls {
             name: self.name,
             number: self.polls,
             start,
-            end: end.max(start),
+            end: self.ended,
             thread,
         };
         let global = global::global();

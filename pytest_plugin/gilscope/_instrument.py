@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gilscope import _native
+from gilscope._given import wrong
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,8 +30,9 @@ class instrument:
     is found is in `gilscope.stats()["findings"]`, and described in docs/findings.md.
 
     No call waits for a collector, and one that is not there is no error: what it does not take is
-    counted, and said in one line on stderr. Raises `ValueError` for an address or a variable that
-    cannot be used, with its name. It is the default, unless `tree` is all that is asked for.
+    counted, and said in one line on stderr. To export is the default, unless `tree` is all that is
+    asked for. Raises `ValueError` for an address or a variable that cannot be used, with its name,
+    and `TypeError` for an argument of a wrong type, with its name.
 
     `tree=True` has this process answer `gilscope tree PID`, on a Unix socket that only its own user
     can open; without this, the variable `GILSCOPE_TREE=1` does so from the first runtime on.
@@ -47,6 +49,8 @@ class instrument:
     ) -> None:
         if otlp is None:
             otlp = not tree
+        if not isinstance(otlp, bool | str):
+            raise wrong(TypeError, "otlp", "an address, True, False or None", otlp)
         endpoint = otlp if isinstance(otlp, str) else None
         slow = None if isinstance(watchdog, bool) else watchdog
         self._watch = _native.Watch(slow) if watchdog is not False else None

@@ -37,7 +37,7 @@ def test_findings_come_first_with_what_to_do(cli: Cli, monkeypatch: pytest.Monke
     assert done.code == 0, done
     finding, hint, empty, headline = done.err.splitlines()[:4]
     assert finding.startswith("finding: GS03 `hogs.f` held the loop for ")
-    assert " in one poll, at `crunch` (hogs.py:" in finding
+    assert " of it on a processor, at `crunch` (hogs.py:" in finding
     assert hint.startswith("  hint: await in between, ")
     assert empty == ""
     assert headline.startswith("3 calls in ")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 PROTOCOLS = ["grpc", "http/protobuf"]
 OTHER = {"grpc": "http/protobuf", "http/protobuf": "grpc"}
+# Where spans are posted to, below the address.
+PATH = {"grpc": "", "http/protobuf": "/v1/traces"}
 UNUSABLE = ["localhost", "http:localhost", "ftp://localhost", "http://", "http://a b\n"]
 
 
@@ -87,7 +89,7 @@ def test_collector_that_is_absent_fails_no_run(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     line = told(cli.run("double", "ten", "--otlp=http://127.0.0.1:9"))
-    assert line.endswith(f"({protocol} to http://127.0.0.1:9)")
+    assert line.endswith(f"({protocol} to http://127.0.0.1:9{PATH[protocol]})")
 
 
 def test_spans_that_are_lost_on_their_way_are_in_the_trace(cli: Any) -> None:
@@ -104,7 +106,7 @@ def test_port_of_the_other_protocol_fails_no_run(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     with running(OTHER[protocol]) as collector:
         line = told(cli.run("double", "ten", f"--otlp={collector.url}"))
-    hint = f"({protocol} to {collector.url}; is that a port for {OTHER[protocol]}?)"
+    hint = f"({protocol} to {collector.url}{PATH[protocol]}; is that a port for {OTHER[protocol]}?)"
     assert line.endswith(hint)
 
 

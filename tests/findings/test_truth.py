@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections import defaultdict
@@ -166,11 +167,52 @@ def test_a_poll_that_holds_the_loop_is_named_and_as_long(rt: gilscope.PyRuntime)
     assert near(finding["dur_ns"], true)
     assert finding["call"] == polls[1]["call"]
     assert "hog` held the loop for " in finding["sentence"]
-    assert " in one poll, at `crunches` (test_truth.py:" in finding["sentence"]
+    # It slept: what the loop was held for is not what it computed.
+    assert polls[1]["cpu_ns"] < polls[1]["dur_ns"] / 2
+    assert " of it on a processor, at `crunches` (test_truth.py:" in finding["sentence"]
     assert "victim` waited " in finding["sentence"]
     assert finding["thread"] == "gilscope-test"
     assert finding["stack"][0].endswith(" in crunches")
     assert finding["stack"][1].endswith(" in hog")
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_a_poll_that_did_not_compute_for_most_of_its_time_says_for_how_long_it_did(
+    rt: gilscope.PyRuntime, computes: bool
+) -> None:
+    started, submitted = threading.Event(), threading.Event()
+
+    def crunches() -> None:
+        begun = time.thread_time()
+        while computes and time.thread_time() - begun < 0.3:
+            pass
+        if not computes:
+            time.sleep(0.3)
+
+    async def hog() -> None:
+        started.set()
+        submitted.wait(LIMIT)
+        crunches()
+
+    async def victim() -> None:
+        pass
+
+    with gilscope.trace() as trace:
+        holds = rt.submit(hog)
+        assert started.wait(LIMIT)
+        waits = rt.submit(victim)
+        submitted.set()
+        waits.result(LIMIT)
+        holds.result(LIMIT)
+    (poll,) = (it for it in trace.spans if it["span"] == "poll" and "hog" in it["name"])
+    (finding,) = (it for it in trace.findings if it["finding"] == "GS03")
+    little = poll["cpu_ns"] < poll["dur_ns"] / 2
+    assert little or computes
+    said = re.search(r" in one poll, ([0-9.]+) (.)s of it on a processor", finding["sentence"])
+    assert (said is not None) == little
+    if said:
+        unit = {"m": 1e6, "\N{MICRO SIGN}": 1e3}[said[2]]
+        assert near(float(said[1]) * unit, poll["cpu_ns"])
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])

@@ -121,7 +121,8 @@ def test_b4_collector_that_refuses_is_not_asked_again(
     assert export.lost == {**NOTHING, "export_failed": export.recorded}
     assert len(set(faulty.requests)) == len(faulty.requests)
     assert export.exporter.failure is not None
-    said = f"{export.exporter.failure} ({faulty.protocol} to {faulty.url})\n"
+    path = "/v1/traces" if faulty.protocol == "http/protobuf" else ""
+    said = f"{export.exporter.failure} ({faulty.protocol} to {faulty.url}{path})\n"
     assert told_once(capfd, export) == TOLD + said
     if faulty.protocol == "http/protobuf":
         assert export.exporter.failure == "HTTP 400 Bad Request"

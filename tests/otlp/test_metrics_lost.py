@@ -28,6 +28,11 @@ def url_of(server: socket.socket) -> str:
     return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
+def posted(protocol: str, url: str) -> str:
+    """Where metrics go, as it is said."""
+    return f"{protocol} to {url}{'/v1/metrics' if protocol == 'http/protobuf' else ''}"
+
+
 def test_b4_metrics_that_nobody_answers_hold_up_no_spans(
     protocol: str,
     silent: socket.socket,
@@ -50,7 +55,7 @@ def test_b4_metrics_that_nobody_answers_hold_up_no_spans(
                 eventually(lambda before=before: export.exported >= before + 7 * 50)
     assert export.lost == NOTHING
     why = "there was no time left to send them before the end"
-    said = f"{LOST}{why} ({protocol} to {url_of(silent)})\n"
+    said = f"{LOST}{why} ({posted(protocol, url_of(silent))})\n"
     assert capfd.readouterr().err == said
 
 
@@ -75,7 +80,7 @@ def test_metrics_that_are_refused_are_said_once(
     to = other.url if apart else faulty.url
     told = capfd.readouterr().err
     assert told.startswith(LOST), told
-    assert told.endswith(f" ({protocol} to {to})\n")
+    assert told.endswith(f" ({posted(protocol, to)})\n")
     assert told.count("\n") == 1
     assert export.exporter.failure is None  # of spans
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from otelcol import Collector
 
 OTHER = {"grpc": "http/protobuf", "http/protobuf": "grpc"}
+# Where spans are posted to, below the address.
+PATH = {"grpc": "", "http/protobuf": "/v1/traces"}
 LIMIT = 30
 
 
@@ -39,7 +41,7 @@ def test_b4_port_of_the_other_protocol(
 ) -> None:
     settings(EXPORTER_OTLP_PROTOCOL=protocol)
     url = collector.url(OTHER[protocol])
-    hint = f"({protocol} to {url}; is that a port for {OTHER[protocol]}?)\n"
+    hint = f"({protocol} to {url}{PATH[protocol]}; is that a port for {OTHER[protocol]}?)\n"
     assert told_of(url, capfd).endswith(hint)
 
 
@@ -52,7 +54,18 @@ def test_b4_port_without_tls(
 ) -> None:
     settings(EXPORTER_OTLP_PROTOCOL=protocol)
     url = collector.url(protocol).replace("http", "https")
-    assert told_of(url, capfd).endswith(f"({protocol} to {url}; is that a port without TLS?)\n")
+    told = told_of(url, capfd)
+    assert told.endswith(f"({protocol} to {url}{PATH[protocol]}; is that a port without TLS?)\n")
+
+
+def test_a_path_that_the_collector_does_not_know_is_told(
+    collector: Collector, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = collector.ports["http/protobuf"]
+    told = told_of(f"http://somebody:secret@127.0.0.1:{port}/wrong?key=secret", capfd)
+    assert "HTTP 404 Not Found" in told
+    assert "secret" not in told
+    assert f"(http/protobuf to http://127.0.0.1:{port}/wrong" in told
 
 
 def test_password_in_the_address_is_not_told(
@@ -60,5 +73,5 @@ def test_password_in_the_address_is_not_told(
 ) -> None:
     port = collector.ports["grpc"]
     told = told_of(f"http://somebody:secret@127.0.0.1:{port}", capfd)
-    assert f"to http://127.0.0.1:{port};" in told
+    assert f"to http://127.0.0.1:{port}/v1/traces;" in told
     assert "secret" not in told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from accounts import NOTHING, exporting, told_once
@@ -107,6 +107,20 @@ def test_endpoint_that_cannot_be_used_is_refused(
     shown = endpoint.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
     told = f'the endpoint must be {LIKE[protocol]}, not "{shown}"'
     assert str(caught.value) == told.replace("\0", "\\0")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"otlp": 5}, "otlp must be an address, True, False or None, not 5 (int)"),
+        ({"watchdog": "x"}, "watchdog must be True, False or a number of seconds, not 'x' (str)"),
+        ({"close_within": "x"}, "close_within must be a number of seconds or None, not 'x' (str)"),
+    ],
+)
+def test_argument_of_a_wrong_type_is_refused_by_its_name(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        gilscope.instrument(**wrong)
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -126,6 +128,34 @@ def test_a_rust_future_woke_who_awaits_it_in_its_last_poll(
     last = [span for span in polls if span["parent"] == call["id"]][-1]
     assert woken is last or last["woken_by"] == woken["id"]
     assert woken["start_ns"] >= rust[-1]["start_ns"]
+
+
+@pytest.mark.parametrize("fan_in", [gathers, None])
+def test_a_rust_future_woke_who_awaits_it_when_it_was_ready_however_long_the_gil_was_held(
+    default_rt: gilscope.PyRuntime, ext: ModuleType, fan_in: Callable[[Any], Awaitable[None]] | None
+) -> None:
+    async def waiter() -> None:
+        future = gilscope.rust.sleep(0.2)
+        await (future if fan_in is None else fan_in(future))
+
+    with gilscope.trace() as trace:
+        call = default_rt.submit(waiter)
+        while not any(it["phase"] == "suspended" for it in gilscope._native.in_flight()):
+            time.sleep(0.001)
+        # It is ready meanwhile, and the loop cannot hear of it.
+        ext.ticks_while_gil_held(print, 0.6, 0)
+        call.result(LIMIT)
+        spans = trace.spans
+    ready = [span for span in spans if span["span"] == "rust.poll"][-1]
+    (woken,) = (span for span in spans if span.get("woken_by") == ready["id"])
+    (suspended,) = (
+        span
+        for span in spans
+        if (span["span"], span["parent"], span.get("poll"))
+        == ("suspended", woken["parent"], woken["poll"])
+    )
+    assert suspended["wake_ns"] == ready["start_ns"] + ready["dur_ns"]
+    assert suspended["start_ns"] <= suspended["wake_ns"] <= woken["start_ns"]
 
 
 def test_a_callback_that_raises_is_named_as_ever(rt: gilscope.PyRuntime) -> None:

@@ -72,3 +72,36 @@ def test_both_formats_of_one_run_are_the_same_tree(both: tuple[Trace, Trace]) ->
     [outer, other] = [call for call in chrome.calls if call.parent is None]
     assert [child.kind for child in outer.children] == ["call", "task", "task", "call", "call"]
     assert other.children == []
+
+
+HELD = """
+import asyncio
+import time
+
+import gilscope
+
+
+async def holds():
+    time.sleep(0.2)
+
+
+async def both():
+    await asyncio.gather(*(rt.call_async(holds) for _ in range(2)))
+
+
+with gilscope.PyRuntime() as rt, gilscope.trace("t.jsonl"), gilscope.trace("t.json"):
+    rt.call(both)
+"""
+
+
+def test_a_finding_lasted_as_long_in_either_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GILSCOPE_SLOW_POLL", "50ms")
+    monkeypatch.chdir(tmp_path)
+    subprocess.run([sys.executable, "-c", HELD], check=True, timeout=60)
+    lines, chrome = read("t.jsonl").findings, read("t.json").findings
+    assert [(it.id, it.sentence, it.duration) for it in chrome] == [
+        (it.id, it.sentence, it.duration) for it in lines
+    ]
+    assert [it.id for it in lines if it.duration]

@@ -118,6 +118,8 @@ struct Time {
     whom: Whom,
     start: u64,
     end: u64,
+    /// Of a poll, as `Step::cpu`.
+    cpu: u32,
 }
 
 /// A wait for the GIL, and the turn that began when it was over.
@@ -174,7 +176,8 @@ impl Clues {
             }
         });
         if record.polls > 0 {
-            self.poll(whom, record.first_start, record.first_end, found);
+            let (start, end) = (record.first_start, record.first_end);
+            self.poll(whom, [start, end], record.first_cpu, found);
         }
         if record.task {
             return;
@@ -224,28 +227,45 @@ impl Clues {
             open: step.open,
             ..Whom::default()
         };
-        self.poll(whom, step.start, step.end, found);
+        self.poll(whom, [step.start, step.end], step.cpu, found);
         if step.woken != 0 {
             self.due(whom, step.woken, step.start, found);
         }
         self.victim(whom, step.turn, [step.suspended, step.start], found);
     }
 
-    fn poll(&mut self, whom: Whom, start: u64, end: u64, found: &Found) {
+    fn poll(&mut self, whom: Whom, [start, end]: [u64; 2], cpu: u32, found: &Found) {
         if found.length(start, end) > ns(found.slow.poll) {
-            keep(&mut self.held, Time { whom, start, end });
+            let time = Time {
+                whom,
+                start,
+                end,
+                cpu,
+            };
+            keep(&mut self.held, time);
         }
     }
 
     fn due(&mut self, whom: Whom, start: u64, end: u64, found: &Found) {
         if found.length(start, end) > ns(found.slow.poll) {
-            keep(&mut self.due, Time { whom, start, end });
+            let time = Time {
+                whom,
+                start,
+                end,
+                cpu: 0,
+            };
+            keep(&mut self.due, time);
         }
     }
 
     fn victim(&mut self, whom: Whom, turn: u32, [start, end]: [u64; 2], found: &Found) {
         if found.length(start, end) > ns(found.slow.gil) {
-            let time = Time { whom, start, end };
+            let time = Time {
+                whom,
+                start,
+                end,
+                cpu: 0,
+            };
             keep(&mut self.victims, Victim { turn, time });
         }
     }
@@ -296,7 +316,8 @@ impl Clues {
                 Some(due) => {
                     let sight = found.looks.take(shared.thread.runtime, held.start);
                     let lasted = found.lasted(held.start, held.end);
-                    let finding = say::held(lasted, held.whom, due, sight, shared);
+                    let poll = (lasted, u64::from(held.cpu) * 1000);
+                    let finding = say::held(poll, held.whom, due, sight, shared);
                     found.findings.push(finding);
                 }
                 // Whoever waited may not have ended.
@@ -376,6 +397,7 @@ fn first_time(words: &Copied) -> Time {
         } else {
             start
         },
+        cpu: 0,
     }
 }
 

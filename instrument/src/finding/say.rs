@@ -66,9 +66,10 @@ pub(super) fn gil(
     }
 }
 
-/// A poll of `whom` held the loop, and `due` waited for so many nanoseconds of it.
+/// A poll of `whom`, with so many nanoseconds of CPU time (0: not known), held the loop, and `due` waited
+/// for so many nanoseconds of it.
 pub(super) fn held(
-    poll: Lasted,
+    (poll, cpu): (Lasted, u64),
     whom: Whom,
     (due, wait): (Whom, u64),
     sight: Option<Sight>,
@@ -79,6 +80,9 @@ pub(super) fn held(
     }
     let Lasted { start, end, ns } = poll;
     let mut what = format!("held the loop for {} in one poll", duration(ns));
+    if let Some(cpu) = little(cpu, ns) {
+        what += &format!(", {} of it on a processor", duration(cpu));
+    }
     if let Some(place) = sight.as_ref().and_then(Sight::place) {
         what += &format!(", at {}", Place::of(place));
     }
@@ -90,6 +94,12 @@ pub(super) fn held(
         stack: sight.map(|sight| stack_of(sight.look)).unwrap_or_default(),
         ..finding
     }
+}
+
+/// The CPU time of a poll that did something else for most of its time: slept, or waited for the GIL, or was
+/// not let run by the machine.
+fn little(cpu: u64, ns: u64) -> Option<u64> {
+    (cpu != 0 && cpu < ns / 2).then_some(cpu)
 }
 
 /// A poll of `whom` took long since it waited for the GIL within it.

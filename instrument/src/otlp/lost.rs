@@ -50,6 +50,8 @@ fn say(text: &str) {
 pub(super) struct Signal {
     /// Where they go, for who reads that they do not arrive.
     to: String,
+    /// Who takes them there.
+    server: String,
     last_failure: Mutex<Option<String>>,
     told: AtomicBool,
 }
@@ -57,7 +59,8 @@ pub(super) struct Signal {
 impl Signal {
     fn new(target: &Target) -> Signal {
         Signal {
-            to: format!("{} to {}", target.protocol, target.shown()),
+            to: target.posted(),
+            server: format!("{} to {}", target.protocol, target.shown()),
             ..Signal::default()
         }
     }
@@ -145,7 +148,7 @@ impl Counters {
 
     /// Says on stderr that metrics are, once; not where it is said of the spans that go there too.
     pub(super) fn tell_of_metrics(&self) {
-        let known = self.spans.told.load(Relaxed) && self.spans.to == self.metrics.to;
+        let known = self.spans.told.load(Relaxed) && self.spans.server == self.metrics.server;
         if known || self.metrics.told.swap(true, Relaxed) {
             return;
         }

@@ -96,6 +96,21 @@ impl Target {
         let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
         format!("{scheme}://{host}")
     }
+
+    /// To where its requests go, by which protocol: by HTTP with the path, where a collector may take nothing;
+    /// a query may be as secret as a password.
+    pub(super) fn posted(&self) -> String {
+        let (protocol, shown) = (self.protocol, self.shown());
+        let path = match protocol {
+            Protocol::Grpc => "",
+            Protocol::Http => {
+                let url = self.url.split(['?', '#']).next().unwrap_or_default();
+                let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+                rest.find('/').map_or("", |at| &rest[at..])
+            }
+        };
+        format!("{protocol} to {shown}{path}")
+    }
 }
 
 /// Everything an exporter is made from.

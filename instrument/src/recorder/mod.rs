@@ -54,13 +54,17 @@ pub struct Cause {
     poll: u32,
     trace: [u64; 2],
     sampled: bool,
+    /// When it woke whom it wakes, in ticks; 0: when the loop comes to it.
+    at: u64,
 }
 
 impl Cause {
-    pub(crate) fn rust_poll(id: u64, trace: [u64; 2], trace_flags: u16) -> Cause {
+    /// A poll on any thread, which ended `at`: the loop may hear of it much later, as when it waits for the GIL.
+    pub(crate) fn rust_poll(id: u64, trace: [u64; 2], trace_flags: u16, at: u64) -> Cause {
         Cause {
             id,
             poll: 0,
+            at,
             trace,
             sampled: trace::sampled(trace_flags),
         }

@@ -130,18 +130,24 @@ impl LoopRecorder {
         if let Some(entry) = self.slab.slab.get(handle)
             && entry.get(word::WOKEN) == 0
         {
-            let now = clock::now();
-            entry.write(|entry| entry.set(word::WOKEN, now));
-            if entry.get(word::MODE) & mode::FULL != 0 {
-                self.push_wake(entry);
+            let full = entry.get(word::MODE) & mode::FULL != 0;
+            let cause = if full { self.cause() } else { Cause::default() };
+            // A poll elsewhere woke it when that ended, however late the loop comes to hear of it.
+            let at = match cause.at {
+                0 => clock::now(),
+                at => at,
+            };
+            entry.write(|entry| entry.set(word::WOKEN, at));
+            if full {
+                self.push_wake(entry, cause);
             }
         }
     }
 
     /// Records who woke it, if that is another call or task.
     #[inline]
-    fn push_wake(&self, woken: &Entry) {
-        let (id, cause) = (woken.get(word::ID), self.cause());
+    fn push_wake(&self, woken: &Entry, cause: Cause) {
+        let id = woken.get(word::ID);
         if cause.id == 0 || cause.id == id {
             return;
         }
@@ -170,6 +176,7 @@ impl LoopRecorder {
         Cause {
             id: entry.get(word::ID),
             poll: polls_of(entry),
+            at: 0,
             trace: [entry.get(word::TRACE_HIGH), entry.get(word::TRACE_LOW)],
             sampled: sampled((entry.get(word::MODE) >> mode::TRACE_SHIFT) as u16),
         }

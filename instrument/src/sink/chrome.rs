@@ -299,9 +299,11 @@ impl Sink for Chrome {
         self.events += 1;
         let problem = finding.problem;
         let name = format!("{} {}", problem.id(), problem.as_str());
+        let ns = clock::to_ns(finding.end).saturating_sub(clock::to_ns(finding.start));
         self.write(&json!({
             "ph": "i", "s": "p", "cat": "finding", "name": name, "pid": self.pid, "tid": 0,
             "ts": micros(finding.start), "args": {
+                "dur_us": ns as f64 / 1000.0,
                 "sentence": finding.sentence, "hint": problem.hint(), "stack": finding.stack,
             },
         }));

@@ -67,7 +67,9 @@ class _Events:
             self._suspended.wake = at
         elif phase == "i" and event["cat"] == "finding":
             own, _, name = needed(event, "name").partition(" ")
-            said = {"finding": own, "name": name, "start_ns": at, **inner(event, "args")}
+            args = inner(event, "args")
+            lasted = count(args, "dur_us", _US)
+            said = {"finding": own, "name": name, "start_ns": at, "dur_ns": lasted, **args}
             self.trace.findings.append(finding(said))
 
     def name(self, events: list[Any]) -> None:

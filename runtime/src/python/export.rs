@@ -110,7 +110,7 @@ impl Export {
 
 /// As a time to wait for.
 fn seconds(given: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let given: f64 = given.extract()?;
+    let given = super::given::seconds("close_within", "a number of seconds or None", given)?;
     match given {
         0.0..f64::INFINITY => Ok(Duration::try_from_secs_f64(given).unwrap_or(Duration::MAX)),
         _ => Err(PyValueError::new_err(format!(

@@ -75,6 +75,23 @@ pub(crate) fn deadline(given: Given<'_, '_>) -> PyResult<Option<Duration>> {
     Ok(Duration::try_from_secs_f64(seconds.max(0.0)).ok())
 }
 
+/// A number of seconds, whatever it is.
+///
+/// # Errors
+/// `TypeError` for what is no number, `ValueError` for one beyond any; what `__float__` raises.
+pub(crate) fn seconds(what: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let py = given.py();
+    given.extract::<f64>().map_err(|error| {
+        if error.is_instance_of::<PyTypeError>(py) {
+            wrong_type(what, allowed, given)
+        } else if error.is_instance_of::<PyOverflowError>(py) {
+            wrong_value(what, allowed, given)
+        } else {
+            error
+        }
+    })
+}
+
 /// How many: an integer of at least 1. What does not fit is as good as no bound. `or`: what else
 /// the caller allows.
 ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::given::Given;
+use super::given::{self, Given};
 use crate::life::park::ParkOnExit;
 use crate::watchdog;
 
@@ -26,7 +26,9 @@ impl Watch {
     #[pyo3(signature = (seconds=None))]
     fn new(py: Python<'_>, seconds: Given<'_, '_>) -> PyResult<Self> {
         let _parks = ParkOnExit::new();
-        let seconds = seconds.map(PyAnyMethods::extract::<f64>).transpose()?;
+        let number =
+            |given| given::seconds("watchdog", "True, False or a number of seconds", given);
+        let seconds = seconds.map(number).transpose()?;
         let slow = seconds.map(|seconds| {
             let slow = Duration::try_from_secs_f64(seconds).ok();
             slow.filter(|_| seconds >= LEAST).ok_or_else(|| {
