@@ -9,6 +9,7 @@ from rich.text import Text
 
 from gilscope._units import counted, duration, printable
 from gilscope.view.busy import Busy, longest_poll
+from gilscope.view.failed import failed, kinds
 from gilscope.view.findings import grouped
 from gilscope.view.loops import Starts, Waits, loops
 from gilscope.view.numbers import not_ok, rows
@@ -58,6 +59,7 @@ def _sections(trace: Trace, slowest: int) -> Iterator[Iterable[Text]]:
     wide = min(max([_LABEL, *(len(loop.lane[1]) for loop in all_loops)]), _WIDEST)
     yield _headline(trace)
     yield _findings(trace.findings)
+    yield failed(trace)
     yield _unended(trace)
     if slowest and trace.calls:
         yield from _slowest(trace, waits, slowest)
@@ -71,7 +73,10 @@ def _next(trace: Trace) -> Iterator[Text]:
         yield Text("no call was recorded: make some while the trace is open", style="yellow")
         yield Text(f"next: {_RECORD}", style="bold")
         return
-    yield Text(f"next: gilscope view {shlex.quote(trace.path)} --html", style="bold")
+    text = f"next: gilscope view {shlex.quote(trace.path)} --html"
+    if found := kinds(trace):
+        text += f"  # each in full: its filter takes a status, {found[0][0].status}"
+    yield Text(text, style="bold")
 
 
 def _headline(trace: Trace) -> Iterator[Text]:
@@ -83,9 +88,9 @@ def _headline(trace: Trace) -> Iterator[Text]:
         rest += f", with {counted(len(trace.tasks), 'task')}"
     text.append(f"{rest}; {counted(trace.spans, 'span')}", style="not bold")
     yield text
-    if failed := not_ok(trace.calls):
-        each = [f"{count:,} {status}" for status, count in failed.items()]
-        count = f"{sum(failed.values()):,} of {counted(len(trace.calls), 'call')}"
+    if bad := not_ok(trace.calls):
+        each = [f"{count:,} {status}" for status, count in bad.items()]
+        count = f"{sum(bad.values()):,} of {counted(len(trace.calls), 'call')}"
         yield Text(f"not ok: {count}: {', '.join(each)}", style="red")
     if longest := longest_poll(trace):
         work, poll = longest
