@@ -69,7 +69,8 @@ def _sections(trace: Trace, slowest: int) -> Iterator[Iterable[Text]]:
 
 
 def _next(trace: Trace) -> Iterator[Text]:
-    if not trace.calls and not trace.open and not trace.cut:
+    known = trace.calls or trace.open or trace.unseen
+    if not known and not trace.cut:
         yield Text("no call was recorded: make some while the trace is open", style="yellow")
         yield Text(f"next: {_RECORD}", style="bold")
         return
