@@ -10,7 +10,7 @@ from rich.text import Text
 from gilscope._units import counted, duration, printable
 from gilscope.view.busy import Busy, longest_poll
 from gilscope.view.failed import failed, kinds
-from gilscope.view.findings import grouped
+from gilscope.view.findings import COUNTED, grouped, longest_first
 from gilscope.view.loops import Starts, Waits, loops
 from gilscope.view.numbers import not_ok, rows
 from gilscope.view.numbers import slowest as slowest_of
@@ -107,28 +107,32 @@ def _findings(findings: Sequence[Finding]) -> Iterator[Text]:
         yield Text("findings: none in this trace", style="green")
         return
     groups = grouped(findings)
-    worst = ", the worst first" if len(groups) > 1 else ""
-    yield Text(f"findings: {len(findings):,}{worst}", style="bold red")
+    known = longest_first(findings)
+    order = ", the longest first" if known and len(groups) > 1 else ""
+    yield Text(f"findings: {len(findings):,}{order}", style="bold red")
+    yield Text(f"  {COUNTED}", style="dim")
     shown: dict[str, int] = {}
     left_out: dict[str, int] = {}
     for group in groups:
         own = group[0].id
         shown[own] = shown.get(own, 0) + 1
         if shown[own] <= _OF_ONE_ID:
-            yield from _finding(group, hint=shown[own] == 1)
+            alike = "the worst" if known else "one"
+            yield from _finding(group, alike, hint=shown[own] == 1)
         else:
             left_out[own] = left_out.get(own, 0) + len(group)
     if left_out:
         each = ", ".join(f"{count:,} {own}" for own, count in left_out.items())
-        yield Text(f"  … and more of other functions, shorter: {each}")
+        shorter = ", shorter" if known else ""
+        yield Text(f"  … and more of other functions{shorter}: {each}")
 
 
-def _finding(group: Sequence[Finding], *, hint: bool) -> Iterator[Text]:
+def _finding(group: Sequence[Finding], alike: str, *, hint: bool) -> Iterator[Text]:
     finding = group[0]
     text = Text("  ").append(finding.id, style="bold red").append(f" {finding.name}", style="red")
     text.append(f"  {finding.sentence}", style="default")
     if len(group) > 1:
-        text.append(f" (the worst of {len(group):,})", style="default")
+        text.append(f" ({alike} of {len(group):,})", style="default")
     yield text
     for frame in finding.stack[:_FRAMES]:
         yield Text(f"      {frame}", style="dim")

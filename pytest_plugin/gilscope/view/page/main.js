@@ -228,7 +228,8 @@ function say() {
 }
 
 function headline() {
-  const bad = trace.found ? element("b", "bad", counted(trace.found, "finding")) : "no findings";
+  const bad = trace.found ? element("b", "bad", `${counted(trace.found, "finding")} in the file`) : "no findings";
+  if (trace.found) bad.title = trace.counting.counted;
   find("path").textContent = trace.path.split("/").pop();
   const failed = trace.notOk.reduce((sum, [, count]) => sum + count, 0), said = [];
   if (failed) said.push(", ", element("b", "bad", `${number(failed)} not ok`), ` (${trace.notOk.map(([status, count]) => `${number(count)} ${status}`).join(", ")})`);
@@ -241,7 +242,7 @@ function headline() {
 
 function finding(one) {
   const made = element("button", "finding", element("b", "", one.id), one.sentence);
-  if (one.count > 1) made.append(element("span", "soft", ` (the worst of ${number(one.count)})`));
+  if (one.count > 1) made.append(element("span", "soft", ` (${trace.counting.alike} of ${number(one.count)})`));
   if (one.hint) made.append(element("span", "hint", one.hint));
   if (one.stack.length) made.append(element("code", "", one.stack[0]));
   made.title = one.stack.join("\n");
