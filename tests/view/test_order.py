@@ -79,7 +79,7 @@ def test_of_many_functions_the_worst_three_are_spelled_out(tmp_path: Path) -> No
 def as_chrome(lines: Lines, *, known: bool) -> str:
     """Findings alone, each with or without how long it took."""
     events = []
-    for one in reversed(lines.records):  # its order is another one
+    for one in lines.records[:: -1 if known else 1]:  # its order is another one
         if "finding" in one:
             args = {"sentence": one["sentence"], **({"dur_ns": one["dur_ns"]} if known else {})}
             name, at = f"{one['finding']} {one['name']}", one["start_ns"] // 1000

@@ -34,6 +34,7 @@ _FRAMES = 4
 _LOOPS = 8
 # Of calls that had not ended, so many are named.
 _UNENDED = 5
+_WAITED = "the loop waited {} for the GIL"
 _STARTING = "for {} the loop thread was being started"
 # Columns of a table's labels, and as many as a name may make of them.
 _LABEL = 16
@@ -188,7 +189,8 @@ def _rows(trace: Trace, waits: Waits, wide: int) -> Iterator[Text]:
         yield _cells(wide, label, *times, f"{100 * row.share:.1f} %")
         if row.name == "suspended":
             waited = waits.within_suspended(calls)
-            yield from _of(row, waited, "the loop waited {} for the GIL", style="red")
+            what = f"the loop waited {{}} for the GIL, summed over {counted(len(calls), 'call')}"
+            yield from _of(row, waited, what if calls[1:] else _WAITED, style="red")
         elif row.name != "call":
             yield from _of(row, starts.within(row.name), _STARTING)
     if left_out := len(trace.calls) - len(calls):
@@ -217,6 +219,8 @@ def _loops(all_loops: Sequence[Loop], wide: int) -> Iterator[Text]:
         if says_much(loop.first, loop.held):
             text = f"    of its time, the first turn, in which it starts: {duration(loop.first)}"
             yield Text(text, style="dim")
+    if any(loop.waited is not None for loop in shown):
+        yield Text("  share: GIL waits, of those and the time of the turns together", style="dim")
     if len(all_loops) > len(shown):
         yield Text(f"  … and {counted(len(all_loops) - len(shown), 'loop thread')} that did less")
 
