@@ -234,8 +234,8 @@ function say() {
   const by = trace.wakes.length + trace.rustWakes.length ? ` ${counted(woken, "arrow")} from a poll that woke.` : "";
   const polled = trace.rustCount ? ` ${counted(rust, "poll")} of Rust futures.` : "";
   const [from, to] = view.x.domain(), part = to - from < 0.99 * trace.span;
-  const shown = part ? `Shown: ${took(Math.max(from, 0))} to ${took(to)} of ${took(trace.span)}; “whole run” shows all. ` : "";
-  find("drawn").textContent = `${shown}In view: ${counted(calls, "call")}, ${counted(tasks, "task")}, ${counted(pieces, "piece")}, ${counted(arrows, "wake arrow")}, ${counted(turns, "turn")} and ${counted(waits, "GIL wait")} of ${counted(trace.lanes.length, "loop thread")}, ${counted(steps, "step")} of counters.${polled}${by}`;
+  find("shown").textContent = part ? `Shown: ${took(Math.max(from, 0))} to ${took(to)} of ${took(trace.span)}; “whole run” shows all.` : "";
+  find("drawn").textContent = `In view: ${counted(calls, "call")}, ${counted(tasks, "task")}, ${counted(pieces, "piece")}, ${counted(arrows, "wake arrow")}, ${counted(turns, "turn")} and ${counted(waits, "GIL wait")} of ${counted(trace.lanes.length, "loop thread")}, ${counted(steps, "step")} of counters.${polled}${by}`;
 }
 
 function headline() {
