@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gilscope.cli.summary import loops_lines, rate_of
+from gilscope.cli.summary import _functions, loops_lines, rate_of
 
 from .conftest import TIMEOUT
 
@@ -60,6 +60,14 @@ def test_the_sum_of_short_waits_for_the_gil_is_said_and_pointed_out_where_it_is_
         " waited 200 ms for the GIL, 25.0 % of its time (longest 4.00 ms)"
     )
     assert (much.style, said(20_000_000).style) == ("yellow", "")
+
+
+def test_the_table_of_functions_calls_cancelled_ones_what_the_lines_above_call_them() -> None:
+    times = dict.fromkeys(("p50_ns", "p99_ns", "max_ns", "sum_ns"), 1)
+    head, row, _ = _functions([{"name": "app.f", "calls": 20, "errors": 12, **times}])
+    assert head.plain.endswith("     not ok")
+    assert "errors" not in head.plain
+    assert row.plain.endswith(" 12")
 
 
 def test_quantiles_are_said_to_be_bounds(cli: Cli) -> None:

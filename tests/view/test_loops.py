@@ -41,6 +41,10 @@ def test_a_wait_for_the_gil_while_a_call_is_suspended_is_said(tmp_path: Path) ->
         table,
         re.MULTILINE,
     )
+    # One wait of the loop counts once for each call, so the sum may exceed what the loop waited.
+    lines.work("app.fun", 0, SUSPENDED)
+    summed = "    of suspended, the loop waited 800 µs for the GIL, summed over 2 calls: 40.0 %\n"
+    assert summed in viewed(lines, tmp_path)
 
 
 def test_a_loop_thread_has_its_turns_cpu_time_and_waits(tmp_path: Path) -> None:
@@ -51,7 +55,8 @@ def test_a_loop_thread_has_its_turns_cpu_time_and_waits(tmp_path: Path) -> None:
         lines.turn(100 * number, 60, gil_wait_ns=20 * US, cpu_ns=45 * US)
     out = viewed(lines, tmp_path)
     assert "findings: none" in out
-    head, row = out.partition("loop thread ")[2].splitlines()[:2]
+    head, row, share = out.partition("loop thread ")[2].splitlines()[:3]
+    assert share == "  share: GIL waits, of those and the time of the turns together"
     assert head.split() == ["turns", "time", "CPU", "GIL", "waits", "longest", "share"]
     assert re.split(r" {2,}", row) == [
         "loop-1", "10", "600 µs", "450 µs", "200 µs", "20.0 µs", "25.0 %"

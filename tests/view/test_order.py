@@ -50,7 +50,10 @@ def mixed() -> Lines:
 
 def test_the_worst_finding_comes_first_and_its_like_is_counted(tmp_path: Path) -> None:
     out = viewed(mixed(), tmp_path)
-    assert "\nfindings: 5, the worst first\n" in out
+    assert (
+        "\nfindings: 5, the longest first\n  of each problem and function the file has the first,"
+        " and each twice as bad as the last told\n"
+    ) in out
     assert found(out) == [
         f"GS02 gil_held  {HELD.format('app.b', 90, 'reports', 44)} (the worst of 2)",
         f"GS03 loop_held  {LOOP.format('app.other', 80)}",
@@ -71,6 +74,47 @@ def test_of_many_functions_the_worst_three_are_spelled_out(tmp_path: Path) -> No
     out = viewed(lines, tmp_path)
     assert len(found(out)) == 5
     assert "\n  … and more of other functions, shorter: 6 GS02\n" in out
+
+
+def as_chrome(lines: Lines, *, known: bool) -> str:
+    """Findings alone, each with or without how long it took."""
+    events = []
+    for one in lines.records[:: -1 if known else 1]:  # its order is another one
+        if "finding" in one:
+            args = {"sentence": one["sentence"], **({"dur_ns": one["dur_ns"]} if known else {})}
+            name, at = f"{one['finding']} {one['name']}", one["start_ns"] // 1000
+            event = {"ph": "i", "cat": "finding", "name": name, "tid": 0, "ts": at}
+            events.append({**event, "args": args})
+    return json.dumps({"traceEvents": events})
+
+
+def test_both_formats_have_findings_in_the_same_order(tmp_path: Path) -> None:
+    lines = mixed()
+    for at in (9, 3):  # in the file the later one comes first
+        sentence = LOOP.format(f"app.f{at}", 70).replace("crunch", f"f{at}")
+        lines.finding(at, 70_000, sentence=sentence, finding="GS03", name="loop_held")
+    (tmp_path / "t.json").write_text(as_chrome(lines, known=True))
+    told = found(viewed(lines, tmp_path, "--slowest", "0"))
+    assert told == found(gilscope("view", "t.json", cwd=tmp_path).stdout)
+    assert len(told) == 4
+    ways = [Payload(read(str(tmp_path / name))).build() for name in ("t.jsonl", "t.json")]
+    order = [[one["sentence"] for one in drawn["findings"]] for drawn in ways]
+    assert order[0] == order[1]
+    cards = [one["sentence"] for one in ways[0]["findings"] if one["count"]]
+    assert [one for one in cards if any(one in line for line in told)] == cards[:4]
+
+
+def test_none_is_called_shorter_or_worst_where_that_is_not_known(tmp_path: Path) -> None:
+    lines = mixed()
+    for number in range(8):
+        sentence = HELD.format("app.c", number, "t", 41).replace("render", f"render{number}")
+        lines.finding(0, 10 + number, sentence=sentence)
+    (tmp_path / "t.json").write_text(as_chrome(lines, known=False))
+    out = gilscope("view", "t.json", cwd=tmp_path).stdout
+    assert "\nfindings: 13\n" in out
+    assert re.search(r"\n  … and more of other functions: 6 GS02\n", out)
+    assert " (one of 2)\n" in out
+    assert Payload(read(str(tmp_path / "t.json"))).build()["counting"]["alike"] == "one"
 
 
 @pytest.mark.parametrize("thread", ["reports", "12345"])

@@ -54,6 +54,25 @@ DARK = ["#b197fc", "#ffc078", "#ff6b6b", "#ffe066", "#5c9dff", "#445062", "#38d9
 SUSPENDED = LIGHT[5]
 
 
+def test_it_opens_with_the_calls_and_shows_the_whole_run_when_asked(
+    browser: Browser, tmp_path: Path
+) -> None:
+    lines = Lines()
+    lines.turn(0, 100)
+    for number in range(3):
+        lines.work("app.fun", 4_000_000 + 1000 * number)
+    lines.turn(9_999_000, 1_000)
+    show(browser, read(lines.write(tmp_path / "t.jsonl")), tmp_path / "t.html")
+    part = "document.querySelector('#shown').innerText"
+    assert browser.run(part) == "Shown: 4.00 s to 4.00 s of 10.0 s; “whole run” shows all."
+    assert ", 0 turns and" in browser.run(READY)
+    browser.run("document.querySelector('#whole').click()")
+    browser.wait(f"{READY}.includes(', 2 turns and')")
+    assert browser.run(part) == ""
+    browser.press("c")
+    assert browser.wait(f"{part}.startsWith('Shown: 4.00 s')")
+
+
 def test_five_calls_of_a_real_run_are_all_drawn(
     browser: Browser, real: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -109,7 +109,7 @@ def test_a_finding_and_its_like_are_one_card(browser: Browser, tmp_path: Path) -
     cards = browser.run("[...document.querySelectorAll('.finding')].map((one) => one.innerText)")
     assert len(cards) == 2
     assert "held the GIL for 900 µs (the worst of 3)" in cards[0]
-    assert "4 findings" in browser.text("#headline")
+    assert "4 findings in the file" in browser.text("#headline")
 
 
 def test_the_longest_poll_leads_to_its_call(browser: Browser, tmp_path: Path) -> None:

@@ -55,6 +55,21 @@ def test_a_thread_holds_the_gil_and_polls_within(converted: list[dict[str, Any]]
     ]
 
 
+def test_its_own_file_is_refused_with_what_to_open_instead(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.work()
+    lines.finding(0, 1)
+    lines.write(tmp_path / "t.jsonl")
+    assert gilscope("view", "t.jsonl", "--perfetto=p.json", cwd=tmp_path).returncode == 0
+    done = gilscope("view", "p.json", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    [said] = done.stderr.splitlines()
+    assert said == (
+        "error: p.json is for Perfetto, written by gilscope view --perfetto"
+        " (hint: open it in https://ui.perfetto.dev, and view the trace it was made of)"
+    )
+
+
 def test_calls_and_tasks_are_tracks_of_their_own(converted: list[dict[str, Any]]) -> None:
     nested = [event for event in converted if event["ph"] in "be"]
     assert all("local" in event["id2"] and "id" not in event for event in nested)

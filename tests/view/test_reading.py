@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gilscope.view.errors import BadTrace
+from gilscope.view.model import Trace
 from gilscope.view.reading import read
 
 from .conftest import gilscope
@@ -177,12 +178,28 @@ def test_a_file_that_is_cut_off_is_shown_and_the_command_fails(
     assert "Traceback" not in done.stdout
 
 
-def test_a_file_cut_off_before_its_first_span_is_one_line(
-    real: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize("way", [(), ("--html",), ("--perfetto=out.json",)])
+def test_a_file_cut_off_before_its_first_span_is_shown_and_the_command_fails(
+    real: Callable[..., Path], tmp_path: Path, way: tuple[str, ...]
 ) -> None:
     head = real("t.json").read_bytes()[:120]
     (tmp_path / "t.json").write_bytes(head)
-    done = gilscope("view", "t.json", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
+    done = gilscope("view", "t.json", *way, cwd=tmp_path)
+    assert done.returncode == 1
     [said] = done.stderr.splitlines()
-    assert said.startswith("error: t.json is cut off: it ends at byte 120, in line 2; ")
+    assert said == (
+        "error: t.json is cut off: it ends at byte 120, in line 2; 0 events before that were read"
+    )
+    assert "make some" not in done.stdout
+    assert "next: " in done.stdout
+
+
+def test_one_event_was_read_and_two_were() -> None:
+    trace = Trace("t.json")
+    trace.cut_off(100, 3, "1 event")
+    assert (
+        trace.cut
+        == "t.json is cut off: it ends at byte 100, in line 3; 1 event before that was read"
+    )
+    trace.cut_off(100, 4, "2 events")
+    assert (trace.cut or "").endswith("; 2 events before that were read")

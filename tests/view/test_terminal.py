@@ -42,6 +42,39 @@ def test_findings_come_first_then_trees_then_percentiles(tmp_path: Path) -> None
     assert out.splitlines()[-1] == order[-1]
 
 
+def test_what_failed_is_named_with_its_error_and_where(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.work("app.slow", 0, (("poll", 9_000),))
+    late = {"status": "deadline", "error": {"type": "DeadlineExceeded", "message": "after 1 s"}}
+    lines.work("app.late", 1, **late)
+    bad = {"status": "error", "error": {"type": "ValueError", "message": "no\n1"}}
+    first = lines.work("app.bad", 2, **bad)
+    lines.work("app.bad", 3, status="error", error={"type": "ValueError", "message": "no 2"})
+    for name in ("app.more", "app.other"):
+        lines.work(name, 4, status="cancelled")
+    lines.work("app.open", 5, status="cancelled_by_shutdown", flags=["unfinished"])
+    lines.write(tmp_path / "t.jsonl")
+    out = gilscope("view", "t.jsonl", "--slowest", "1", cwd=tmp_path).stdout
+    findings, section, not_ended, *_ = out.split("\n\n")[1:]
+    assert findings == "findings: none in this trace"
+    head, *said = section.splitlines()
+    assert head == "not ok, the first of each kind"
+    assert said[:3] == [
+        f"  app.bad  error (the first of 2), id {first}",
+        "      ValueError: no 1",
+        "      awaited last at /src/app.py:7 in fun",
+    ]
+    assert said[3].startswith("  app.late  deadline, id ")
+    assert said[4] == "      DeadlineExceeded: after 1 s"
+    assert said[-1] == "  … and 1 of 1 other kind"
+    assert not_ended.startswith("not ended: 1 call")
+    # The option that shows all of it; a shell takes the rest of the line for a comment.
+    *_, last = out.splitlines()
+    assert last == (
+        "next: gilscope view t.jsonl --html  # each in full: its filter takes a status, error"
+    )
+
+
 def test_a_trace_without_calls_says_how_to_make_one(tmp_path: Path) -> None:
     lines = Lines()
     lines.turn(6, 120)

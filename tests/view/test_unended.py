@@ -80,13 +80,14 @@ def test_of_one_that_left_its_parts_they_are_shown_and_its_begin_is_not_made_up(
     call = lines.work("app.long", 2_000, LIFE[4:-1])
     lines.work("helper", 2_100, (("ready", 1), ("poll", 2)), kind="task", call=call)
     parts_alone(lines, call)
-    head, long, lack = not_ended(out := viewed(lines, tmp_path))
+    head, long, lack, cut = not_ended(out := viewed(lines, tmp_path))
     assert head == "not ended: 1 call"
     assert long == (
         "  app.long  seen for 980 µs, from 2.00 ms on; awaited before its last known poll"
         f" at /src/app.py:7 in fun, id {call}"
     )
     assert lack.startswith("  seen: the file has parts of the call alone, neither its begin")
+    assert "at least 1 call was open" in cut
     assert out.startswith("1 call in ")
     trace = read(str(tmp_path / "t.jsonl"))
     # It is in the picture with its task, for as long as it was seen.
@@ -104,8 +105,12 @@ def test_one_that_only_others_name_is_counted(tmp_path: Path) -> None:
     lines.work("app.fun")
     lines.work("helper", 100, (("ready", 1), ("poll", 2)), kind="task", call="a" * 16)
     lines.rust_poll("b" * 16, 1, 50, 5)
-    head, *calls, lack = not_ended(viewed(lines, tmp_path))
+    head, *calls, lack, cut = not_ended(viewed(lines, tmp_path))
     assert head == "not ended: 2 calls"
+    assert cut == (
+        "  the file may have been cut off while at least 2 calls were open, by a kill say;"
+        " else the trace ended then"
+    )
     assert calls == [
         f"  call  seen for 5.00 µs, from 50.0 µs on; what it did is not in the file, id {'b' * 16}",
         f"  call  seen for 0 ns, from 100 µs on; what it did is not in the file, id {'a' * 16}",
@@ -119,11 +124,26 @@ def test_those_that_left_nothing_are_counted_by_the_turns_that_polled_them(tmp_p
     lines.work("app.fun")
     lines.turn(10, 200, calls=3)
     lines.turn(900, 100, calls=2)
-    head, lack = not_ended(viewed(lines, tmp_path))
+    head, lack, _ = not_ended(viewed(lines, tmp_path))
     assert head == "not ended: at least 2 of which the file has nothing"
     assert lack == (
         "  of which it has nothing: turns polled more calls and tasks than the file has"
     )
+
+
+def test_nobody_is_told_to_make_calls_of_which_turns_and_rust_polls_speak(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.turn(0, 8, calls=0)
+    lines.turn(10, 200, calls=3)
+    assert not_ended(out := viewed(lines, tmp_path))[-1].startswith(
+        "  the file may have been cut off while at least 3 calls or tasks were open"
+    )
+    assert "make some" not in out
+    lines.rust_poll("b" * 16, 1, 50, 5)
+    head, *_, cut = not_ended(out := viewed(lines, tmp_path))
+    assert head.startswith("not ended: 1 call, and at least 2 more")
+    assert "at least 3 calls or tasks were open" in cut
+    assert "make some" not in out
 
 
 def test_of_many_the_longest_lived_are_named(tmp_path: Path) -> None:

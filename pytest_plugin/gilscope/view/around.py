@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gilscope.view.busy import longest_poll
 from gilscope.view.choice import evenly
-from gilscope.view.findings import grouped
+from gilscope.view.findings import COUNTED, grouped, longest_first
 from gilscope.view.unended import headline, lacking, life, unended
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ class Around:
         more = len(unended(self._trace)) - len(shown)
         said = {"said": headline(self._trace), "lacking": lacking(self._trace)}
         return {**said, "calls": calls, "more": more}
+
+    def counting(self) -> dict[str, str]:
+        """What the number of findings counts, and which of its like a card has."""
+        known = longest_first(self._trace.findings)
+        return {"counted": COUNTED, "alike": "the worst" if known else "one"}
 
     def findings(self, most: int) -> list[dict[str, Any]]:
         """The worst of each group, which has a count, then others of them: bands in the picture."""

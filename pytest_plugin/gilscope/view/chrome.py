@@ -26,6 +26,8 @@ from gilscope.view.fields import (
 )
 from gilscope.view.jsonl import finding
 from gilscope.view.model import PARTS, Piece, RustPoll, Trace, Turn, Work
+from gilscope.view.perfetto import MARK
+from gilscope.view.serve import PAGE
 from gilscope.view.unended import UNFINISHED, open_work, take_early
 
 if TYPE_CHECKING:
@@ -195,6 +197,9 @@ def _after(start: int, at: int) -> int:
 def read_chrome(path: str, file: BinaryIO) -> Trace:
     """Read a whole file of Chrome JSON, or what there is of one that was not closed."""
     raw = file.read()
+    if MARK.encode() in raw[-_NAME:]:
+        what = "is for Perfetto, written by gilscope view --perfetto"
+        raise BadTrace(f"{path} {what}", f"open it in {PAGE}, and view the trace it was made of")
     events = _Events(path)
     trace = events.trace
     foreign = Refusals(path, "event")

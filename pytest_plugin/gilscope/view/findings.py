@@ -1,9 +1,14 @@
-"""Findings, the worst first; the same one of the same function is one, with a count."""
+"""Findings, the longest first; the same one of the same function is one, with a count."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+
+COUNTED = (
+    "of each problem and function the file has the first, and each twice as bad as the last told"
+)
+"""Whom a count of findings counts; `gilscope run` counts all."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,11 +23,20 @@ _TIME = re.compile(r"[\d.,]+ (?:ns|µs|ms|s|min)\b")
 
 
 def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
-    """Those of one problem and function together; in each and of all, the longest first."""
+    """Those of one problem and function together; in each and of all, the longest first.
+
+    Those of the same duration, or of which it is not known, stand in the order of time: the same
+    in both formats.
+    """
     groups: dict[tuple[str, str], list[Finding]] = {}
-    for finding in sorted(findings, key=lambda finding: -finding.duration):
+    for finding in sorted(findings, key=lambda one: (-one.duration, one.start or 0, one.id)):
         groups.setdefault((finding.id, _function(finding)), []).append(finding)
     return list(groups.values())
+
+
+def longest_first(findings: Iterable[Finding]) -> bool:
+    """Whether that order says anything: the file has a duration of each."""
+    return all(finding.duration for finding in findings)
 
 
 def _function(finding: Finding) -> str:

@@ -153,8 +153,9 @@ class Trace:
 
     def cut_off(self, size: int, line: int, read: str) -> None:
         """Say that the file ends too early, after `size` bytes and in that line."""
+        was = "was" if read.startswith("1 ") else "were"
         where = f"it ends at byte {size:,}, in line {line:,}"
-        self.cut = f"{self.path} is cut off: {where}; {read} before that were read"
+        self.cut = f"{self.path} is cut off: {where}; {read} before that {was} read"
 
     def bounds(self) -> tuple[int, int]:
         """The first and the last moment of it, equal if there is nothing."""

@@ -106,6 +106,7 @@ class Payload:
             "queue": _flat(fewer_steps(queue_depth(trace), self._of(_STEPS)), self.zero),
             "rows": self._rows(),
             "found": len(trace.findings),
+            "counting": around.counting(),
             "findings": around.findings(self._of(_FINDINGS)),
             "texts": list(self._texts),  # last: building the others fills it
         }

@@ -33,9 +33,7 @@ def read(path: str) -> Trace:
         raise BadTrace(f"cannot read {path}: {error.strerror or os.strerror(5)}") from None
     except ValueError:  # a path with a zero byte
         raise BadTrace(f"cannot read {path!r}: that is no file name") from None
-    if not trace.spans and not trace.findings:
-        if trace.cut:
-            raise BadTrace(trace.cut)
+    if not trace.spans and not trace.findings and not trace.cut:
         raise BadTrace(f"{path} has no spans: nothing was recorded", _why_empty())
     find_open(trace)
     name_threads(trace)

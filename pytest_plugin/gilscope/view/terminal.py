@@ -9,7 +9,8 @@ from rich.text import Text
 
 from gilscope._units import counted, duration, printable
 from gilscope.view.busy import Busy, longest_poll
-from gilscope.view.findings import grouped
+from gilscope.view.failed import failed, kinds
+from gilscope.view.findings import COUNTED, grouped, longest_first
 from gilscope.view.loops import Starts, Waits, loops
 from gilscope.view.numbers import not_ok, rows
 from gilscope.view.numbers import slowest as slowest_of
@@ -33,6 +34,7 @@ _FRAMES = 4
 _LOOPS = 8
 # Of calls that had not ended, so many are named.
 _UNENDED = 5
+_WAITED = "the loop waited {} for the GIL"
 _STARTING = "for {} the loop thread was being started"
 # Columns of a table's labels, and as many as a name may make of them.
 _LABEL = 16
@@ -58,6 +60,7 @@ def _sections(trace: Trace, slowest: int) -> Iterator[Iterable[Text]]:
     wide = min(max([_LABEL, *(len(loop.lane[1]) for loop in all_loops)]), _WIDEST)
     yield _headline(trace)
     yield _findings(trace.findings)
+    yield failed(trace)
     yield _unended(trace)
     if slowest and trace.calls:
         yield from _slowest(trace, waits, slowest)
@@ -67,11 +70,15 @@ def _sections(trace: Trace, slowest: int) -> Iterator[Iterable[Text]]:
 
 
 def _next(trace: Trace) -> Iterator[Text]:
-    if not trace.calls and not trace.open and not trace.cut:
+    known = trace.calls or trace.open or trace.unseen
+    if not known and not trace.cut:
         yield Text("no call was recorded: make some while the trace is open", style="yellow")
         yield Text(f"next: {_RECORD}", style="bold")
         return
-    yield Text(f"next: gilscope view {shlex.quote(trace.path)} --html", style="bold")
+    text = f"next: gilscope view {shlex.quote(trace.path)} --html"
+    if found := kinds(trace):
+        text += f"  # each in full: its filter takes a status, {found[0][0].status}"
+    yield Text(text, style="bold")
 
 
 def _headline(trace: Trace) -> Iterator[Text]:
@@ -83,9 +90,9 @@ def _headline(trace: Trace) -> Iterator[Text]:
         rest += f", with {counted(len(trace.tasks), 'task')}"
     text.append(f"{rest}; {counted(trace.spans, 'span')}", style="not bold")
     yield text
-    if failed := not_ok(trace.calls):
-        each = [f"{count:,} {status}" for status, count in failed.items()]
-        count = f"{sum(failed.values()):,} of {counted(len(trace.calls), 'call')}"
+    if bad := not_ok(trace.calls):
+        each = [f"{count:,} {status}" for status, count in bad.items()]
+        count = f"{sum(bad.values()):,} of {counted(len(trace.calls), 'call')}"
         yield Text(f"not ok: {count}: {', '.join(each)}", style="red")
     if longest := longest_poll(trace):
         work, poll = longest
@@ -101,28 +108,32 @@ def _findings(findings: Sequence[Finding]) -> Iterator[Text]:
         yield Text("findings: none in this trace", style="green")
         return
     groups = grouped(findings)
-    worst = ", the worst first" if len(groups) > 1 else ""
-    yield Text(f"findings: {len(findings):,}{worst}", style="bold red")
+    known = longest_first(findings)
+    order = ", the longest first" if known and len(groups) > 1 else ""
+    yield Text(f"findings: {len(findings):,}{order}", style="bold red")
+    yield Text(f"  {COUNTED}", style="dim")
     shown: dict[str, int] = {}
     left_out: dict[str, int] = {}
     for group in groups:
         own = group[0].id
         shown[own] = shown.get(own, 0) + 1
         if shown[own] <= _OF_ONE_ID:
-            yield from _finding(group, hint=shown[own] == 1)
+            alike = "the worst" if known else "one"
+            yield from _finding(group, alike, hint=shown[own] == 1)
         else:
             left_out[own] = left_out.get(own, 0) + len(group)
     if left_out:
         each = ", ".join(f"{count:,} {own}" for own, count in left_out.items())
-        yield Text(f"  … and more of other functions, shorter: {each}")
+        shorter = ", shorter" if known else ""
+        yield Text(f"  … and more of other functions{shorter}: {each}")
 
 
-def _finding(group: Sequence[Finding], *, hint: bool) -> Iterator[Text]:
+def _finding(group: Sequence[Finding], alike: str, *, hint: bool) -> Iterator[Text]:
     finding = group[0]
     text = Text("  ").append(finding.id, style="bold red").append(f" {finding.name}", style="red")
     text.append(f"  {finding.sentence}", style="default")
     if len(group) > 1:
-        text.append(f" (the worst of {len(group):,})", style="default")
+        text.append(f" ({alike} of {len(group):,})", style="default")
     yield text
     for frame in finding.stack[:_FRAMES]:
         yield Text(f"      {frame}", style="dim")
@@ -178,7 +189,8 @@ def _rows(trace: Trace, waits: Waits, wide: int) -> Iterator[Text]:
         yield _cells(wide, label, *times, f"{100 * row.share:.1f} %")
         if row.name == "suspended":
             waited = waits.within_suspended(calls)
-            yield from _of(row, waited, "the loop waited {} for the GIL", style="red")
+            what = f"the loop waited {{}} for the GIL, summed over {counted(len(calls), 'call')}"
+            yield from _of(row, waited, what if calls[1:] else _WAITED, style="red")
         elif row.name != "call":
             yield from _of(row, starts.within(row.name), _STARTING)
     if left_out := len(trace.calls) - len(calls):
@@ -207,6 +219,8 @@ def _loops(all_loops: Sequence[Loop], wide: int) -> Iterator[Text]:
         if says_much(loop.first, loop.held):
             text = f"    of its time, the first turn, in which it starts: {duration(loop.first)}"
             yield Text(text, style="dim")
+    if any(loop.waited is not None for loop in shown):
+        yield Text("  share: GIL waits, of those and the time of the turns together", style="dim")
     if len(all_loops) > len(shown):
         yield Text(f"  … and {counted(len(all_loops) - len(shown), 'loop thread')} that did less")
 

@@ -133,6 +133,15 @@ def lacking(trace: Trace) -> list[str]:
         said.append("of which it has nothing: turns polled more calls and tasks than the file has")
     if trace.cut and (said or unended(trace)):
         said.append("the file is cut off: others may have been open of which nothing is in it")
+    elif said:
+        # Lines that are whole do not say whether more should follow.
+        count = len(unended(trace)) + trace.unseen
+        word = "call or task" if trace.unseen else "call"
+        were = f"1 {word} was" if count == 1 else f"{count:,} {word.replace(' or', 's or')}s were"
+        said.append(
+            f"the file may have been cut off while at least {were} open,"
+            " by a kill say; else the trace ended then"
+        )
     return said
 
 

@@ -297,15 +297,17 @@ function woken(c) {
       if (y1 === undefined || y2 === undefined || Math.max(y1, y2) < view.fixed || Math.min(y1, y2) > view.height) continue;
       if (Math.max(x1, x2) < view.gutter || Math.min(x1, x2) > view.width) continue;
       const mine = owner(by) === view.chosen || owner(work) === view.chosen;
-      c.globalAlpha = mine ? 1 : 0.6;
       c.strokeStyle = c.fillStyle = theme.colours.woken;
-      c.lineWidth = mine ? 1.8 : 1.2;
-      wokenArrow(c, x1, y1, x2, y2);
+      wokenArrow(c, x1, y1, x2, y2, mine);
     }
   });
 }
 
-function wokenArrow(c, x1, y1, x2, y2) {
+/** Thin and pale, unless it is of the chosen call: many of them cross the rows, which have to be read. */
+function wokenArrow(c, x1, y1, x2, y2, mine) {
+  const size = mine ? 3.5 : 2.5;
+  c.globalAlpha = mine ? 1 : 0.28;
+  c.lineWidth = mine ? 1.6 : 0.8;
   const edge = y2 + Math.sign(y1 - y2) * view.rowHeight * 0.24, back = Math.sign(edge - y1) || 1;
   c.beginPath();
   c.moveTo(x1, y1);
@@ -314,8 +316,8 @@ function wokenArrow(c, x1, y1, x2, y2) {
   c.globalAlpha = 1;
   c.beginPath();
   c.moveTo(x2, edge);
-  c.lineTo(x2 - 3.5, edge - 6 * back);
-  c.lineTo(x2 + 3.5, edge - 6 * back);
+  c.lineTo(x2 - size, edge - 1.7 * size * back);
+  c.lineTo(x2 + size, edge - 1.7 * size * back);
   c.fill();
   view.drawn.woken += 1;
 }
@@ -332,9 +334,7 @@ function wokenByRust(c) {
       if (!(mine || few) || y2 === undefined || y2 < view.fixed || view.laneY(by.lane) > view.height) continue;
       if (Math.max(x1, x2) < view.gutter || Math.min(x1, x2) > view.width) continue;
       const middle = by.lane < trace.lanes.length ? 22 : RUST_LANE / 2;
-      c.globalAlpha = mine ? 1 : 0.6;
-      c.lineWidth = mine ? 1.8 : 1.2;
-      wokenArrow(c, x1, view.laneY(by.lane) + middle, x2, y2);
+      wokenArrow(c, x1, view.laneY(by.lane) + middle, x2, y2, mine);
     }
   });
 }

@@ -81,7 +81,7 @@ const surface = d3.select(canvas).call(zoom).on("dblclick.zoom", null);
 
 function resize() {
   if (!chart.clientWidth) return;
-  const domain = view.width ? view.x.domain() : [0, trace.span || 1];
+  const domain = view.width ? view.x.domain() : ofCalls();
   view.width = chart.clientWidth;
   view.height = chart.clientHeight;
   view.gutter = Math.round(Math.min(Math.max(view.width * 0.22, 130), 260));
@@ -99,6 +99,15 @@ function show(from, to) {
   const [, most] = zoom.scaleExtent();
   const scale = Math.min(Math.max(k, 1), most);
   surface.call(zoom.transform, d3.zoomIdentity.translate(view.gutter - scale * view.base(from), 0).scale(scale));
+}
+
+/** From the first call drawn to the end of the last, with a little room; a run may be far longer. */
+function ofCalls() {
+  const whole = [0, trace.span || 1];
+  if (!trace.calls.length) return whole;
+  const start = Math.min(...trace.calls.map((call) => call.start)), end = Math.max(...trace.calls.map((call) => call.end));
+  const room = Math.max((end - start) * 0.03, 500);
+  return [Math.max(0, start - room), Math.min(whole[1], end + room)];
 }
 
 function around(start, end) {
@@ -206,7 +215,7 @@ const KEYS = {
   Home: () => pick(0), End: () => pick(view.calls.length - 1),
   ArrowLeft: () => moveBy(-0.15), ArrowRight: () => moveBy(0.15), a: () => moveBy(-0.15), d: () => moveBy(0.15),
   w: () => scaleBy(1.5), s: () => scaleBy(1 / 1.5), "+": () => scaleBy(1.5), "-": () => scaleBy(1 / 1.5),
-  0: () => show(0, trace.span), Escape: () => choose(null),
+  0: () => show(0, trace.span), c: () => show(...ofCalls()), Escape: () => choose(null),
   Enter: () => view.chosen && around(view.chosen.start, view.chosen.end),
 };
 addEventListener("keydown", (event) => {
@@ -224,11 +233,14 @@ function say() {
   const { calls, tasks, pieces, arrows, turns, waits, steps, rust, woken } = view.drawn;
   const by = trace.wakes.length + trace.rustWakes.length ? ` ${counted(woken, "arrow")} from a poll that woke.` : "";
   const polled = trace.rustCount ? ` ${counted(rust, "poll")} of Rust futures.` : "";
+  const [from, to] = view.x.domain(), part = to - from < 0.99 * trace.span;
+  find("shown").textContent = part ? `Shown: ${took(Math.max(from, 0))} to ${took(to)} of ${took(trace.span)}; “whole run” shows all.` : "";
   find("drawn").textContent = `In view: ${counted(calls, "call")}, ${counted(tasks, "task")}, ${counted(pieces, "piece")}, ${counted(arrows, "wake arrow")}, ${counted(turns, "turn")} and ${counted(waits, "GIL wait")} of ${counted(trace.lanes.length, "loop thread")}, ${counted(steps, "step")} of counters.${polled}${by}`;
 }
 
 function headline() {
-  const bad = trace.found ? element("b", "bad", counted(trace.found, "finding")) : "no findings";
+  const bad = trace.found ? element("b", "bad", `${counted(trace.found, "finding")} in the file`) : "no findings";
+  if (trace.found) bad.title = trace.counting.counted;
   find("path").textContent = trace.path.split("/").pop();
   const failed = trace.notOk.reduce((sum, [, count]) => sum + count, 0), said = [];
   if (failed) said.push(", ", element("b", "bad", `${number(failed)} not ok`), ` (${trace.notOk.map(([status, count]) => `${number(count)} ${status}`).join(", ")})`);
@@ -241,7 +253,7 @@ function headline() {
 
 function finding(one) {
   const made = element("button", "finding", element("b", "", one.id), one.sentence);
-  if (one.count > 1) made.append(element("span", "soft", ` (the worst of ${number(one.count)})`));
+  if (one.count > 1) made.append(element("span", "soft", ` (${trace.counting.alike} of ${number(one.count)})`));
   if (one.hint) made.append(element("span", "hint", one.hint));
   if (one.stack.length) made.append(element("code", "", one.stack[0]));
   made.title = one.stack.join("\n");
@@ -273,7 +285,8 @@ find("theme").addEventListener("click", () => restyle(theme.name === "dark" ? "l
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", (event) => restyle(event.matches ? "dark" : "light"));
 find("in").addEventListener("click", () => scaleBy(1.6));
 find("out").addEventListener("click", () => scaleBy(1 / 1.6));
-find("fit").addEventListener("click", () => show(0, trace.span));
+find("fit").addEventListener("click", () => show(...ofCalls()));
+find("whole").addEventListener("click", () => show(0, trace.span));
 find("filter").addEventListener("input", arrange);
 find("order").addEventListener("change", arrange);
 headline();
