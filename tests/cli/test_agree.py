@@ -80,7 +80,7 @@ def of_view(cli: Cli, trace: str) -> tuple[str, str]:
     """The same, as `gilscope view` says it."""
     out = cli("view", trace).out
     calls = re.match(r"([\d,]+) calls? in ", out)
-    bad = re.search(r"^not ok: (.*)$", out, re.MULTILINE)
+    bad = re.search(r"^not ok: [\d,]+ of [\d,]+ calls?: (.*)$", out, re.MULTILINE)
     assert calls is not None, out
     return calls[1], bad[1] if bad else "none"
 
@@ -94,7 +94,7 @@ def of_view(cli: Cli, trace: str) -> tuple[str, str]:
             "mixed",
             "0\n1\n2\n3\n4\nnot JSON\n",
             "5 calls in ",
-            ("5", "1 cancelled_by_callee, 1 deadline, 2 error"),
+            ("5", "2 error, 1 cancelled_by_callee, 1 deadline"),
         ),
         ("nested", "0\n1\n2\n", "3 calls in ", ("6", "1 error")),
     ],

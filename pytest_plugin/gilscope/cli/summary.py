@@ -131,7 +131,8 @@ def _recorded(report: Report) -> Iterator[Text]:
         text += f", {recorded - report.calls:,} of them made inside others"
     elif recorded < report.calls:
         text = f"recorded: {recorded:,} of {counted(report.calls, 'call')}"
-    bad = [f"{count:,} {status}" for status, count in sorted(by_status.items()) if status != "ok"]
+    failed = sorted((-count, status) for status, count in by_status.items() if status != "ok")
+    bad = [f"{-count:,} {status}" for count, status in failed]
     yield Text(f"{text}; not ok: {', '.join(bad) or 'none'}")
 
 
