@@ -15,6 +15,7 @@ use crate::name::Index;
 use crate::open::Slab;
 use crate::ring::Consumer;
 use crate::rust_polls;
+use crate::sampling;
 use crate::side::Lane;
 use crate::span::ThreadInfo;
 use crate::stats::Tables;
@@ -45,6 +46,7 @@ pub(crate) struct Global {
     pub(crate) lost: Counts,
     /// Never held across more than a look into it.
     pub(crate) holders: Mutex<Holders>,
+    pub(crate) samplers: sampling::All,
     loops: Mutex<Vec<Arc<LoopShared>>>,
     incoming: Mutex<Vec<(Arc<LoopShared>, Consumer)>>,
 }
@@ -118,6 +120,7 @@ impl Global {
             tables: Mutex::new(Tables::default()),
             lost: Counts::default(),
             holders: Mutex::default(),
+            samplers: Mutex::default(),
             loops: Mutex::new(Vec::new()),
             incoming: Mutex::new(Vec::new()),
         }

@@ -69,7 +69,7 @@ pub use name::{Name, intern, resolve};
 pub use point::Point;
 pub use recorder::{Cause, LoopRecorder, OpenCall, OpenTask};
 pub use rust_polls::{LostWake, RustPolls, first_poll};
-pub use sampling::Sampler;
+pub use sampling::{Installed, Sampler};
 pub use sink::{Sink, exporting, watched};
 pub use span::{Span, SpanKind, ThreadInfo, WokenBy};
 pub use stamps::{CallStamps, REMOTE};

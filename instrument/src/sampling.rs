@@ -3,9 +3,11 @@
 //! Invariant: the choice is made once, where a trace begins, and depends on its id alone, as it does in
 //! OpenTelemetry's SDKs for Python and Rust, so that both halves of a trace choose alike.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::ids::mix;
+use crate::global;
+use crate::ids::{mix, new_id};
 use crate::trace::{RANDOM, SAMPLED};
 
 /// Which traces are exported.
@@ -31,9 +33,38 @@ static BELOW: AtomicU64 = AtomicU64::new(u64::MAX);
 static ALL: AtomicBool = AtomicBool::new(true);
 static PARENT_BASED: AtomicBool = AtomicBool::new(true);
 
+/// A sampler chooses for as long as this lives, unless another was installed after it. Any thread.
+#[must_use = "the sampler from before holds again once it is dropped"]
+#[derive(Debug)]
+pub struct Installed(u64);
+
+/// Those that are installed, the last of which chooses.
+pub(crate) type All = Mutex<Vec<(u64, Sampler)>>;
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let mut all = global::lock(&global::current().samplers);
+        // A forked child has none of its parent's.
+        if let Some(at) = all.iter().position(|(id, _)| *id == self.0) {
+            all.remove(at);
+            let before = all.last().map(|(_, sampler)| *sampler);
+            before.unwrap_or_default().choose();
+        }
+    }
+}
+
 impl Sampler {
-    /// Makes it the one that chooses for calls that begin from now on.
-    pub fn install(self) {
+    /// Makes it the one that chooses for calls that begin from now on, until what it returns is dropped: then the
+    /// one from before does again. Any thread.
+    pub fn install(self) -> Installed {
+        let id = new_id();
+        let mut all = global::lock(&global::current().samplers);
+        all.push((id, self));
+        self.choose();
+        Installed(id)
+    }
+
+    fn choose(self) {
         BELOW.store(self.below.unwrap_or(u64::MAX), Relaxed);
         ALL.store(self.below.is_none(), Relaxed);
         PARENT_BASED.store(self.parent_based, Relaxed);
@@ -94,6 +125,23 @@ mod tests {
         below: Some(0),
         parent_based: true,
     };
+
+    #[test]
+    fn the_last_that_is_installed_chooses_and_then_the_one_from_before() {
+        let third = Sampler {
+            below: Some(1 << 62),
+            parent_based: false,
+        };
+        let (first, second) = (NONE.install(), third.install());
+        assert_eq!(Sampler::installed(), third);
+        drop(second);
+        assert_eq!(Sampler::installed(), NONE);
+        let second = third.install();
+        drop(first);
+        assert_eq!(Sampler::installed(), third);
+        drop(second);
+        assert_eq!(Sampler::installed(), Sampler::default());
+    }
 
     #[test]
     fn a_parent_decides_and_keeps_all_its_bits() {

@@ -10,6 +10,7 @@ from faulty import LIMIT
 from opentelemetry import trace
 
 import gilscope
+from gilscope import _native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,31 @@ def test_unsampled_spans_are_not_lost(
     assert exporter.exported == 0
     assert exporter.lost == NOTHING
     assert capfd.readouterr().err == ""
+
+
+def test_who_is_sampled_is_decided_as_before_once_the_exporter_is_closed(
+    faulty: Faulty, settings: Callable[..., None], rt: gilscope.PyRuntime
+) -> None:
+    async def flags() -> int:
+        _, _, flags = _native.current_trace() or ("", "", 0)
+        return flags
+
+    def is_sampled() -> bool:
+        return bool(rt.call(flags) & 1)
+
+    assert is_sampled()
+    settings(TRACES_SAMPLER="always_off")
+    with gilscope.instrument(otlp=faulty.url):
+        assert not is_sampled()
+        settings(TRACES_SAMPLER="always_on")
+        with gilscope.instrument(otlp=faulty.url):
+            assert is_sampled()
+        assert not is_sampled()
+        settings(EXPORTER_OTLP_HEADERS="no header=1")
+        with pytest.raises(ValueError, match="HEADERS"):
+            gilscope.instrument(otlp=faulty.url)
+        assert not is_sampled()
+    assert is_sampled()
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])

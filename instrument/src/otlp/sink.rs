@@ -13,6 +13,7 @@ use super::lost::{Counters, Lost, Why, tell_of_the_ring};
 use super::queue::Queue;
 use super::settings::{FOR_EVER, Invalid, Settings};
 use super::transport::Transport;
+use crate::sampling::Installed;
 use crate::sink::{Deadline, Sink};
 use crate::span::Span;
 use crate::stats;
@@ -38,6 +39,8 @@ pub struct Otlp {
     close: Duration,
     /// What rings had dropped before.
     overflow: u64,
+    /// Until it is closed.
+    sampler: Option<Installed>,
 }
 
 /// Looks at an [`Otlp`] sink from elsewhere, also after its end. Any thread.
@@ -72,7 +75,7 @@ impl Otlp {
     /// # Errors
     /// An endpoint, a header or a certificate that cannot be used, or no thread.
     pub fn start(settings: Settings) -> Result<(Otlp, OtlpHandle), Invalid> {
-        settings.sampler.install();
+        let sampler = settings.sampler.install();
         // What was dropped until now is not missing in this export.
         crate::flush();
         let queue = Arc::new(Queue::new(settings.queue, settings.budget));
@@ -124,6 +127,7 @@ impl Otlp {
             batch,
             close: CLOSE,
             overflow: stats::overflow(),
+            sampler: Some(sampler),
         };
         Ok((sink, OtlpHandle(counters)))
     }
@@ -165,6 +169,8 @@ impl Sink for Otlp {
         self.queue.close();
         let left = end.saturating_duration_since(Instant::now());
         let _ = self.ended.recv_timeout(left);
+        // Not before: links to turns are chosen by it as spans are encoded.
+        self.sampler = None;
         tell_of_the_ring(stats::overflow().saturating_sub(self.overflow));
         Ok(())
     }
