@@ -41,6 +41,12 @@ async def outer():
 async def nap(number):
     await never()
 
+async def sleeps():
+    await gilscope.rust.sleep(3600)
+
+async def asks():
+    await sleeps()
+
 async def numbers():
     yield 1
     await never()
@@ -95,6 +101,24 @@ process N python app.py
     entries = answer(tree(program.pid, "--json"))
     assert len({entry["rust_task"] for entry in entries}) == 2
     assert ["call_async" in source(entry["made_at"]) for entry in entries] == [True, True]
+
+
+def test_a_chain_through_both_languages_ends_at_the_rust_future_that_is_awaited(
+    begun: Callable[[str], Program], tree: Ask
+) -> None:
+    program = begun("begin((ext.call, asks))\nready(1)")
+    assert (
+        drawn(tree(program.pid))
+        == """\
+process N python app.py
+└── loop gilscope-default  thread N, waiting for T
+    └── rust task N
+        └── call __main__.asks from tests/ext/src/calls.rs:N  suspended T, 1 poll, T old
+            └── python  app.py:N in asks
+                └── python  app.py:N in sleeps
+                    └── rust    gilscope.rust.sleep
+"""
+    )
 
 
 @pytest.mark.parametrize(
