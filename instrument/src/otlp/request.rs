@@ -90,7 +90,7 @@ mod tests {
     use crate::span::SpanKind;
 
     fn span(id: u64, name: &str) -> Span {
-        let mut span = sample(SpanKind::Ready, id);
+        let mut span = sample(SpanKind::Call, id);
         Arc::make_mut(&mut span.thread).name = name.into();
         span
     }
