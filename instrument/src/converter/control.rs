@@ -51,7 +51,7 @@ pub(crate) struct Control {
     attached: AtomicUsize,
     /// Of the sinks that have one.
     deadlines: Mutex<Vec<(SinkId, Deadline)>>,
-    /// Spans that sinks dropped which are closed by now, but by the converter.
+    /// Spans that sinks dropped as they were closed, but by the converter.
     dropped: AtomicU64,
     /// Batches that the sinks took.
     batches: AtomicU64,
@@ -224,8 +224,9 @@ pub fn detach_sink(id: SinkId) -> io::Result<()> {
 }
 
 fn close(mut sink: Box<dyn Sink>, global: &Global) -> io::Result<()> {
+    let before = sink.dropped();
     let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
-    let dropped = sink.dropped();
+    let dropped = sink.dropped() - before;
     global.control.dropped.fetch_add(dropped, Ordering::SeqCst);
     lock(&global.tables).dropped.sink += dropped;
     closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))

@@ -322,7 +322,9 @@ impl Converter {
                 }
             }
             Request::CloseAll(answer) => {
-                for Attached { id, sink, .. } in std::mem::take(&mut self.sinks) {
+                while !self.sinks.is_empty() {
+                    let Attached { id, sink, .. } = self.sinks.remove(0);
+                    self.dropped.sink += sink.dropped();
                     let closed = self.close(sink);
                     self.closed.push((id, closed));
                 }
@@ -342,13 +344,16 @@ impl Converter {
             return Err(at.map_or_else(missing, |at| self.closed.swap_remove(at).1));
         };
         let sink = self.sinks.remove(at).sink;
+        self.dropped.sink += sink.dropped();
         self.sinks_changed();
         Ok(sink)
     }
 
+    /// After what it dropped before was counted.
     fn close(&mut self, mut sink: Box<dyn Sink>) -> io::Result<()> {
+        let before = sink.dropped();
         let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
-        self.dropped.sink += sink.dropped();
+        self.dropped.sink += sink.dropped() - before;
         self.count_drops();
         closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
     }
