@@ -6,14 +6,14 @@ import re
 import threading
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from faulty import LIMIT, Faulty
 
 import gilscope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     import pytest
@@ -76,11 +76,6 @@ def within_the_limit(work: Callable[[], object]) -> None:
     assert not thread.is_alive(), "it does not end"
 
 
-def is_exported(span: Mapping[str, Any]) -> bool:
-    """Whether what was recorded is to be exported: all but turns of a loop that served nobody."""
-    return span["span"] != "loop.turn" or span["calls"] > 0
-
-
 class Export:
     """An export that goes on, and at its end the balance of its spans."""
 
@@ -130,7 +125,7 @@ def exporting(to: Faulty | str | None, *, close_within: float | None = None) -> 
             if isinstance(to, Faulty):
                 to.hold.set()  # what must not wait for it, and does, is to end
             raise
-        export.recorded = sum(map(is_exported, trace.spans))
+        export.recorded = len(trace.spans)
     # It may be that its thread, which is nice, is still about to count.
     eventually(
         lambda: export.accounted() >= export.recorded,
