@@ -218,7 +218,7 @@ impl Wake {
 pub(crate) struct Turn {
     pub(crate) number: u32,
     pub(crate) served: u32,
-    /// One of those whom it served is sampled.
+    /// One of those whom it served is sampled, or it served nobody.
     pub(crate) sampled: bool,
     pub(crate) start: u64,
     pub(crate) end: u64,

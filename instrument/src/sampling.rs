@@ -106,15 +106,11 @@ pub(crate) fn turn_trace(id: u64) -> [u64; 2] {
     [id, mix(id)]
 }
 
-/// The trace flags of a turn, which a link to it has to know as well. Nobody has a link to one that served
-/// none that is sampled, and it is not exported.
-pub(crate) fn turn_flags(id: u64, served_sampled: bool) -> u8 {
+/// The trace flags of a turn, which a link to it has to know as well. One that served only what is not sampled
+/// is not exported: nobody has a link to it.
+pub(crate) fn turn_flags(id: u64, sampled: bool) -> u8 {
     let flags = flags(turn_trace(id), None);
-    if served_sampled {
-        flags
-    } else {
-        flags & !SAMPLED
-    }
+    if sampled { flags } else { flags & !SAMPLED }
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ impl LoopRecorder {
         let record = Turn {
             number: turn.number,
             served: self.served.get(),
-            sampled: self.flags.get() as u8 & SAMPLED != 0,
+            sampled: self.served.get() == 0 || self.flags.get() as u8 & SAMPLED != 0,
             start: turn.start,
             end: now.max(turn.start),
             cpu_ns: cpu_ns.saturating_sub(turn.cpu_ns),
