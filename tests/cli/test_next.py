@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gilscope.cli.paste import pasted
+from gilscope._shell import pasted
 
 from .conftest import TIMEOUT, Finished
 

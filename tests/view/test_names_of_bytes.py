@@ -65,7 +65,8 @@ def test_the_text_names_the_places(folder: Path, suffix: str) -> None:
     assert (code, err) == (0, "")
     assert f"at {SHOWN}.py:5 in fun, woken" in out
     assert f"ValueError: {folder}/{SHOWN}.py\n" in out
-    assert out.endswith(f"next: gilscope view '{SHOWN}.{suffix}' --html\n")
+    shows_all = "--html  # each in full: its filter takes a status, error"
+    assert out.endswith(f"next: gilscope view {PASTED}.{suffix}' {shows_all}\n")
 
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)

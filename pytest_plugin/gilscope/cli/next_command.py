@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from gilscope._shell import pasted
 from gilscope.cli.losses import dropped
-from gilscope.cli.paste import pasted
 
 if TYPE_CHECKING:
     from gilscope.cli.summary import Report

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass
 
-from gilscope._units import printable
+from gilscope._shell import pasted
 from gilscope.cli.replace import is_replaceable
 
 # The default of --concurrency, which need not be said.
 CONCURRENCY = 64
-
-
-def pasted(word: str) -> str:
-    """One word of a command: what it begins with makes it no option, what is in it no trouble."""
-    word = f"./{word}" if word.startswith("-") and word != "-" else word
-    if printable(word) == word:
-        return shlex.quote(word)
-    # A name that is not UTF-8, or has line breaks in it: a shell's other way to quote.
-    return f"$'{''.join(map(_escaped, os.fsencode(word)))}'"
-
-
-def _escaped(byte: int) -> str:
-    plain = 0x20 <= byte < 0x7F and byte not in b"'\\"
-    return chr(byte) if plain else f"\\{byte:03o}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 from rich.console import Console
 
+from gilscope._shell import pasted
 from gilscope._units import printable
 from gilscope.cli.errors import Refused, os_reason, say_error
 from gilscope.cli.options import Command
-from gilscope.cli.paste import pasted
 
 if TYPE_CHECKING:
     from gilscope.view.model import Trace

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from gilscope._shell import pasted
 from gilscope._units import counted, duration, printable
 from gilscope.view.busy import Busy, longest_poll
 from gilscope.view.failed import failed, kinds
@@ -75,7 +75,7 @@ def _next(trace: Trace) -> Iterator[Text]:
         yield Text("no call was recorded: make some while the trace is open", style="yellow")
         yield Text(f"next: {_RECORD}", style="bold")
         return
-    text = f"next: gilscope view {shlex.quote(trace.path)} --html"
+    text = f"next: gilscope view {pasted(trace.path)} --html"
     if found := kinds(trace):
         text += f"  # each in full: its filter takes a status, {found[0][0].status}"
     yield Text(text, style="bold")
