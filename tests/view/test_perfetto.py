@@ -264,3 +264,11 @@ def test_html_and_perfetto_at_once_are_refused(real: Callable[..., Path]) -> Non
     path = real("t.jsonl")
     done = gilscope("view", path.name, "--html", "--perfetto", cwd=path.parent)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_a_wait_that_began_before_the_picture_begins_with_it(tmp_path: Path) -> None:
+    lines = Lines()
+    lines.turn(0, 50, gil_wait_ns=7_000)
+    lines.work("app.fun", 0, (("poll", 50),))
+    found = events(convert(read(lines.write(tmp_path / "t.jsonl"))).text)
+    assert min(event["ts"] for event in found if "ts" in event) == 0

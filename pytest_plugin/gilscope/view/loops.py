@@ -95,9 +95,13 @@ class Starts:
 
 def gil_waits(trace: Trace) -> dict[Lane, list[tuple[int, int]]]:
     """When each loop thread waited for the GIL, in order: as its turns say, else the calls."""
-    found = {lane: _before(turns) for lane, turns in trace.turns.items()}
+    # What was before the picture begins is not in it.
+    zero, _ = trace.bounds()
+    found = {lane: _before(turns, zero) for lane, turns in trace.turns.items()}
+    # Those of calls may lie across a turn's, and slices of one track may not.
+    told = {lane for lane, waits in found.items() if waits}
     for call in (*trace.calls, *trace.open):
-        for piece in call.pieces:
+        for piece in call.pieces if call.lane not in told else ():
             if piece.kind == "gil.wait" and piece.end > piece.start:
                 # One wait of the thread, however many calls it let in.
                 own = found.setdefault(call.lane, {})
@@ -109,10 +113,9 @@ def gil_waits(trace: Trace) -> dict[Lane, list[tuple[int, int]]]:
     }
 
 
-def _before(turns: Iterable[Turn]) -> dict[int, tuple[int, bool]]:
-    """By its end, since when, and that a turn says so."""
+def _before(turns: Iterable[Turn], last: int) -> dict[int, tuple[int, bool]]:
+    """By its end, since when, and that a turn says so; of waits since `last`."""
     found: dict[int, tuple[int, bool]] = {}
-    last = 0
     for turn in turns:
         if turn.gil_wait is not None:
             found[turn.start] = (max(turn.start - turn.gil_wait, min(last, turn.start)), True)
