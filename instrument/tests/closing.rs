@@ -173,3 +173,16 @@ fn test_at_the_end_every_deadline_begins_at_once() {
     );
     assert!(detach_sink(hurries).is_ok(), "how its closing went");
 }
+
+#[test]
+fn test_a_sink_that_is_detached_by_nobody_any_more_is_closed_all_the_same() {
+    let _alone = alone();
+    for _ in 0..200 {
+        let (says, said) = channel();
+        let hurries = attach_sink(Box::new(HasNoTime(says)));
+        // Its time is over at once, so the converter may answer before, while or after it is given up.
+        assert!(detach_sink(hurries).is_ok());
+        assert_eq!(said.recv_timeout(LONG), Ok("asked for"));
+        assert_eq!(said.recv_timeout(LONG), Ok("closed"));
+    }
+}

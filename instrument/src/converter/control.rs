@@ -28,8 +28,49 @@ pub(crate) enum Request {
 
 /// A sink that is no longer fed, to be closed by who asked for it; or how its close went before.
 pub(crate) enum Detached {
-    Open(Box<dyn Sink>),
+    Open(Unclosed),
     Closed(io::Result<()>),
+}
+
+/// A sink that is not lost on its way to who closes it: dropped, it is closed.
+pub(crate) struct Unclosed {
+    sink: Option<Box<dyn Sink>>,
+    global: &'static Global,
+}
+
+impl Unclosed {
+    /// What it dropped so far has been counted.
+    pub(crate) fn new(sink: Box<dyn Sink>, global: &'static Global) -> Unclosed {
+        Unclosed {
+            sink: Some(sink),
+            global,
+        }
+    }
+
+    /// Closes it, and counts what it dropped meanwhile.
+    pub(crate) fn close(mut self) -> io::Result<()> {
+        self.take_and_close()
+    }
+
+    fn take_and_close(&mut self) -> io::Result<()> {
+        let Some(mut sink) = self.sink.take() else {
+            return Ok(());
+        };
+        let before = sink.dropped();
+        let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
+        let dropped = sink.dropped() - before;
+        let control = &self.global.control;
+        control.dropped.fetch_add(dropped, Ordering::SeqCst);
+        lock(&self.global.tables).dropped.sink += dropped;
+        closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
+    }
+}
+
+impl Drop for Unclosed {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = self.take_and_close();
+    }
 }
 
 /// Goes on in a forked child, where the ids of its parent's sinks are nobody's.
@@ -51,7 +92,7 @@ pub(crate) struct Control {
     attached: AtomicUsize,
     /// Of the sinks that have one.
     deadlines: Mutex<Vec<(SinkId, Deadline)>>,
-    /// Spans that sinks dropped as they were closed, but by the converter.
+    /// Spans that sinks dropped as they were closed.
     dropped: AtomicU64,
     /// Batches that the sinks took.
     batches: AtomicU64,
@@ -128,15 +169,19 @@ impl Control {
 
     /// From now on a sink that is to be closed has so much time; until when who asked waits at most.
     fn begin_to_close(&self, id: SinkId) -> Option<Instant> {
-        let mut deadlines = lock(&self.deadlines);
-        let at = deadlines.iter().position(|(of, _)| *of == id)?;
-        let (_, deadline) = deadlines.swap_remove(at);
+        // Not called under the lock: it is the sink's own code.
+        let deadline = {
+            let mut deadlines = lock(&self.deadlines);
+            let at = deadlines.iter().position(|(of, _)| *of == id)?;
+            deadlines.swap_remove(at).1
+        };
         Some(deadline(false))
     }
 
     /// The same of all of them, at the end of the process.
     fn begin_to_close_all(&self) {
-        for (_, deadline) in lock(&self.deadlines).drain(..) {
+        let deadlines = std::mem::take(&mut *lock(&self.deadlines));
+        for (_, deadline) in deadlines {
             deadline(true);
         }
     }
@@ -215,21 +260,12 @@ pub fn detach_sink(id: SinkId) -> io::Result<()> {
         Some(end) => answered.recv_timeout(end.saturating_duration_since(Instant::now())),
     };
     match detached {
-        Ok(Detached::Open(sink)) => close(sink, global),
+        Ok(Detached::Open(sink)) => sink.close(),
         Ok(Detached::Closed(closed)) => closed,
         // The converter closes it when it comes to it.
         Err(RecvTimeoutError::Timeout) => Ok(()),
         Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the converter is gone")),
     }
-}
-
-fn close(mut sink: Box<dyn Sink>, global: &Global) -> io::Result<()> {
-    let before = sink.dropped();
-    let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
-    let dropped = sink.dropped() - before;
-    global.control.dropped.fetch_add(dropped, Ordering::SeqCst);
-    lock(&global.tables).dropped.sink += dropped;
-    closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
 }
 
 /// Returns when everything recorded before is joined and handed to the sinks. Any thread; on the

@@ -8,11 +8,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SendError;
 use std::thread::Thread;
 use std::time::Duration;
 
-use super::control::{Detached, Request, SinkId};
+use super::control::{Detached, Request, SinkId, Unclosed};
 use super::drain::{BATCH, Loop, Out};
 use super::expand;
 use crate::clock::{self, Rate};
@@ -312,23 +311,14 @@ impl Converter {
                 answer.send(()).unwrap_or_default();
             }
             Request::Detach(id, answer) => {
-                let detached = match self.remove(id) {
-                    Ok(sink) => Detached::Open(sink),
-                    Err(closed) => Detached::Closed(closed),
-                };
-                // Who asked may have had no time to wait.
-                if let Err(SendError(Detached::Open(sink))) = answer.send(detached) {
-                    drop(self.close(sink));
-                }
+                // Who asked may have had no time to wait: then it is closed here.
+                let _ = answer.send(self.detach(id));
             }
             Request::CloseAll(answer) => {
                 while !self.sinks.is_empty() {
-                    let Attached { id, sink, .. } = self.sinks.remove(0);
-                    self.dropped.sink += sink.dropped();
-                    let closed = self.close(sink);
-                    self.closed.push((id, closed));
+                    let (id, sink) = self.remove(0);
+                    self.closed.push((id, sink.close()));
                 }
-                self.sinks_changed();
                 answer.send(()).unwrap_or_default();
                 self.global.control.set_free();
             }
@@ -336,26 +326,21 @@ impl Converter {
     }
 
     /// The sink, or how it went with it if it was closed.
-    fn remove(&mut self, id: SinkId) -> Result<Box<dyn Sink>, io::Result<()>> {
-        let at = self.sinks.iter().position(|attached| attached.id == id);
-        let Some(at) = at else {
-            let at = self.closed.iter().position(|(closed, _)| *closed == id);
-            let missing = || Err(io::ErrorKind::NotFound.into());
-            return Err(at.map_or_else(missing, |at| self.closed.swap_remove(at).1));
-        };
-        let sink = self.sinks.remove(at).sink;
-        self.dropped.sink += sink.dropped();
-        self.sinks_changed();
-        Ok(sink)
+    fn detach(&mut self, id: SinkId) -> Detached {
+        if let Some(at) = self.sinks.iter().position(|attached| attached.id == id) {
+            return Detached::Open(self.remove(at).1);
+        }
+        let at = self.closed.iter().position(|(closed, _)| *closed == id);
+        let missing = || Err(io::ErrorKind::NotFound.into());
+        Detached::Closed(at.map_or_else(missing, |at| self.closed.swap_remove(at).1))
     }
 
-    /// After what it dropped before was counted.
-    fn close(&mut self, mut sink: Box<dyn Sink>) -> io::Result<()> {
-        let before = sink.dropped();
-        let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
-        self.dropped.sink += sink.dropped() - before;
-        self.count_drops();
-        closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
+    /// It gets nothing more, and what it dropped so far is counted.
+    fn remove(&mut self, at: usize) -> (SinkId, Unclosed) {
+        let Attached { id, sink, .. } = self.sinks.remove(at);
+        self.dropped.sink += sink.dropped();
+        self.sinks_changed();
+        (id, Unclosed::new(sink, self.global))
     }
 
     fn retire(&mut self, index: usize) {
