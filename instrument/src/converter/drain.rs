@@ -20,6 +20,7 @@ use crate::ring::Consumer;
 use crate::span::{Span, SpanKind};
 use crate::stats::Tables;
 use crate::status::Status;
+use crate::trace::sampled;
 
 /// Spans handed to sinks at once.
 pub(super) const BATCH: usize = 4096;
@@ -51,6 +52,10 @@ pub(super) struct Ending {
 pub(super) struct Out {
     /// Does a sink want spans?
     pub(super) wanted: bool,
+    /// How many more sampled ones the sink with most room takes.
+    pub(super) room: usize,
+    /// How many were not built for want of it.
+    pub(super) missed: usize,
     pub(super) spans: Vec<Span>,
     pub(super) errors: Errors,
     pub(super) notes: Early<Notes>,
@@ -62,12 +67,36 @@ impl Out {
     pub(super) fn new(rate: Rate) -> Self {
         Self {
             wanted: false,
+            room: usize::MAX,
+            missed: 0,
             spans: Vec::with_capacity(BATCH + 64),
             errors: Errors::default(),
             notes: Early::default(),
             kept: 0,
             found: Found::new(rate),
         }
+    }
+
+    /// Whether it is time to hand out what there is.
+    pub(super) fn is_full(&self) -> bool {
+        self.spans.len() + self.missed >= BATCH
+    }
+
+    /// Whether the spans of a call or task are to be built, as a sink takes some of them.
+    fn builds(&mut self, record: &Fused, steps: usize) -> bool {
+        if !self.wanted {
+            return false;
+        }
+        if !sampled(record.trace_flags) {
+            return true; // who has no room does not take them anyway
+        }
+        let spans = expand::number(record, steps);
+        if self.room == 0 {
+            self.missed += spans;
+            return false;
+        }
+        self.room = self.room.saturating_sub(spans);
+        true
     }
 }
 
@@ -93,7 +122,7 @@ impl Loop {
         rate: &Rate,
     ) -> bool {
         let mut read = 0;
-        while read < RELEASE && out.spans.len() < BATCH {
+        while read < RELEASE && !out.is_full() {
             let Some(words) = self.consumer.next(end) else {
                 return false;
             };
@@ -234,7 +263,7 @@ impl Loop {
         } else {
             None
         };
-        if out.wanted {
+        if out.builds(record, kept.len()) {
             expand::fused(record, &self.shared, &kept, error, notes, &mut out.spans);
         }
     }

@@ -127,6 +127,18 @@ pub(super) fn totals(record: &Fused) -> [u64; 7] {
     ]
 }
 
+/// How many spans [`fused`] makes.
+pub(super) fn number(record: &Fused, steps: usize) -> usize {
+    let of_calls = usize::from(!record.task);
+    let polled = if record.polls > 0 {
+        1 + 2 * steps + of_calls
+    } else {
+        0
+    };
+    let parts = 3 * of_calls + 1 + polled;
+    1 + if record.full { parts } else { 0 }
+}
+
 /// The span of a call or task, then its parts in the order of time.
 pub(super) fn fused(
     record: &Fused,

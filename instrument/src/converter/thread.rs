@@ -12,7 +12,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::control::{Detached, Request, SinkId, Unclosed};
-use super::drain::{BATCH, Loop, Out};
+use super::drain::{Loop, Out};
 use super::expand;
 use crate::clock::{self, Rate};
 use crate::detail;
@@ -121,6 +121,7 @@ impl Converter {
         clock::refine();
         self.rate = clock::rate();
         self.out.found.begin(self.rate);
+        self.look_for_room();
         let incoming = self.global.take_incoming();
         let incoming = incoming.into_iter();
         self.loops
@@ -191,7 +192,7 @@ impl Converter {
 
     fn rust_polls_batch(&mut self, left: &mut usize) {
         let mut tables = lock(&self.global.tables);
-        while *left > 0 && self.out.spans.len() < BATCH {
+        while *left > 0 && !self.out.is_full() {
             *left -= 1;
             let Some(poll) = self.global.rust_polls.pop() else {
                 continue;
@@ -245,24 +246,28 @@ impl Converter {
     }
 
     fn deliver_full(&mut self) {
-        if self.out.spans.len() >= BATCH {
+        if self.out.is_full() {
             self.deliver();
         }
     }
 
     /// Hands the batch to all sinks. One that panics is removed.
     fn deliver(&mut self) {
-        if self.out.spans.is_empty() {
+        let missed = std::mem::take(&mut self.out.missed);
+        if self.out.spans.is_empty() && missed == 0 {
             return;
         }
         let (spans, dropped) = (&self.out.spans, &mut self.dropped);
         self.sinks.retain_mut(|attached| {
-            let sink = AssertUnwindSafe(&mut attached.sink);
-            let taken = catch_unwind(move || { sink }.spans(spans)).is_ok();
-            if !taken {
-                dropped.sink += spans.len() as u64 + attached.sink.dropped();
+            let mut sink = AssertUnwindSafe(&mut attached.sink);
+            let taken = catch_unwind(move || {
+                sink.spans(spans);
+                sink.missed(missed);
+            });
+            if taken.is_err() {
+                dropped.sink += (spans.len() + missed) as u64 + attached.sink.dropped();
             }
-            taken
+            taken.is_ok()
         });
         self.out.spans.clear();
         self.global.control.count_batch();
@@ -295,9 +300,18 @@ impl Converter {
             .iter()
             .any(|attached| attached.sink.wants_spans());
         crate::sink::set_watched(self.out.wanted);
+        self.look_for_room();
         let exports = self.sinks.iter().any(|each| each.sink.exports());
         crate::sink::set_exporting(exports);
         self.global.control.set_attached(self.sinks.len());
+    }
+
+    fn look_for_room(&mut self) {
+        let sinks = self.sinks.iter().map(|attached| &attached.sink);
+        let room = sinks
+            .filter(|sink| sink.wants_spans())
+            .map(|sink| sink.room());
+        self.out.room = room.max().unwrap_or(0);
     }
 
     fn answer(&mut self, request: Request) {

@@ -73,6 +73,17 @@ impl Queue {
         full
     }
 
+    /// How many more spans it has room for, if they are small.
+    pub(super) fn room(&self) -> usize {
+        let state = self.lock();
+        let none = state.closing || state.waiting + state.taken >= self.budget;
+        if none {
+            0
+        } else {
+            self.capacity - state.spans.len()
+        }
+    }
+
     /// At most `most` spans: once there are as many, or half of the budget is used up; once `delay` has
     /// passed, when there may be none, or at once when it is being closed. `None`: it is, and nothing is
     /// left. The spans that were taken before are done with.

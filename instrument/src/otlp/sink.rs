@@ -164,6 +164,14 @@ impl Sink for Otlp {
         self.counters.add(Why::Queue, full);
     }
 
+    fn room(&self) -> usize {
+        self.queue.room()
+    }
+
+    fn missed(&mut self, spans: usize) {
+        self.counters.add(Why::Queue, spans);
+    }
+
     fn close(&mut self) -> io::Result<()> {
         let end = end_within(&self.queue, self.close);
         self.queue.close();

@@ -83,6 +83,15 @@ pub trait Sink: Send {
         false
     }
 
+    /// For how many more spans it has room. Calls and tasks for which no sink has are not built, but told by
+    /// [`Sink::missed`]: whoever asks for more calls than can be exported shall not pay for spans that nobody gets.
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
+    /// So many sampled spans were not built, as no sink had room for them.
+    fn missed(&mut self, _spans: usize) {}
+
     /// If no sink wants spans, none are built: records are only joined and counted.
     fn wants_spans(&self) -> bool {
         true
