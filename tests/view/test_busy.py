@@ -125,12 +125,12 @@ called = threading.Event()
 async def first():
     await asyncio.sleep(0)
 
-async def hook():
-    assert called.wait(60)
-    await asyncio.sleep(0)
+def loop():
+    assert called.wait(60)  # as long as that, the first turn lasts
+    return asyncio.new_event_loop()
 
 with gilscope.trace("t.jsonl"):
-    rt = gilscope.PyRuntime(on_start=hook)
+    rt = gilscope.PyRuntime(loop_factory=loop)
     future = rt.submit(first)
     called.set()
     future.result()
