@@ -136,8 +136,8 @@ def lacking(trace: Trace) -> list[str]:
     elif said:
         # Lines that are whole do not say whether more should follow.
         count = len(unended(trace)) + trace.unseen
-        word = "call or task" if trace.unseen else "call"
-        were = f"1 {word} was" if count == 1 else f"{count:,} {word.replace(' or', 's or')}s were"
+        one, many = ("call or task", "calls or tasks") if trace.unseen else ("call", "calls")
+        were = f"1 {one} was" if count == 1 else f"{count:,} {many} were"
         said.append(
             f"the file may have been cut off while at least {were} open,"
             " by a kill say; else the trace ended then"
