@@ -62,7 +62,7 @@ def wait_for_rows(process: subprocess.Popen[bytes], out: Path, count: int) -> No
 
 
 def written(out: Path) -> int:
-    """How many rows there are; a run that looks whether it may write makes a file, and removes it."""
+    """How many rows there are; a run that looks whether it may write makes and removes a file."""
     try:
         return out.read_bytes().count(b"\n")
     except FileNotFoundError:
