@@ -11,7 +11,7 @@ use crate::span::SpanKind;
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub enum Point {
-    /// A caller, on any thread, asks for a call.
+    /// A caller, on any thread, asks for a call: of a future, by its first poll.
     Called = 0,
     /// The queue took the call, after it had room.
     Enqueued,
@@ -91,7 +91,9 @@ impl Point {
     /// What happens there.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Point::Called => "a caller, on any thread, asks for a call",
+            Point::Called => {
+                "a caller, on any thread, asks for a call: of a future, by its first poll"
+            }
             Point::Enqueued => "the queue took the call, after it had room",
             Point::Refused => "the call never reached the loop thread",
             Point::Returned => "the loop's wait returned; its thread is still detached",

@@ -81,6 +81,14 @@ impl CallStamps {
         })
     }
 
+    /// It begins now: what was stamped before was made earlier than it was asked for.
+    #[inline]
+    pub fn begins(&mut self) {
+        if self.id != 0 {
+            self.called = clock::now();
+        }
+    }
+
     /// Stamps the moment at which the queue took the call.
     #[inline]
     pub fn enqueued(&mut self) {

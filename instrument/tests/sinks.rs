@@ -143,18 +143,21 @@ fn test_json_lines_escape_what_user_code_named() {
         "new\nline",
         "\u{1}\u{7f}",
         "gr\u{fc}n \u{1f40d}",
-        "",
     ];
     let lines = lines(|recorder| {
         for name in names {
             one_call(recorder, &stamped(), intern(name), 1);
         }
+        one_call(recorder, &stamped(), intern(""), 1);
     });
-    let found: HashSet<&str> = find(&lines, "call")
+    let calls = find(&lines, "call");
+    let found: HashSet<&str> = calls
         .iter()
-        .map(|call| call["name"].as_str().unwrap())
+        .filter_map(|call| call["name"].as_str())
         .collect();
     assert_eq!(found, names.into_iter().collect());
+    let nameless = calls.iter().filter(|call| call["name"].is_null());
+    assert_eq!(nameless.count(), 1);
 }
 
 #[test]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +58,21 @@ def test_the_size_of_the_ring(
     if given is not None:
         monkeypatch.setenv("GILSCOPE_RING", given)
     assert stats()["ring_slots"] == slots
+
+
+@pytest.mark.parametrize("given", ["abc", "0", "-1", "1e6"])
+def test_a_size_that_is_none_is_said_once(given: str) -> None:
+    program = "import gilscope\nfor _ in range(2): print(gilscope.stats()['ring_slots'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "GILSCOPE_RING": given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "65536\n65536\n"
+    said = f'gilscope: GILSCOPE_RING must be a number of slots, not "{given}"; it is 65536\n'
+    assert done.stderr == said
 
 
 @pytest.mark.parametrize("trace", ["t.json", "t.jsonl"])

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,6 +82,22 @@ def test_a_call_that_waits_for_room_says_how_long() -> None:
     name = f"{__name__}.{waits.__qualname__}"
     assert finding["sentence"].startswith(f"`{name}` waited ")
     assert finding["sentence"].endswith(" for room in the queue")
+
+
+def test_a_call_that_is_awaited_late_did_not_wait_for_room(rt: gilscope.PyRuntime) -> None:
+    async def outer() -> int:
+        made = rt.call_async(nothing)
+        await asyncio.sleep(0.2)
+        awaited = time.time_ns()
+        await made
+        return awaited
+
+    with gilscope.trace() as trace:
+        awaited = rt.call(outer)
+        assert of(trace, "queue_full") == []
+    (call,) = (it for it in trace.spans if it["span"] == "call" and "nothing" in it["name"])
+    # It begins where it is awaited; the two clocks are less than a millisecond apart.
+    assert call["start_ns"] > awaited - 1_000_000
 
 
 def test_a_swallowed_cancel_is_said_and_one_that_is_not_is_not(rt: gilscope.PyRuntime) -> None:

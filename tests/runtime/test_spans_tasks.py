@@ -200,6 +200,19 @@ def test_a_task_that_was_given_a_name_has_it(rt: gilscope.PyRuntime) -> None:
     assert named == [name and {"gilscope.task.name": name} for name in names]
 
 
+def test_a_task_of_no_coroutine_has_no_name(rt: gilscope.PyRuntime) -> None:
+    async def nothing() -> None:
+        pass
+
+    async def makes() -> None:
+        with gilscope.PyRuntime() as other:
+            await asyncio.gather(other.call_async(nothing))
+
+    with gilscope.trace() as trace:
+        rt.call(makes)
+        assert [span["name"] for span in tasks_of(trace.spans)] == [None]
+
+
 def test_nobody_asks_a_task_without_a_name_for_one(rt: gilscope.PyRuntime) -> None:
     asked = []
 
@@ -219,5 +232,6 @@ def test_nobody_asks_a_task_without_a_name_for_one(rt: gilscope.PyRuntime) -> No
     with gilscope.trace() as trace:
         first, second, third = (int(name.removeprefix("Task-")) for name in rt.call(makes))
         assert not any("attributes" in span for span in tasks_of(trace.spans))
+        assert {span["name"] for span in tasks_of(trace.spans)} == {"asyncio.tasks.sleep"}
     assert (second, third) == (first + 1, first + 2)
     assert asked == [True]

@@ -114,15 +114,15 @@ sys.stdin.read()
         ├── loop gilscope-one  thread N, waiting for T
         │   └── call __main__.both  suspended T, 1 poll, T old
         │       ├── python  app.py:34 in both
-        │       ├── call __main__.fetch on gilscope-other  suspended T, 1 poll, T old
-        │       │   └── python  app.py:17 in fetch
-        │       │       └── python  app.py:14 in nap
-        │       │           └── rust    gilscope.rust.sleep
         │       ├── task ?  suspended T, 1 poll, T old
         │       │   └── rust    a call
-        │       └── task __main__.never  suspended T, 1 poll, T old
-        │           └── python  app.py:29 in never
-        │               └── python  asyncio/locks.py:N in wait
+        │       ├── task __main__.never  suspended T, 1 poll, T old
+        │       │   └── python  app.py:29 in never
+        │       │       └── python  asyncio/locks.py:N in wait
+        │       └── call __main__.fetch on gilscope-other  suspended T, 1 poll, T old
+        │           └── python  app.py:17 in fetch
+        │               └── python  app.py:14 in nap
+        │                   └── rust    gilscope.rust.sleep
         └── loop gilscope-other  thread N, waiting for T
             └── 1 below what made them
         """)

@@ -59,9 +59,12 @@ impl Unclosed {
         let before = sink.dropped();
         let closed = catch_unwind(AssertUnwindSafe(|| sink.close()));
         let dropped = sink.dropped() - before;
+        // Both at once, or else the converter could count them in between.
+        let mut tables = lock(&self.global.tables);
         let control = &self.global.control;
         control.dropped.fetch_add(dropped, Ordering::SeqCst);
-        lock(&self.global.tables).dropped.sink += dropped;
+        tables.dropped.sink += dropped;
+        drop(tables);
         closed.unwrap_or_else(|_| Err(io::Error::other("the sink panicked")))
     }
 }

@@ -375,7 +375,6 @@ impl Converter {
     fn count_drops(&mut self) {
         let mut dropped = self.dropped;
         dropped.side = self.global.side.dropped();
-        dropped.sink += self.global.control.dropped();
         dropped.ring += self.global.rust_polls.dropped();
         for each in &self.loops {
             dropped.ring += each.consumer.dropped();
@@ -389,7 +388,9 @@ impl Converter {
         if dropped.ring > std::mem::replace(&mut self.overflowed, dropped.ring) {
             detail::fall_back();
         }
-        lock(&self.global.tables).dropped = dropped;
+        let mut tables = lock(&self.global.tables);
+        dropped.sink += self.global.control.dropped();
+        tables.dropped = dropped;
     }
 
     /// Ids that wait for a record of a call which is not open any more. That record was pushed

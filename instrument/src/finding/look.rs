@@ -94,6 +94,12 @@ impl Looks {
         }
     }
 
+    /// Whether a poll was seen to wait for the GIL.
+    pub(crate) fn waited(&self, runtime: u16, since: u64) -> bool {
+        let its = |look: &&Look| look.runtime == runtime && look.since == since;
+        self.looks.iter().filter(its).any(|look| look.waits)
+    }
+
     /// What was seen of a wait or poll, which has ended.
     pub(crate) fn take(&mut self, runtime: u16, since: u64) -> Option<Sight> {
         let (its, others) = std::mem::take(&mut self.looks)

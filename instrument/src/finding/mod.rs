@@ -82,7 +82,7 @@ impl Problem {
     pub const fn hint(self) -> &'static str {
         match self {
             Problem::GilWait => {
-                "another thread held the GIL; gilscope.instrument(watchdog=True) says which"
+                "another thread held the GIL; a watchdog, gilscope.instrument(watchdog=True), says which where it sees it"
             }
             Problem::GilHeld => {
                 "split the long call into C, or run it in another process; in native code of your own, \

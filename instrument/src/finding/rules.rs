@@ -312,17 +312,16 @@ impl Clues {
         }
         for held in std::mem::take(&mut self.held) {
             let due = self.longest_due(&held, found);
-            match due.filter(|_| held.whom.name != Name(0)) {
-                Some(due) => {
-                    let sight = found.looks.take(shared.thread.runtime, held.start);
-                    let lasted = found.lasted(held.start, held.end);
-                    let poll = (lasted, u64::from(held.cpu) * 1000);
-                    let finding = say::held(poll, held.whom, due, sight, shared);
-                    found.findings.push(finding);
-                }
-                // Whoever waited may not have ended.
-                None => keep(&mut self.held, held),
+            if held.whom.name == Name(0) || (due.is_none() && !held_up_alone(&held, shared, found))
+            {
+                keep(&mut self.held, held); // whoever waited may not have ended
+                continue;
             }
+            let sight = found.looks.take(shared.thread.runtime, held.start);
+            let lasted = found.lasted(held.start, held.end);
+            let poll = (lasted, u64::from(held.cpu) * 1000);
+            let finding = say::held(poll, held.whom, due, sight, shared);
+            found.findings.extend(finding);
         }
     }
 
@@ -367,6 +366,13 @@ impl Clues {
             .chain(self.victims.iter_mut().map(|victim| &mut victim.time.whom))
             .for_each(change);
     }
+}
+
+/// Whether a poll was seen to wait for the GIL, and nobody is there who could have waited for the loop.
+fn held_up_alone(held: &Time, shared: &LoopShared, found: &Found) -> bool {
+    let mut others = shared.slab.read_all();
+    found.looks.waited(shared.thread.runtime, held.start)
+        && others.all(|words| words[word::ID] == held.whom.id)
 }
 
 fn keep<T>(list: &mut VecDeque<T>, item: T) {

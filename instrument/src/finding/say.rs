@@ -67,17 +67,18 @@ pub(super) fn gil(
 }
 
 /// A poll of `whom`, with so many nanoseconds of CPU time (0: not known), held the loop, and `due` waited
-/// for so many nanoseconds of it.
+/// for so many nanoseconds of it. Without it, only that it waited for the GIL itself is worth a finding.
 pub(super) fn held(
     (poll, cpu): (Lasted, u64),
     whom: Whom,
-    (due, wait): (Whom, u64),
+    due: Option<(Whom, u64)>,
     sight: Option<Sight>,
     shared: &LoopShared,
-) -> Finding {
+) -> Option<Finding> {
     if let Some(sight) = sight.as_ref().filter(|sight| sight.look.waits) {
-        return held_up(poll, whom, (due, wait), sight.clone(), shared);
+        return Some(held_up(poll, whom, due, sight.clone(), shared));
     }
+    let (due, wait) = due?;
     let Lasted { start, end, ns } = poll;
     let mut what = format!("held the loop for {} in one poll", duration(ns));
     if let Some(cpu) = little(cpu, ns) {
@@ -88,12 +89,12 @@ pub(super) fn held(
     }
     what += &format!("; {} waited {} of it", beside(due, whom), duration(wait));
     let finding = about(Problem::LoopHeld, whom, shared, &what);
-    Finding {
+    Some(Finding {
         start,
         end,
         stack: sight.map(|sight| stack_of(sight.look)).unwrap_or_default(),
         ..finding
-    }
+    })
 }
 
 /// The CPU time of a poll that did something else for most of its time: slept, or waited for the GIL, or was
@@ -106,18 +107,19 @@ fn little(cpu: u64, ns: u64) -> Option<u64> {
 fn held_up(
     poll: Lasted,
     whom: Whom,
-    (due, wait): (Whom, u64),
+    due: Option<(Whom, u64)>,
     sight: Sight,
     shared: &LoopShared,
 ) -> Finding {
     let Lasted { start, end, ns } = poll;
-    let what = format!(
-        "waited for the GIL within a poll of {}{}; {} waited {} of it",
+    let mut what = format!(
+        "waited for the GIL within a poll of {}{}",
         duration(ns),
-        who(&sight),
-        beside(due, whom),
-        duration(wait)
+        who(&sight)
     );
+    if let Some((due, wait)) = due {
+        what += &format!("; {} waited {} of it", beside(due, whom), duration(wait));
+    }
     let finding = about(Problem::GilHeld, whom, shared, &what);
     Finding {
         start,

@@ -10,6 +10,7 @@ mod tasks;
 mod turns;
 
 use std::cell::Cell;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::Thread;
@@ -342,10 +343,24 @@ pub(crate) const MOST_RING: usize = 1 << 24;
 
 /// How many slots the ring of a loop has that begins now.
 pub(crate) fn ring_slots() -> usize {
-    let wanted = std::env::var("GILSCOPE_RING")
-        .ok()
-        .and_then(|value| value.parse().ok());
-    size(wanted.unwrap_or(DEFAULT_RING))
+    const VARIABLE: &str = "GILSCOPE_RING";
+    let Some(given) = std::env::var_os(VARIABLE).filter(|given| !given.is_empty()) else {
+        return DEFAULT_RING;
+    };
+    match given.to_str().and_then(|given| given.parse().ok()) {
+        Some(slots @ 1..) => size(slots),
+        _ => {
+            static SAID: AtomicBool = AtomicBool::new(false);
+            if !SAID.swap(true, Ordering::Relaxed) {
+                let text = format!(
+                    "gilscope: {VARIABLE} must be a number of slots, not {given:?}; it is {DEFAULT_RING}\n"
+                );
+                // Nobody to tell it to.
+                let _ = std::io::stderr().write_all(text.as_bytes());
+            }
+            DEFAULT_RING
+        }
+    }
 }
 
 /// The size of a ring for which so many slots are wanted.

@@ -37,10 +37,9 @@ pub(super) fn append(out: &mut Vec<u8>, span: &Span) {
     key(out, "parent");
     hex_or_null(out, (span.parent != 0).then_some(&[span.parent]));
     key(out, "name");
-    if of_call {
-        string(out, text(span.name));
-    } else {
-        out.extend_from_slice(b"null");
+    match text(span.name) {
+        "" => out.extend_from_slice(b"null"),
+        name => string(out, name),
     }
     let start_ns = clock::unix_ns(span.start);
     number(out, "start_ns", start_ns);

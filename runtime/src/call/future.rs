@@ -22,6 +22,8 @@ pub(crate) struct Submission {
     handle: CallHandle,
     full: Full,
     state: State,
+    /// The queue was asked for room.
+    offered: bool,
     /// Refusals go to the callback.
     told: bool,
 }
@@ -51,6 +53,7 @@ impl Submission {
             handle,
             full,
             state: State::New,
+            offered: false,
             told: false,
         }
     }
@@ -85,6 +88,11 @@ impl Submission {
                     // Here, not where the call was built: futures are built outside of their tasks.
                     let task = crate::tasks::current_number();
                     job.raw().task.store(task, Ordering::Relaxed);
+                    if !std::mem::replace(&mut self.offered, true) {
+                        // A future does nothing before its first poll, so its call begins there.
+                        // SAFETY: until it is submitted the job's stamps are this thread's alone.
+                        unsafe { (*job.as_ptr()).stamps.begins() };
+                    }
                     self.state = match host.submit(job.clone(), 0) {
                         Ok(()) => State::Taken,
                         Err((Refused::Full, _)) if self.full == Full::Wait => {

@@ -49,6 +49,7 @@ impl LoopState {
 
     /// Runs what may run user code that must not have the GIL; one turn ends and the next begins.
     pub(super) fn detached(&self, py: Python<'_>, work: impl FnOnce(&Self)) {
+        crate::watchdog::name_threads(py); // before whoever waited looks at what was found
         self.recorder.turn_end();
         let here = SameThread((self, work));
         py.detach(move || {
