@@ -117,7 +117,7 @@ def test_a_call_that_came_in_the_first_turn_waited_for_the_start_too(tmp_path: P
 
 
 PROGRAM = """
-import asyncio, threading
+import asyncio, threading, time
 import gilscope
 
 called = threading.Event()
@@ -134,7 +134,9 @@ with gilscope.trace("t.jsonl"):
     future = rt.submit(first)
     called.set()
     future.result()
-    rt.call(first)
+    for _ in range(20):  # the next one may come in the first turn as well
+        time.sleep(0.05)
+        rt.call(first)
 """
 
 
@@ -145,7 +147,7 @@ def test_the_call_that_started_a_real_runtime_says_so(tmp_path: Path) -> None:
     starts = Starts(trace)
     [lane] = starts.turns
     assert set(starts.since) <= {lane}  # it may have begun before the call
-    first, second = trace.calls
+    first, *_, last = trace.calls
 
     def reasons(call: Work) -> list[str]:
         each = (p.kind for p in call.pieces if starts.waits(call, p) or starts.readies(call, p))
@@ -153,6 +155,6 @@ def test_the_call_that_started_a_real_runtime_says_so(tmp_path: Path) -> None:
 
     # Which parts it takes depends on whether it came before the thread was there.
     assert reasons(first), first.pieces
-    assert not reasons(second)
+    assert not reasons(last)
     out = gilscope("view", "t.jsonl", cwd=tmp_path).stdout
     assert re.search("the loop thread started|in the first turn of the loop thread", out)
