@@ -27,6 +27,11 @@ pub fn set_queue_depth(queued: fn() -> u64) {
     let _ = QUEUED.set(queued);
 }
 
+/// See [`Gauges::queue_depth`]. Any thread.
+pub(crate) fn queue_depth() -> u64 {
+    QUEUED.get().map_or(0, |queued| queued())
+}
+
 /// Any thread.
 pub fn gauges() -> Gauges {
     let calls = in_flight::in_flight().into_iter();
@@ -34,7 +39,7 @@ pub fn gauges() -> Gauges {
     let waits = |each: &&Arc<LoopShared>| each.doing.get().0 == Doing::GilWait;
     let waiting = loops.iter().filter(waits);
     Gauges {
-        queue_depth: QUEUED.get().map_or(0, |queued| queued()),
+        queue_depth: queue_depth(),
         in_flight: calls.filter(|open| open.kind == SpanKind::Call).count() as u64,
         gil_waiters: waiting.count() as u64,
     }

@@ -148,7 +148,8 @@ impl Converter {
             self.drain(index, end);
             self.tell_open(index);
             let each = &mut self.loops[index];
-            each.clues.judge(&each.shared, &mut self.out.found);
+            let unread = || each.consumer.published() != end;
+            each.clues.judge(&each.shared, &mut self.out.found, unread);
         }
         self.sweep(&lost);
         self.deliver();

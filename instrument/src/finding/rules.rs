@@ -10,6 +10,7 @@ use super::say::{self, Lasted, about, shown};
 use super::slow::ns;
 use super::{Finding, Problem, Slow, Whom, duration, slow};
 use crate::clock::Rate;
+use crate::gauges::queue_depth;
 use crate::global::LoopShared;
 use crate::name::{Name, text};
 use crate::open::{Copied, mode, word};
@@ -292,8 +293,14 @@ impl Clues {
         }
     }
 
-    /// Everything up to here has been read: makes findings of what has its counterpart.
-    pub(crate) fn judge(&mut self, shared: &LoopShared, found: &mut Found) {
+    /// Everything up to here has been read: makes findings of what has its counterpart. `unread`: whether there
+    /// is more by now.
+    pub(crate) fn judge(
+        &mut self,
+        shared: &LoopShared,
+        found: &mut Found,
+        unread: impl Fn() -> bool,
+    ) {
         if self.held.is_empty() && self.waited.is_empty() {
             return;
         }
@@ -312,7 +319,8 @@ impl Clues {
         }
         for held in std::mem::take(&mut self.held) {
             let due = self.longest_due(&held, found);
-            if held.whom.name == Name(0) || (due.is_none() && !held_up_alone(&held, shared, found))
+            if held.whom.name == Name(0)
+                || (due.is_none() && !held_up_alone(&held, shared, found, &unread))
             {
                 keep(&mut self.held, held); // whoever waited may not have ended
                 continue;
@@ -369,10 +377,20 @@ impl Clues {
 }
 
 /// Whether a poll was seen to wait for the GIL, and nobody is there who could have waited for the loop.
-fn held_up_alone(held: &Time, shared: &LoopShared, found: &Found) -> bool {
-    let mut others = shared.slab.read_all();
+/// In the order in which a call goes: from the queue to what is open, from there into the record.
+fn held_up_alone(
+    held: &Time,
+    shared: &LoopShared,
+    found: &Found,
+    unread: impl Fn() -> bool,
+) -> bool {
     found.looks.waited(shared.thread.runtime, held.start)
-        && others.all(|words| words[word::ID] == held.whom.id)
+        && queue_depth() == 0
+        && shared
+            .slab
+            .read_all()
+            .all(|words| words[word::ID] == held.whom.id)
+        && !unread()
 }
 
 fn keep<T>(list: &mut VecDeque<T>, item: T) {
