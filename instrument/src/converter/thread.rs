@@ -146,10 +146,10 @@ impl Converter {
         self.drain_rust_polls();
         for (index, end) in ends.into_iter().enumerate() {
             self.drain(index, end);
+            self.drain_newest(index);
             self.tell_open(index);
             let each = &mut self.loops[index];
-            let unread = || each.consumer.published() != end;
-            each.clues.judge(&each.shared, &mut self.out.found, unread);
+            each.clues.judge(&each.shared, &mut self.out.found);
         }
         self.sweep(&lost);
         self.deliver();
@@ -232,6 +232,15 @@ impl Converter {
         }
         let read = self.loops[index].consumer.position().wrapping_sub(start);
         lock(&self.global.tables).records += read as u64;
+    }
+
+    /// Who waited for a poll that held the loop may have ended since the pass began.
+    fn drain_newest(&mut self, index: usize) {
+        if self.loops[index].clues.seeks() {
+            let end = self.loops[index].consumer.published();
+            self.drain_side(); // errors come before the record of their call
+            self.drain(index, end);
+        }
     }
 
     /// Makes the spans of what ends without a record of its own.

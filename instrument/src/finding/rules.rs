@@ -293,14 +293,13 @@ impl Clues {
         }
     }
 
-    /// Everything up to here has been read: makes findings of what has its counterpart. `unread`: whether there
-    /// is more by now.
-    pub(crate) fn judge(
-        &mut self,
-        shared: &LoopShared,
-        found: &mut Found,
-        unread: impl Fn() -> bool,
-    ) {
+    /// Whether there are polls that held the loop, and whoever they kept waiting is to be looked for.
+    pub(crate) fn seeks(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Everything up to here has been read: makes findings of what has its counterpart.
+    pub(crate) fn judge(&mut self, shared: &LoopShared, found: &mut Found) {
         if self.held.is_empty() && self.waited.is_empty() {
             return;
         }
@@ -319,8 +318,7 @@ impl Clues {
         }
         for held in std::mem::take(&mut self.held) {
             let due = self.longest_due(&held, found);
-            if held.whom.name == Name(0)
-                || (due.is_none() && !held_up_alone(&held, shared, found, &unread))
+            if held.whom.name == Name(0) || (due.is_none() && !held_up_alone(&held, shared, found))
             {
                 keep(&mut self.held, held); // whoever waited may not have ended
                 continue;
@@ -376,21 +374,13 @@ impl Clues {
     }
 }
 
-/// Whether a poll was seen to wait for the GIL, and nobody is there who could have waited for the loop.
-/// In the order in which a call goes: from the queue to what is open, from there into the record.
-fn held_up_alone(
-    held: &Time,
-    shared: &LoopShared,
-    found: &Found,
-    unread: impl Fn() -> bool,
-) -> bool {
+/// Whether a poll was seen to wait for the GIL, and nobody is there who could have waited for the loop: who
+/// did is in the queue, or open, or has ended and is found in the record.
+fn held_up_alone(held: &Time, shared: &LoopShared, found: &Found) -> bool {
+    let mut others = shared.slab.read_all();
     found.looks.waited(shared.thread.runtime, held.start)
         && queue_depth() == 0
-        && shared
-            .slab
-            .read_all()
-            .all(|words| words[word::ID] == held.whom.id)
-        && !unread()
+        && others.all(|words| words[word::ID] == held.whom.id)
 }
 
 fn keep<T>(list: &mut VecDeque<T>, item: T) {
