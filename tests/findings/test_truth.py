@@ -215,6 +215,15 @@ def test_a_poll_that_did_not_compute_for_most_of_its_time_says_for_how_long_it_d
         assert near(float(said[1]) * unit, poll["cpu_ns"])
 
 
+def says_that_culprit_held_it(finding: dict[str, Any], function: str) -> str:
+    """What it says beside that the poll of `innocent` waited for the GIL, and who held it where."""
+    assert (finding["finding"], finding["thread"]) == ("GS02", "culprit")
+    said = str(finding["sentence"])
+    assert "innocent` waited for the GIL within a poll of " in said
+    assert f", which thread `culprit` held in `{function}` (test_truth.py:" in said
+    return said
+
+
 @pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
 def test_a_poll_that_waits_for_the_gil_is_not_to_blame(
     default_rt: gilscope.PyRuntime, ext: ModuleType, no_switches: None, leaves: bool
@@ -251,10 +260,7 @@ def test_a_poll_that_waits_for_the_gil_is_not_to_blame(
         (finding,) = trace.findings
     read.set()
     thread.join(LIMIT)
-    assert (finding["finding"], finding["thread"]) == ("GS02", "culprit")
-    said = finding["sentence"]
-    assert "innocent` waited for the GIL within a poll of " in said
-    assert ", which thread `culprit` held in `keeps_the_gil` (test_truth.py:" in said
+    said = says_that_culprit_held_it(finding, "keeps_the_gil")
     assert "victim` waited " in said
     assert finding["stack"][1].endswith(" in culprit")
 
@@ -283,10 +289,7 @@ def test_a_poll_that_waits_for_the_gil_alone_is_told_too(
         (finding,) = trace.findings
     read.set()
     thread.join(LIMIT)
-    assert (finding["finding"], finding["thread"]) == ("GS02", "culprit")
-    said = finding["sentence"]
-    assert "innocent` waited for the GIL within a poll of " in said
-    assert ", which thread `culprit` held in `culprit` (test_truth.py:" in said
+    said = says_that_culprit_held_it(finding, "culprit")
     assert "; " not in said  # nobody waited for the loop
 
 
