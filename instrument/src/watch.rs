@@ -30,6 +30,11 @@ impl Polling {
     pub(crate) fn end(&self) {
         self.0.store(0, Relaxed);
     }
+
+    pub(crate) fn since(&self) -> Option<u64> {
+        let since = self.0.load(Relaxed);
+        (since != 0).then_some(since)
+    }
 }
 
 /// Wakes a watchdog that sleeps. One that is just falling asleep, which this may miss, looks at the stamps
@@ -88,7 +93,7 @@ pub fn loops_now() -> Vec<LoopNow> {
             (Doing::GilWait, since) => since,
             _ => 0,
         },
-        polling: shared.polling.0.load(Relaxed),
+        polling: shared.polling.since().unwrap_or(0),
     };
     loops.iter().map(now).collect()
 }

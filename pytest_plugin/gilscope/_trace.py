@@ -48,13 +48,11 @@ class trace:
     ) -> None:
         if self._id is None:
             return
-        opened = self._id
+        opened, self._id = self._id, None
         try:
-            if self.path is None:
-                self._spans = _native.trace_memory(opened)
-                self._findings = _native.trace_findings(opened)
-            self._id = None
-            _native.trace_stop(opened)
+            # What is told last is told at the end.
+            if kept := _native.trace_stop(opened):
+                self._spans, self._findings = kept
         except _native.RuntimeStopped:
             self._id = opened  # a forked child leaves it as it is: open, and the parent's
 

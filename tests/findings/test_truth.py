@@ -265,8 +265,9 @@ def test_a_poll_that_waits_for_the_gil_is_not_to_blame(
     assert finding["stack"][1].endswith(" in culprit")
 
 
+@pytest.mark.parametrize("beside", ["nobody", "open call", "open call, until the end"])
 def test_a_poll_that_waits_for_the_gil_alone_is_told_too(
-    default_rt: gilscope.PyRuntime, ext: ModuleType, no_switches: None
+    default_rt: gilscope.PyRuntime, ext: ModuleType, no_switches: None, beside: str
 ) -> None:
     begun, held, read = threading.Event(), threading.Event(), threading.Event()
 
@@ -280,17 +281,61 @@ def test_a_poll_that_waits_for_the_gil_alone_is_told_too(
         begun.set()
         held.wait(LIMIT)  # lets go of the GIL, and is back 1.5 s later
 
+    async def opens(event: asyncio.Event) -> None:
+        await event.wait()
+
     default_rt.call(len, [])
+    event = asyncio.Event()
+    suspended = [] if beside == "nobody" else [default_rt.submit(opens, event)]
     thread = threading.Thread(target=culprit, name="culprit")
     thread.start()
     # Not less: on a busy machine it takes a while until the other thread holds the GIL.
     with gilscope.instrument(otlp=False, watchdog=0.3), gilscope.trace() as trace:
         default_rt.call(innocent)
-        (finding,) = trace.findings
+        deadline = time.monotonic() + (LIMIT if beside == "open call" else 0)
+        # Who is open could yet turn out to have waited: that is found out in a second.
+        while not (found := trace.findings) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert found or beside == "open call, until the end"
+    (finding,) = trace.findings
     read.set()
     thread.join(LIMIT)
+    default_rt.call(event.set)
+    for call in suspended:
+        call.result(LIMIT)
     said = says_that_culprit_held_it(finding, "culprit")
     assert "; " not in said  # nobody waited for the loop
+
+
+def test_who_waits_for_the_loop_is_named_while_it_is_still_open(
+    default_rt: gilscope.PyRuntime,
+) -> None:
+    started, submitted, release = threading.Event(), threading.Event(), asyncio.Event()
+
+    async def hog() -> None:
+        started.set()
+        submitted.wait(LIMIT)
+        time.sleep(0.3)  # noqa: ASYNC251 - that is what it is about
+
+    async def victim() -> None:
+        await release.wait()
+
+    default_rt.call(len, [])
+    with gilscope.trace() as trace:
+        holds = default_rt.submit(hog)
+        assert started.wait(LIMIT)
+        waits = default_rt.submit(victim)
+        submitted.set()
+        holds.result(LIMIT)
+        deadline = time.monotonic() + LIMIT
+        while not (found := trace.findings) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        default_rt.call(release.set)
+        waits.result(LIMIT)
+    assert trace.findings == found
+    (finding,) = found
+    assert (finding["finding"], finding["name"]) == ("GS03", "loop_held")
+    assert "victim` waited " in finding["sentence"]
 
 
 def test_a_poll_that_holds_the_loop_while_nobody_waits_is_no_finding(

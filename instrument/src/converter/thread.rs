@@ -65,6 +65,8 @@ struct Converter {
     out: Out,
     /// All sinks are to be closed after this pass.
     closing: bool,
+    /// Some are, or one is.
+    last: bool,
     caller: Arc<ThreadInfo>,
     /// Drops of loops and sinks that are gone.
     dropped: Dropped,
@@ -82,6 +84,7 @@ impl Converter {
             closed: Vec::new(),
             out: Out::new(clock::rate()),
             closing: false,
+            last: false,
             caller: Arc::new(ThreadInfo {
                 name: "caller".into(),
                 tid: 0,
@@ -98,11 +101,11 @@ impl Converter {
             let control = &self.global.control;
             let requests = control.take_requests();
             let before = lock(&self.global.tables).records;
-            self.closing = requests
-                .iter()
-                .any(|request| matches!(request, Request::CloseAll(_)));
+            let asks = |kind: fn(&Request) -> bool| requests.iter().any(kind);
+            self.closing = asks(|request| matches!(request, Request::CloseAll(_)));
+            self.last = self.closing || asks(|request| matches!(request, Request::Detach(..)));
             self.pass();
-            let idle = lock(&self.global.tables).records == before;
+            let idle = lock(&self.global.tables).records == before && !self.seeks();
             for request in requests {
                 self.answer(request);
             }
@@ -149,7 +152,8 @@ impl Converter {
             self.drain_newest(index);
             self.tell_open(index);
             let each = &mut self.loops[index];
-            each.clues.judge(&each.shared, &mut self.out.found);
+            each.clues
+                .judge(&each.shared, self.last, &mut self.out.found);
         }
         self.sweep(&lost);
         self.deliver();
@@ -236,11 +240,18 @@ impl Converter {
 
     /// Who waited for a poll that held the loop may have ended since the pass began.
     fn drain_newest(&mut self, index: usize) {
-        if self.loops[index].clues.seeks() {
+        let each = &mut self.loops[index];
+        if each.clues.seeks() {
+            each.clues.look_around(&each.shared);
             let end = self.loops[index].consumer.published();
             self.drain_side(); // errors come before the record of their call
             self.drain(index, end);
         }
+    }
+
+    /// Whether findings are to be told soon, even if nothing more is recorded.
+    fn seeks(&self) -> bool {
+        self.loops.iter().any(|each| each.clues.seeks())
     }
 
     /// Makes the spans of what ends without a record of its own.

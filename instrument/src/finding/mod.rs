@@ -5,6 +5,7 @@
 
 mod holder;
 mod json;
+mod judge;
 mod look;
 mod rules;
 mod say;

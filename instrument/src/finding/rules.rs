@@ -1,4 +1,4 @@
-//! The rules: from records to findings.
+//! The rules: from records to findings, or to what is kept until it can be judged.
 //!
 //! Invariant: most records cost one comparison here; what is kept of the others is bounded, and what
 //! finds no counterpart is forgotten, never guessed.
@@ -6,14 +6,12 @@
 use std::collections::VecDeque;
 
 use super::look::Looks;
-use super::say::{self, Lasted, about, shown};
+use super::say::{Lasted, about, shown};
 use super::slow::ns;
 use super::{Finding, Problem, Slow, Whom, duration, slow};
-use crate::clock::Rate;
-use crate::gauges::queue_depth;
+use crate::clock::{self, Rate};
 use crate::global::LoopShared;
-use crate::name::{Name, text};
-use crate::open::{Copied, mode, word};
+use crate::name::text;
 use crate::record::{Fused, Step, Turn};
 use crate::rust_polls::LostWake;
 use crate::side::Refused;
@@ -21,18 +19,18 @@ use crate::status::{Flags, Status};
 
 /// Of each kind, what a loop keeps of long waits and polls.
 const MOST: usize = 64;
-/// After so many passes what has no counterpart is forgotten.
-const MOST_PASSES: u32 = 8;
 
 /// What has been found in this pass, and what it is found with.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) findings: Vec<Finding>,
     pub(crate) looks: Looks,
-    slow: Slow,
+    pub(super) slow: Slow,
     rate: Rate,
     /// Below this many nanoseconds nothing is slow.
     least: u64,
+    /// When this pass began, and the one before, in ticks.
+    began: [u64; 2],
 }
 
 impl Found {
@@ -44,6 +42,7 @@ impl Found {
             slow,
             rate,
             least: slow.least(),
+            began: [0; 2],
         }
     }
 
@@ -52,6 +51,15 @@ impl Found {
         self.rate = rate;
         self.slow = slow();
         self.least = self.slow.least();
+        self.began = [clock::now(), self.began[0]];
+    }
+
+    /// Whether a loop has been in one poll since before the last pass.
+    pub(super) fn is_stuck(&self, shared: &LoopShared) -> bool {
+        shared
+            .polling
+            .since()
+            .is_some_and(|since| since < self.began[1])
     }
 
     #[inline]
@@ -59,11 +67,11 @@ impl Found {
         self.rate.delta_ns(ticks) > self.least
     }
 
-    fn length(&self, from: u64, until: u64) -> u64 {
+    pub(super) fn length(&self, from: u64, until: u64) -> u64 {
         self.rate.delta_ns(until.saturating_sub(from))
     }
 
-    fn lasted(&self, start: u64, end: u64) -> Lasted {
+    pub(super) fn lasted(&self, start: u64, end: u64) -> Lasted {
         let ns = self.length(start, end);
         Lasted { start, end, ns }
     }
@@ -115,39 +123,49 @@ impl Found {
 
 /// Some time of a call or task: a poll that held the loop, or a wait for its turn while it was due.
 #[derive(Clone, Copy, Debug)]
-struct Time {
-    whom: Whom,
-    start: u64,
-    end: u64,
+pub(super) struct Time {
+    pub(super) whom: Whom,
+    pub(super) start: u64,
+    pub(super) end: u64,
     /// Of a poll, as `Step::cpu`.
-    cpu: u32,
+    pub(super) cpu: u32,
+}
+
+/// A poll that held the loop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) poll: Time,
+    /// Nobody was there, queued or open, who could have waited for the loop.
+    pub(super) alone: bool,
+    /// How often nobody was found whom it kept waiting.
+    pub(super) passes: u32,
 }
 
 /// A wait for the GIL, and the turn that began when it was over.
 #[derive(Clone, Copy, Debug)]
-struct Waited {
-    turn: u32,
-    start: u64,
-    end: u64,
+pub(super) struct Waited {
+    pub(super) turn: u32,
+    pub(super) start: u64,
+    pub(super) end: u64,
     /// How often nobody was found whom it kept waiting.
-    passes: u32,
+    pub(super) passes: u32,
 }
 
 /// A call or task that was polled in a turn after a time without a poll.
 #[derive(Clone, Copy, Debug)]
-struct Victim {
-    turn: u32,
-    time: Time,
+pub(super) struct Victim {
+    pub(super) turn: u32,
+    pub(super) time: Time,
 }
 
 /// What is kept of one loop's long waits and polls until it is a finding.
 #[derive(Debug, Default)]
 pub(crate) struct Clues {
-    held: VecDeque<Time>,
-    due: VecDeque<Time>,
-    waited: Vec<Waited>,
+    pub(super) held: VecDeque<Held>,
+    pub(super) due: VecDeque<Time>,
+    pub(super) waited: Vec<Waited>,
     /// Who had a long wait behind it.
-    victims: VecDeque<Victim>,
+    pub(super) victims: VecDeque<Victim>,
 }
 
 impl Clues {
@@ -237,13 +255,21 @@ impl Clues {
 
     fn poll(&mut self, whom: Whom, [start, end]: [u64; 2], cpu: u32, found: &Found) {
         if found.length(start, end) > ns(found.slow.poll) {
-            let time = Time {
+            let poll = Time {
                 whom,
                 start,
                 end,
                 cpu,
             };
-            keep(&mut self.held, time);
+            let (alone, passes) = (false, 0);
+            keep(
+                &mut self.held,
+                Held {
+                    poll,
+                    alone,
+                    passes,
+                },
+            );
         }
     }
 
@@ -293,135 +319,19 @@ impl Clues {
         }
     }
 
-    /// Whether there are polls that held the loop, and whoever they kept waiting is to be looked for.
-    pub(crate) fn seeks(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    /// Everything up to here has been read: makes findings of what has its counterpart.
-    pub(crate) fn judge(&mut self, shared: &LoopShared, found: &mut Found) {
-        if self.held.is_empty() && self.waited.is_empty() {
-            return;
-        }
-        self.each_whom(|whom| look_up(whom, shared));
-        for mut waited in std::mem::take(&mut self.waited) {
-            if let Some(whom) = self.victim_of(&waited, shared, found) {
-                let sight = found.looks.take(shared.thread.runtime, waited.start);
-                let lasted = found.lasted(waited.start, waited.end);
-                let finding = say::gil(lasted, whom, sight, shared);
-                found.findings.push(finding);
-            } else if waited.passes < MOST_PASSES {
-                // A call that has just ended is not open any more, and its record not read yet.
-                waited.passes += 1;
-                self.waited.push(waited);
-            }
-        }
-        for held in std::mem::take(&mut self.held) {
-            let due = self.longest_due(&held, found);
-            if held.whom.name == Name(0) || (due.is_none() && !held_up_alone(&held, shared, found))
-            {
-                keep(&mut self.held, held); // whoever waited may not have ended
-                continue;
-            }
-            let sight = found.looks.take(shared.thread.runtime, held.start);
-            let lasted = found.lasted(held.start, held.end);
-            let poll = (lasted, u64::from(held.cpu) * 1000);
-            let finding = say::held(poll, held.whom, due, sight, shared);
-            found.findings.extend(finding);
-        }
-    }
-
-    /// A call that this wait for the GIL kept waiting, if one is known.
-    fn victim_of(&self, waited: &Waited, shared: &LoopShared, found: &Found) -> Option<Whom> {
-        let suffered = |turn: u32, time: &Time| {
-            let overlap = found.length(time.start.max(waited.start), time.end.min(waited.end));
-            turn == waited.turn && overlap > ns(found.slow.gil)
-        };
-        let its = |victim: &&Victim| {
-            victim.time.whom.name != Name(0) && suffered(victim.turn, &victim.time)
-        };
-        let ended = self.victims.iter().find(its);
-        ended.map(|victim| victim.time.whom).or_else(|| {
-            let open = shared
-                .slab
-                .read_all()
-                .map(|words| (words, first_time(&words)));
-            let mut open = open.filter(|(words, _)| words[word::MODE] & mode::TASK == 0);
-            open.find(|(words, time)| suffered(words[word::TURNS] as u32, time))
-                .map(|(_, time)| time.whom)
-        })
-    }
-
-    /// Whom this poll kept waiting for longest, and for how long, in nanoseconds.
-    fn longest_due(&self, held: &Time, found: &Found) -> Option<(Whom, u64)> {
-        let others = self
-            .due
-            .iter()
-            .filter(|due| due.whom.id != held.whom.id && due.whom.name != Name(0));
-        let overlap = |due: &Time| found.length(due.start.max(held.start), due.end.min(held.end));
-        others
-            .map(|due| (due.whom, overlap(due)))
-            .filter(|(_, wait)| *wait > ns(found.slow.poll))
-            .max_by_key(|(_, wait)| *wait)
-    }
-
-    fn each_whom(&mut self, change: impl Fn(&mut Whom)) {
-        let times = self.held.iter_mut().chain(&mut self.due);
-        let times = times.map(|time| &mut time.whom);
-        times
-            .chain(self.victims.iter_mut().map(|victim| &mut victim.time.whom))
+    pub(super) fn each_whom(&mut self, change: impl Fn(&mut Whom)) {
+        let held = self.held.iter_mut().map(|held| &mut held.poll);
+        let victims = self.victims.iter_mut().map(|victim| &mut victim.time);
+        held.chain(&mut self.due)
+            .chain(victims)
+            .map(|time| &mut time.whom)
             .for_each(change);
     }
 }
 
-/// Whether a poll was seen to wait for the GIL, and nobody is there who could have waited for the loop: who
-/// did is in the queue, or open, or has ended and is found in the record.
-fn held_up_alone(held: &Time, shared: &LoopShared, found: &Found) -> bool {
-    let mut others = shared.slab.read_all();
-    found.looks.waited(shared.thread.runtime, held.start)
-        && queue_depth() == 0
-        && others.all(|words| words[word::ID] == held.whom.id)
-}
-
-fn keep<T>(list: &mut VecDeque<T>, item: T) {
+pub(super) fn keep<T>(list: &mut VecDeque<T>, item: T) {
     if list.len() == MOST {
         list.pop_front();
     }
     list.push_back(item);
-}
-
-/// Asks the open call itself who it is.
-fn look_up(whom: &mut Whom, shared: &LoopShared) {
-    if whom.name == Name(0)
-        && let Some(words) = shared.slab.read(whom.open, whom.id)
-    {
-        *whom = of_words(&words);
-    }
-}
-
-/// The time until the first poll of an open call.
-fn first_time(words: &Copied) -> Time {
-    let polled = words[word::NAME_POLLS] >> 32 != 0;
-    let start = words[word::ENQUEUED];
-    Time {
-        whom: of_words(words),
-        start,
-        end: if polled {
-            words[word::FIRST_START]
-        } else {
-            start
-        },
-        cpu: 0,
-    }
-}
-
-fn of_words(words: &Copied) -> Whom {
-    let task = words[word::MODE] & mode::TASK != 0;
-    Whom {
-        id: words[word::ID],
-        call: words[if task { word::ENQUEUED } else { word::ID }],
-        trace: [words[word::TRACE_HIGH], words[word::TRACE_LOW]],
-        name: Name(words[word::NAME_POLLS] as u32),
-        open: 0,
-    }
 }

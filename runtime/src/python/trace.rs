@@ -76,49 +76,69 @@ fn open(path: Option<PathBuf>) -> std::io::Result<(SinkId, Option<MemoryHandle>)
     Ok((sink, None))
 }
 
-/// End a trace: everything recorded so far is in it. Raises OSError if writing failed, and
-/// RuntimeStopped for one from before a fork, which its own process ends.
+/// End a trace: everything recorded so far is in it. Returns its spans and findings, as in a `.jsonl` file,
+/// or None for one that went to a file. Raises OSError if writing failed, and RuntimeStopped for one from
+/// before a fork, which its own process ends.
 #[pyfunction]
-pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<()> {
+pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<Option<[Bound<'_, PyList>; 2]>> {
     let _parks = ParkOnExit::new();
     let trace = with_traces(|traces| {
         check(traces, id)?;
         traces.remove(&id).ok_or(Refused::Unknown)
     });
     let trace = trace.map_err(|refused| refused.raise(py, id))?;
-    let Trace { sink, watch, .. } = trace;
+    let Trace {
+        sink,
+        watch,
+        memory,
+        ..
+    } = trace;
     py.detach(|| {
         drop(watch);
         gilscope_instrument::detach_sink(sink)
     })?;
-    Ok(())
+    memory
+        .map(|memory| {
+            let [spans, findings] = py.detach(|| [span_lines(&memory), finding_lines(&memory)]);
+            Ok([parsed(py, &spans)?, parsed(py, &findings)?])
+        })
+        .transpose()
 }
 
 /// The spans of a trace in memory, as in a `.jsonl` file. Raises RuntimeStopped for one from before a
 /// fork.
 #[pyfunction]
 pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
-    let _parks = ParkOnExit::new();
-    let handle = memory_of(id).map_err(|refused| refused.raise(py, id))?;
-    let lines = py.detach(|| {
-        gilscope_instrument::flush();
-        handle.spans().iter().map(json_line).collect::<Vec<_>>()
-    });
-    parsed(py, &lines)
+    lines_so_far(py, id, span_lines)
 }
 
 /// The findings of a trace in memory, as in a `.jsonl` file. Raises RuntimeStopped for one from before a
 /// fork.
 #[pyfunction]
 pub(crate) fn trace_findings(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
+    lines_so_far(py, id, finding_lines)
+}
+
+fn lines_so_far(
+    py: Python<'_>,
+    id: u64,
+    lines: fn(&MemoryHandle) -> Vec<String>,
+) -> PyResult<Bound<'_, PyList>> {
     let _parks = ParkOnExit::new();
     let handle = memory_of(id).map_err(|refused| refused.raise(py, id))?;
     let lines = py.detach(|| {
         gilscope_instrument::flush();
-        let findings = handle.findings();
-        findings.iter().map(json_finding).collect::<Vec<_>>()
+        lines(&handle)
     });
     parsed(py, &lines)
+}
+
+fn span_lines(memory: &MemoryHandle) -> Vec<String> {
+    memory.spans().iter().map(json_line).collect()
+}
+
+fn finding_lines(memory: &MemoryHandle) -> Vec<String> {
+    memory.findings().iter().map(json_finding).collect()
 }
 
 fn memory_of(id: u64) -> Result<MemoryHandle, Refused> {
