@@ -95,14 +95,15 @@ def spans(bench: Bench) -> Misses:
 
 
 def paced(bench: Bench) -> Misses:
-    """Calls at a steady rate: pinned to the core that the collector leaves alone, then free."""
-    for protocol, pinned in product(PROTOCOLS, (True, False)):
+    """Calls at a steady rate: export on the collector's core, or on that of the calls, or anywhere."""
+    for protocol, placement in product(PROTOCOLS, ("apart", "pinned", "free")):
         options = {
             "per_second": EXPORT_PACE,
             "seconds": 2.0,
             "to": (protocol, bench.urls[protocol]),
+            "core": min(os.sched_getaffinity(0)) if placement == "apart" else None,
         }
-        placement = "pinned" if pinned else "free"
+        pinned = placement != "free"
         found = bench.run(f"paced {protocol} {placement}", "paced", pinned=pinned, **options)
         what = f"{EXPORT_PACE:,} calls/s, {protocol}, {placement}"
         print(
@@ -110,7 +111,7 @@ def paced(bench: Bench) -> Misses:
             f"export ({found['ratio']:.2f} ×)\n  {_lost(found)}",
             flush=True,
         )
-        if pinned:
+        if placement == "apart":
             yield from _bar(f"{what}, p99 ratio", found["ratio"], EXPORT_P99_RATIO, most=True)
         yield from _bar(f"{what}, lost", sum(found["lost"].values()), 0, most=True)
 

@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from statistics import median
 
 import gilscope_peers as peers
@@ -15,6 +16,8 @@ PATIENCE = 60.0
 CHUNK = 5_000
 SPANS = 7
 PYTHON_CALLS = 300
+# Names of threads, as the kernel cuts them.
+EXPORTING = ("gilscope-conver", "gilscope-otlp")
 
 
 def span_costs(repeats: int) -> Job:
@@ -80,6 +83,14 @@ def _python_sdk() -> Iterator[float]:
         yield took / room * 1e9
 
 
+def _move_export(core: int) -> None:
+    """From now on the threads that export are on this core."""
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # others end meanwhile
+            if (thread / "comm").read_text().strip() in EXPORTING:
+                os.sched_setaffinity(int(thread.name), {core})
+
+
 @contextmanager
 def _export(to: tuple[str, str] | None, lost: dict[str, int]) -> Iterator[None]:
     """Record everything, and export it if there is somewhere to; add to what was lost."""
@@ -101,10 +112,13 @@ def _export(to: tuple[str, str] | None, lost: dict[str, int]) -> Iterator[None]:
             lost[reason] = lost.get(reason, 0) + spans
 
 
-def paced(repeats: int, per_second: int, seconds: float, to: tuple[str, str]) -> Job:
+def paced(
+    repeats: int, per_second: int, seconds: float, to: tuple[str, str], core: int | None
+) -> Job:
     """p99 of calls at a steady rate, with export and without; and what was lost.
 
-    `to` is protocol and address.
+    `to` is protocol and address. `core`: where the threads that export are kept, with export and
+    without; where not None.
     """
     p99: dict[bool, list[float]] = {True: [], False: []}
     lost: dict[str, int] = {}
@@ -114,6 +128,8 @@ def paced(repeats: int, per_second: int, seconds: float, to: tuple[str, str]) ->
         # In an order that turns, so that what drifts hits both.
         for exports in (turn % 2 == 0, turn % 2 == 1):
             with _export(tuple(to) if exports else None, lost):
+                if core is not None:
+                    _move_export(core)
                 calls = int(per_second * (seconds if turn else seconds / 4))
                 took = sorted(peers.ours_paced(immediate, calls, per_second))
             if turn:
