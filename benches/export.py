@@ -95,7 +95,7 @@ def spans(bench: Bench) -> Misses:
 
 
 def paced(bench: Bench) -> Misses:
-    """Calls at a steady rate: export on the collector's core, or on that of the calls, or anywhere."""
+    """Calls at a steady rate; export on the collector's core, on that of the calls, on any."""
     for protocol, placement in product(PROTOCOLS, ("apart", "pinned", "free")):
         options = {
             "per_second": EXPORT_PACE,
