@@ -109,6 +109,7 @@ pub(crate) fn trace_stop(py: Python<'_>, id: u64) -> PyResult<Option<[Bound<'_, 
 /// fork.
 #[pyfunction]
 pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
+    let _parks = ParkOnExit::new();
     lines_so_far(py, id, span_lines)
 }
 
@@ -116,6 +117,7 @@ pub(crate) fn trace_memory(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList
 /// fork.
 #[pyfunction]
 pub(crate) fn trace_findings(py: Python<'_>, id: u64) -> PyResult<Bound<'_, PyList>> {
+    let _parks = ParkOnExit::new();
     lines_so_far(py, id, finding_lines)
 }
 
@@ -124,7 +126,6 @@ fn lines_so_far(
     id: u64,
     lines: fn(&MemoryHandle) -> Vec<String>,
 ) -> PyResult<Bound<'_, PyList>> {
-    let _parks = ParkOnExit::new();
     let handle = memory_of(id).map_err(|refused| refused.raise(py, id))?;
     let lines = py.detach(|| {
         gilscope_instrument::flush();
